@@ -1,0 +1,88 @@
+# The commands of the house. Each makes .venv itself if it is missing, or if pyproject.toml has changed since.
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+# More for pytest: make test ARGS="-k lease -x"
+ARGS ?=
+
+# The oldest supported Python first, so that nothing newer than it slips in. Each is asked to run, because a name on PATH
+# may be a shim of pyenv with nothing behind it, or a Python that was packaged without venv or pip.
+USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	if $$name -c '$(USABLE)' > /dev/null 2>&1; then echo $$name; break; fi; done)
+
+# Named by the content of pyproject.toml, so a checkout of another commit installs what that commit needs.
+INSTALLED := $(VENV)/.installed-$(shell cksum < pyproject.toml | cut -d ' ' -f 1)
+
+# Four at once also where there are more cores: tests of leases and deadlines should not wait for a core.
+PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Say what can be made.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: test
+test: $(INSTALLED) ## Run every test.
+	$(PYTEST) $(ARGS)
+
+.PHONY: check
+check: lint typing coverage package ## Run all that CI checks besides the tests.
+
+.PHONY: lint
+lint: $(INSTALLED) ## Check format, style, layers, dead code, dependencies and spelling.
+	$(PY) -m ruff format --check
+	$(PY) -m ruff check
+	$(VENV)/bin/lint-imports --no-logo
+	$(PY) -m vulture
+	$(PY) -m deptry src
+	$(VENV)/bin/codespell
+
+.PHONY: typing
+typing: $(INSTALLED) ## Check the types of the code, and those that users see.
+	$(PY) -m mypy
+	$(PY) -m pyright
+
+.PHONY: coverage
+coverage: $(INSTALLED) ## Measure which branches the tests take, the long proofs left out.
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not proof" --quiet $(ARGS)
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
+
+.PHONY: package
+package: $(INSTALLED) ## Build the archive and the wheel, and look into both.
+	rm -rf dist
+	$(PY) -m build --outdir dist
+	$(PY) -m scripts.distributions dist
+
+.PHONY: format
+format: $(INSTALLED) ## Put the code into its format, and mend what can be mended without thought.
+	$(PY) -m ruff check --fix-only
+	$(PY) -m ruff format
+
+.PHONY: bench
+bench: $(INSTALLED) ## Measure how fast it is.
+	$(PY) -m benchmarks $(ARGS)
+
+.PHONY: proof
+proof: $(INSTALLED) ## Replay crashes at every commit, in many more orders than `make test` does.
+	$(PY) -m tests.proof $(ARGS)
+
+.PHONY: versions
+versions: $(INSTALLED) ## Go on with histories of one Python in another, for every Python here.
+	$(PY) -m tests.proof.versions $(ARGS)
+
+.PHONY: clean
+clean: ## Remove all that these commands have made.
+	rm -rf $(VENV) dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED):
+	@$(PY) -c 'import pip; $(USABLE)' 2> /dev/null || { \
+		test -n "$(PYTHON)" || { echo 'no Python 3.11 or newer with venv and pip is on PATH; install one, or name it: make PYTHON=…' >&2; exit 1; }; \
+		"$(PYTHON)" -m venv --clear $(VENV); }
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@rm -f $(VENV)/.installed-*
+	@touch $@

@@ -1,0 +1,48 @@
+"""Durable workflows in plain Python: what has been done is remembered, through crashes, deploys and long sleeps."""
+
+from stepwell.core.definition import StepFunction, Workflow, step, workflow
+from stepwell.core.duration import Duration
+from stepwell.core.options import Debounce, Limit, Rate, Schedule
+from stepwell.core.records import LogLine, Run, RunInfo, StepRecord
+from stepwell.core.retry import Retry, RetryAfter
+from stepwell.core.status import RunStatus
+from stepwell.engine.attempts import current_step
+from stepwell.engine.logger import Logger
+from stepwell.engine.requests import StepInfo
+from stepwell.engine.step import Step, SyncStep
+from stepwell.errors import (
+    ChildFailed,
+    ContinueAsNew,
+    DatabaseTooNew,
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    DefinitionError,
+    ErrorInfo,
+    IllegalTransition,
+    InvalidInput,
+    InvalidOutput,
+    NonDeterminism,
+    NonRetryable,
+    NotInStep,
+    NotSerializable,
+    OutsideRun,
+    PayloadTooLarge,
+    RunCanceled,
+    RunFailed,
+    RunNotFound,
+    StepFailed,
+    StepTimeout,
+    StepwellError,
+    Stuck,
+    WorkerCrashed,
+    WorkflowNotFound,
+)
+from stepwell.handle import Handle
+
+__all__ = [
+    "ChildFailed", "ContinueAsNew", "DatabaseTooNew", "DatabaseUnavailable", "DeadlineExceeded", "Debounce", "DefinitionError", "Duration",
+    "ErrorInfo", "Handle", "IllegalTransition", "InvalidInput", "InvalidOutput", "Limit", "LogLine", "Logger", "NonDeterminism",
+    "NonRetryable", "NotInStep", "NotSerializable", "OutsideRun", "PayloadTooLarge", "Rate", "Retry", "RetryAfter", "Run", "RunCanceled",
+    "RunFailed", "RunInfo", "RunNotFound", "RunStatus", "Schedule", "Step", "StepFailed", "StepFunction", "StepInfo", "StepRecord",
+    "StepTimeout", "StepwellError", "Stuck", "SyncStep", "WorkerCrashed", "Workflow", "WorkflowNotFound", "current_step", "step", "workflow",
+]  # fmt: skip

@@ -1,0 +1,180 @@
+"""Exceptions stored as data, with the names of their base classes.
+
+An exception is described once, where it is caught, and never rebuilt by importing what a row names. A description cannot fail and
+is bounded, whatever the exception does: texts lose signs that a database refuses, long ones are cut with a mark that says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import asdict
+from itertools import islice
+from pathlib import PurePath
+from traceback import FrameSummary, StackSummary, TracebackException
+from typing import TYPE_CHECKING, Final
+
+from stepwell.errors import ChildFailed, ErrorInfo, NonDeterminism, StepFailed, StepwellError, Stuck, qualified_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_MESSAGE: Final = 10_000
+"""Characters of a message."""
+
+MAX_TRACEBACK: Final = 40_000
+"""Characters of a traceback."""
+
+MAX_FRAMES: Final = 100
+"""Frames of each exception in a traceback: the outermost and the innermost half of these."""
+
+MAX_ERRORS: Final = 1_000
+"""Exceptions looked at in one with its causes, contexts and group members."""
+
+MAX_KINDS: Final = 200
+"""Names of classes kept of an exception, and keys of failed steps."""
+
+
+def describe(error: BaseException) -> ErrorInfo:
+    """The exception as data. Never raises, and calls nothing of the exception's but what printing it calls."""
+    related = list(_related(error))
+    return ErrorInfo(
+        type=_clean(type(error).__name__),
+        message=_cut(_clean(_text(error)), MAX_MESSAGE),
+        # What an operator needs is in the message of these two: where in the engine it was noticed says nothing.
+        traceback="" if isinstance(error, NonDeterminism | Stuck) else _traceback(error),
+        kinds=tuple(islice(_kinds(related), MAX_KINDS)),
+        steps=tuple(islice(dict.fromkeys(failure.key for failure in _step_failures(related)), MAX_KINDS)),
+    )
+
+
+def find_step_failures(error: BaseException) -> Iterator[StepFailed | ChildFailed]:
+    """The failures of steps and children in an exception, its causes, contexts and group members."""
+    return _step_failures(_related(error))
+
+
+def error_text(info: ErrorInfo) -> str:
+    """The JSON text to store."""
+    return json.dumps({name: value for name, value in asdict(info).items() if value})
+
+
+def error_from(text: str) -> ErrorInfo:
+    """What `error_text` wrote. Fields that this version does not know are left out, missing ones are empty."""
+    stored = json.loads(text)
+    return ErrorInfo(
+        type=str(stored.get("type", "Exception")),
+        message=str(stored.get("message", "")),
+        traceback=str(stored.get("traceback", "")),
+        kinds=tuple(map(str, stored.get("kinds") or ())),
+        steps=tuple(map(str, stored.get("steps") or ())),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- what belongs to an error
+
+
+def _related(error: BaseException) -> Iterator[BaseException]:
+    """The exception, then its cause, context and members, then theirs; each once."""
+    waiting = deque([error])
+    seen: set[int] = set()
+    while waiting and len(seen) < MAX_ERRORS:
+        current = waiting.popleft()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        if current.__cause__ is not None:
+            waiting.append(current.__cause__)
+        if current.__context__ is not None and not current.__suppress_context__:
+            waiting.append(current.__context__)
+        if isinstance(current, BaseExceptionGroup):
+            waiting.extend(current.exceptions)
+
+
+def _kinds(related: list[BaseException]) -> Iterator[str]:
+    names: dict[str, None] = {}
+    for error in related:
+        names.update((_clean(qualified_name(kind)), None) for kind in type(error).__mro__ if kind is not object)
+        recorded = getattr(error, "error", None) if isinstance(error, StepwellError) else None
+        if isinstance(recorded, ErrorInfo):
+            names.update((name, None) for name in recorded.kinds)
+    return iter(names)
+
+
+def _step_failures(related: Iterator[BaseException] | list[BaseException]) -> Iterator[StepFailed | ChildFailed]:
+    return (error for error in related if isinstance(error, StepFailed | ChildFailed))
+
+
+# ------------------------------------------------------------------------------------------------------------------- traceback
+
+_PACKAGE: Final = str(PurePath(__file__).parents[1] / "_")[:-1]
+_TESTING: Final = str(PurePath(__file__).parents[1] / "testing" / "_")[:-1]
+
+
+def _traceback(error: BaseException) -> str:
+    """As Python prints it, from the first frame that is not Stepwell's."""
+    try:
+        printed = TracebackException(type(error), error, error.__traceback__, compact=True)
+        _shorten(printed)
+        text = "".join(printed.format())
+    except Exception as failure:  # noqa: BLE001  # an exception of the user's with notes or arguments that cannot be read
+        return f"(the traceback cannot be printed: {_clean(type(failure).__name__)})"
+    return _cut_middle(_clean(text), MAX_TRACEBACK)
+
+
+def _shorten(printed: TracebackException) -> None:
+    """Leave out frames, here and in all that is printed with it."""
+    waiting = [printed]
+    seen: set[int] = set()
+    while waiting:
+        current = waiting.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        _shorten_stack(current.stack)
+        waiting += [further for further in (current.__cause__, current.__context__, *(current.exceptions or ())) if further is not None]
+
+
+def _shorten_stack(stack: StackSummary) -> None:
+    first = next((number for number, frame in enumerate(stack) if not _is_ours(frame)), 0)
+    # With no frame but ours it is an error of Stepwell itself: there the frames say where.
+    del stack[:first]
+    if len(stack) > MAX_FRAMES:
+        left_out = len(stack) - MAX_FRAMES
+        half = MAX_FRAMES // 2
+        stack[half : half + left_out] = [FrameSummary(f"({left_out} frames left out)", 0, "…", line="")]
+
+
+def _is_ours(frame: FrameSummary) -> bool:
+    return frame.filename.startswith(_PACKAGE) and not frame.filename.startswith(_TESTING)
+
+
+# ------------------------------------------------------------------------------------------------------------------------ text
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # its __str__ is the user's
+        return f"<{type(error).__name__} whose text cannot be printed>"
+
+
+def _clean(text: str) -> str:
+    """Without NUL and lone surrogates, which databases refuse."""
+    return str.replace(text, "\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    mark = f"… ({len(text):,} characters)"
+    return text[: limit - len(mark)] + mark
+
+
+def _cut_middle(text: str, limit: int) -> str:
+    """The beginning, and twice as much of the end: there is where it happened."""
+    if len(text) <= limit:
+        return text
+    mark = f"\n… (cut from {len(text):,} characters) …\n"
+    head = (limit - len(mark)) // 3
+    return text[:head] + mark + text[len(text) - (limit - len(mark) - head) :]

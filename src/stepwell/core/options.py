@@ -1,0 +1,229 @@
+"""What `@workflow` takes besides numbers and names: schedules, and limits across all workers. Records and checks them, no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, Final, Literal, get_args, overload
+from zoneinfo import ZoneInfo
+
+from stepwell.core.duration import Duration, parse_duration
+from stepwell.core.naming import checked_name
+from stepwell.errors import DefinitionError
+
+Overlap = Literal["allow", "skip", "cancel", "wait"]
+CatchUp = Literal["latest", "all", "none"]
+
+_ALIASES: Final = ("@hourly", "@daily", "@weekly", "@monthly", "@yearly")
+_FIELDS: Final = (5, 6)
+"""Of cron: six with seconds first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How many runs may be under way at once, across all workers.
+
+    Attributes:
+        max: how many of one key; None only takes keys in turn.
+        key: what of the input runs are told apart by; without one, all runs of the workflow count together.
+
+    Raises:
+        DefinitionError: the number is below 1, or there is neither number nor key.
+
+    Example:
+        Limit(5, key=lambda input: input.tenant)
+    """
+
+    max: int | None
+    key: Callable[[Any], Any] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _checked_key(self.key, "Limit")
+        if self.max is not None:
+            checked_count(self.max, "the number of a Limit")
+        elif self.key is None:
+            raise DefinitionError("Limit(None) takes keys in turn, so it needs a key: Limit(None, key=lambda input: input.tenant)")
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Rate:
+    """How many runs may begin within a time, across all workers.
+
+    Attributes:
+        max: how many of one key.
+        per: within which time.
+        key: what of the input runs are told apart by; without one, all runs of the workflow count together.
+
+    Raises:
+        DefinitionError: the number is below 1, or the time is zero.
+        ValueError, TypeError: `per` is no duration.
+
+    Example:
+        Rate(100, per="1m", key=lambda input: input.tenant)
+    """
+
+    max: int
+    per: timedelta
+    key: Callable[[Any], Any] | None
+
+    def __init__(self, max: int, per: Duration, *, key: Callable[[Any], Any] | None = None) -> None:
+        object.__setattr__(self, "max", checked_count(max, "the number of a Rate"))
+        object.__setattr__(self, "per", _some_time(per, "the time of a Rate"))
+        object.__setattr__(self, "key", _checked_key(key, "Rate"))
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Debounce:
+    """Starts that follow each other within a time become one run, with the input of the last.
+
+    Attributes:
+        delay: how long it must have been quiet before the run begins.
+        key: what of the input runs are told apart by; without one, all starts of the workflow count together.
+
+    Raises:
+        DefinitionError: the time is zero.
+        ValueError, TypeError: `delay` is no duration.
+
+    Example:
+        Debounce("10s", key=lambda input: input.document)
+    """
+
+    delay: timedelta
+    key: Callable[[Any], Any] | None
+
+    def __init__(self, delay: Duration, *, key: Callable[[Any], Any] | None = None) -> None:
+        object.__setattr__(self, "delay", _some_time(delay, "the time of a Debounce"))
+        object.__setattr__(self, "key", _checked_key(key, "Debounce"))
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Schedule:
+    """When runs of a workflow begin by themselves: `Schedule(name, expression, …)`, or `Schedule(expression, …)`.
+
+    Attributes:
+        name: unique within the workflow, which gives it `workflow[expression]` where it is left out; empty until then.
+        expression: five fields of cron, or six with seconds first, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
+        input: a value, or a function (also async) of nothing or of the slot's time.
+        timezone: the zone of the expression, such as `Europe/Paris`; None is the app's.
+        overlap: what happens while the last run is still going: `allow` another, `skip` it, `cancel` the last, or `wait` for it.
+        catch_up: which of the slots missed without a worker are made up for: the `latest`, `all` or `none`.
+        jitter: up to which delay each slot is put off; None keeps to the time.
+
+    Raises:
+        DefinitionError: the name, the expression, the zone, `overlap` or `catch_up` cannot be.
+        ValueError, TypeError: `jitter` is no duration.
+    """
+
+    name: str
+    expression: str
+    input: Any
+    timezone: str | None
+    overlap: Overlap
+    catch_up: CatchUp
+    jitter: timedelta | None
+
+    @overload
+    def __init__(
+        self,
+        name: str,
+        expression: str,
+        *,
+        input: Any = None,
+        timezone: str | None = None,
+        overlap: Overlap = "allow",
+        catch_up: CatchUp = "latest",
+        jitter: Duration | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        expression: str,
+        *,
+        input: Any = None,
+        timezone: str | None = None,
+        overlap: Overlap = "allow",
+        catch_up: CatchUp = "latest",
+        jitter: Duration | None = None,
+    ) -> None: ...
+    def __init__(  # type: ignore[misc]  # the first argument is the name or, alone, the expression
+        self,
+        name: str | None = None,
+        expression: str | None = None,
+        *,
+        input: Any = None,
+        timezone: str | None = None,
+        overlap: Overlap = "allow",
+        catch_up: CatchUp = "latest",
+        jitter: Duration | None = None,
+    ) -> None:
+        if expression is None:
+            name, expression = None, name
+        object.__setattr__(self, "name", "" if name is None else checked_name(name, "schedule"))
+        object.__setattr__(self, "expression", _checked_expression(expression))
+        object.__setattr__(self, "input", input)
+        object.__setattr__(self, "timezone", _checked_zone(timezone))
+        object.__setattr__(self, "overlap", _one_of(get_args(Overlap), overlap, "overlap"))
+        object.__setattr__(self, "catch_up", _one_of(get_args(CatchUp), catch_up, "catch_up"))
+        object.__setattr__(self, "jitter", None if jitter is None else parse_duration(jitter, "the jitter of a schedule"))
+
+    def named(self, workflow: str) -> Schedule:
+        """This schedule as one of the workflow's, with a name in any case."""
+        return self if self.name else replace(self, name=f"{workflow}[{self.expression}]")
+
+
+def checked_count(value: object, what: str) -> int:
+    """The whole number from 1 on that was given.
+
+    Raises:
+        DefinitionError: it is another number, or none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DefinitionError(f"{what} is a whole number, not {type(value).__name__}: {value!r}")
+    if value < 1:
+        raise DefinitionError(f"{what} is at least 1, not {value}")
+    return value
+
+
+def _checked_key(key: object, what: str) -> Any:
+    if key is not None and not callable(key):
+        raise DefinitionError(f"the key of a {what} is a function of the input, not {type(key).__name__}: {key!r}")
+    return key
+
+
+def _some_time(value: object, what: str) -> timedelta:
+    duration = parse_duration(value, what)
+    if not duration:
+        raise DefinitionError(f"{what} is longer than zero")
+    return duration
+
+
+def _checked_expression(expression: object) -> str:
+    if not isinstance(expression, str):
+        raise DefinitionError(
+            f'the expression of a schedule is a text such as "0 2 * * *", not {type(expression).__name__}: {expression!r}'
+        )
+    if expression not in _ALIASES and len(expression.split()) not in _FIELDS:
+        raise DefinitionError(
+            f"schedule expression {expression!r} has neither five fields (minute, hour, day, month, weekday) nor six with seconds first, "
+            f"and is none of {', '.join(_ALIASES)}"
+        )
+    return expression
+
+
+def _checked_zone(timezone: object) -> str | None:
+    if timezone is None:
+        return None
+    if not isinstance(timezone, str):
+        raise DefinitionError(f'the timezone of a schedule is a name such as "Europe/Paris", not {type(timezone).__name__}: {timezone!r}')
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError) as error:  # unknown, no name of a zone, a folder of zones
+        raise DefinitionError(f'there is no timezone {timezone!r}; give a name such as "Europe/Paris"') from error
+    return timezone
+
+
+def _one_of(choices: tuple[Any, ...], value: object, what: str) -> Any:
+    if value not in choices:
+        raise DefinitionError(f"{what} of a schedule is one of {', '.join(choices)}, not {value!r}")
+    return value

@@ -1,0 +1,250 @@
+"""What the store keeps and hands out, as frozen records.
+
+Two families: what users read (`Run`, `StepRecord`, `LogLine`, `RunInfo`: aware UTC datetimes, decoded values) and what a worker
+writes and claims (`NewRun`, `Claimed`, `Outcome`, `Attempt`, `Move`, `LogEntry`, `Progress`: instants as seconds since 1970, values
+as JSON text). The second are NamedTuples where there is one a step, since a tuple is what is cheapest to make, and to write in bulk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from stepwell.core.status import Action, RunStatus
+    from stepwell.errors import ErrorInfo
+
+
+class Kind(IntEnum):
+    """What an outcome is the outcome of. A name that changes its kind is changed code."""
+
+    FUNCTION = 0
+    SLEEP = 1
+    VALUE = 2
+    TIMER = 3
+    """One that asyncio set (`asyncio.sleep`, `timeout`, `wait_for`); operators do not see it as a step."""
+
+    @property
+    def word(self) -> str:
+        """As an explanation calls it."""
+        return _WORDS[self]
+
+
+_WORDS = {Kind.FUNCTION: "step", Kind.SLEEP: "sleep", Kind.VALUE: "value", Kind.TIMER: "timer"}
+
+
+# -- what a worker writes
+
+
+class Outcome(NamedTuple):
+    """What came to pass for a key of a run: written once, delivered in the order of `seq`, now and on every replay."""
+
+    run: str
+    claim: int
+    key: str
+    seq: int
+    asked: int
+    """The number of the last outcome that had been delivered when the body asked for this one."""
+    kind: int
+    ok: bool
+    value: str | None
+    """The result, or the error, as JSON; None for a timer."""
+    at: float
+    """When it became known, never before the outcome before it. The body's `loop.time()` while it is the last one."""
+    mark: int
+    """A hash of the arguments; 0: unknown."""
+    attempt: int
+    """The number of the attempt that ended so."""
+    started_at: float
+    python: int
+    """The minor version of the interpreter: 311."""
+
+
+class Attempt(NamedTuple):
+    """An attempt of a step that did not settle it: it failed and the next is due at `due`, or the body canceled it."""
+
+    run: str
+    claim: int
+    key: str
+    attempt: int
+    asked: int
+    canceled: bool
+    error: str | None
+    started_at: float
+    finished_at: float
+    due: float | None
+
+
+class Move(NamedTuple):
+    """The run's row changes, by an action of the table of transitions. An action that the row's status does not allow changes nothing."""
+
+    run: str
+    claim: int
+    action: Action
+    due: float | None = None
+    """When to go on, of a run that sleeps."""
+    keep: bool = False
+    """The run stays with this worker."""
+    output: str | None = None
+    error: str | None = None
+    attempt: int | None = None
+    """Of the body, when it is to be tried again."""
+    input: str | None = None
+    """Of a run that goes on as new."""
+
+
+class LogEntry(NamedTuple):
+    """A line of log. Its key is where in the history it was said, so that a replay says nothing twice."""
+
+    run: str
+    claim: int
+    after: int
+    """Outcomes delivered before it; -1 for lines from within a step."""
+    scope: str
+    n: int
+    at: float
+    level: str
+    message: str
+    fields: str
+    step: str | None
+
+
+class Progress(NamedTuple):
+    """How far the run says it has come."""
+
+    run: str
+    claim: int
+    done: float
+    total: float | None
+    message: str | None
+
+
+
+# -- what a worker claims
+
+
+class NewRun(NamedTuple):
+    """A run as it is started."""
+
+    id: str
+    workflow: str
+    version: str | None
+    input: str
+    created_at: float
+    available_at: float
+    queue: str = "default"
+    priority: int = 0
+    tags: tuple[str, ...] = ()
+    key: str | None = None
+
+
+class Tried(NamedTuple):
+    """What is known of a step that has no outcome yet."""
+
+    attempts: int
+    """Attempts so far, which is the number of the last."""
+    failures: int
+    """How many of them count against the step's budget."""
+    due: float
+    """When the next may begin."""
+    evidence: bool = False
+    """Whether the code must still ask for the step. Attempts that a retry has taken back only count on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A run that this worker now owns, with its history."""
+
+    id: str
+    claim: int
+    """Grows with each claim: the fence of everything that the worker writes for the run."""
+    workflow: str
+    version: str | None
+    input: str
+    attempt: int
+    generation: int
+    """How often the run has gone on as new."""
+    created_at: float
+    started_at: float
+    scheduled_at: float | None
+    tags: tuple[str, ...]
+    outcomes: tuple[Outcome, ...] = ()
+    tried: dict[str, Tried]
+    logged: tuple[int, int]
+    """The place of the last line that the body has logged: outcomes delivered, and which line since then."""
+
+
+# -- what users read
+
+
+def instant(seconds: float) -> datetime:
+    """Seconds since 1970 as an aware datetime in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """The run, as its own body sees it: the same on every replay, but for `attempt`."""
+
+    id: str
+    workflow: str
+    version: str | None
+    attempt: int
+    created_at: datetime
+    started_at: datetime
+    scheduled_at: datetime | None
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run as it stands."""
+
+    id: str
+    workflow: str
+    version: str | None
+    status: RunStatus
+    input: Any
+    output: Any
+    error: ErrorInfo | None
+    attempt: int
+    key: str | None
+    queue: str
+    priority: int
+    tags: tuple[str, ...]
+    progress: Any
+    created_at: datetime
+    available_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    worker: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """One attempt of a step."""
+
+    key: str
+    name: str
+    kind: str
+    """`function`, `sleep` or `value`."""
+    status: str
+    """`completed`, `failed` or `canceled`."""
+    attempt: int
+    output: Any
+    error: ErrorInfo | None
+    started_at: datetime
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """What a body or a step has said."""
+
+    at: datetime
+    level: str
+    message: str
+    fields: dict[str, Any]
+    step: str | None

@@ -1,0 +1,144 @@
+"""Executes steps: on the worker's event loop, in a thread, or in the thread of a `def` body; one attempt after the other.
+
+Knows nothing of replay. What comes of an attempt is handed to the run, which numbers and records it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import sys
+from functools import partial
+from inspect import CO_COROUTINE
+from typing import TYPE_CHECKING, Any
+
+from stepwell.core import definition
+from stepwell.core.failure import describe, error_text
+from stepwell.engine.requests import StepInfo, StepRequest
+from stepwell.errors import OutsideRun, StepTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stepwell.engine.clock import Clock
+    from stepwell.engine.execution import Execution
+    from stepwell.engine.threads import Threads
+
+log = logging.getLogger(__name__)
+
+_EAGER = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+
+
+class StepRunner:
+    """Begins attempts, and tells the run how each has ended."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, threads: Threads, max_payload: int) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._threads = threads
+        self._max_payload = max_payload
+        self.running = 0
+        """Attempts under way."""
+
+    def start(self, run: Execution, request: StepRequest) -> None:
+        """Begin the next attempt of this step."""
+        self.running += 1
+        request.attempt += 1
+        request.started_at = self._clock.now()
+        # A step that never waits is done before this returns, where Python can do that (3.12): it saves a turn of the loop.
+        task = asyncio.Task(self._attempt(run, request), loop=self._loop, context=request.context, **_EAGER)
+        if not task.done():
+            request.task = task
+
+    async def _attempt(self, run: Execution, request: StepRequest) -> None:
+        definition.body.set(request)
+        function = request.function
+        try:
+            if request.timeout is not None:
+                value = await self._within_timeout(run, request)
+            elif is_async(function):
+                value = await function(*request.args, **request.kwargs)
+            else:
+                value = await self._in_thread(run, request)
+            text, request.value = request.codec.round_trip(value, f"step {request.key!r}", self._max_payload)
+        except BaseException as error:  # noqa: BLE001  # SystemExit, too, is the step's failure and not the worker's
+            self._failed(run, request, error)
+        else:
+            request.task = None
+            if run.over or request.done():
+                run.attempt_canceled(request, self._clock.now())  # canceled by the body, and it took no notice
+            else:
+                run.step_ended(request, True, text, self._clock.now())
+        finally:
+            self.running -= 1
+
+    async def _within_timeout(self, run: Execution, request: StepRequest) -> Any:
+        limit = asyncio.timeout(request.timeout)
+        try:
+            async with limit:
+                if is_async(request.function):
+                    return await request.function(*request.args, **request.kwargs)
+                return await self._in_thread(run, request)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise StepTimeout(f"step {request.name!r} took longer than its timeout of {request.timeout:g} s") from error
+
+    async def _in_thread(self, run: Execution, request: StepRequest) -> Any:
+        call: Callable[[], Any] = partial(_in_own_context, request.function, request.args, request.kwargs)
+        body_thread = run.body_thread
+        if body_thread is not None and request.timeout is None:
+            value = await body_thread.execute(partial(request.context.copy().run, call))
+        else:
+            value = await self._threads.run(partial(request.context.copy().run, call))
+        if inspect.isawaitable(value):
+            value = await value
+        return value
+
+    def _failed(self, run: Execution, request: StepRequest, error: BaseException) -> None:
+        request.task = None
+        now = self._clock.now()
+        if run.over or request.done():
+            run.attempt_canceled(request, now)
+            return
+        request.failures += 1
+        info = describe(error)
+        delay = request.retry.next(error, request.failures, self._clock.random())
+        if delay is None:
+            request.cause = error
+            run.step_ended(request, False, error_text(info), now)
+        else:
+            request.due = now + delay.total_seconds()
+            log.info("run %s: attempt %d of step %s failed, the next is in %.3g s: %s", run.id, request.attempt, request.key, delay.total_seconds(), info)
+            run.attempt_failed(request, error_text(info), now)
+
+
+def _in_own_context(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return function(*args, **kwargs)
+
+
+def is_async(function: Any) -> bool:
+    """Whether calling it gives a coroutine."""
+    code = getattr(function, "__code__", None)
+    if code is not None:  # a hundred times faster than inspect
+        return bool(code.co_flags & CO_COROUTINE)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def current_step() -> StepInfo:
+    """What step runs here and now: for its idempotency key, its attempt, its run.
+
+    Raises:
+        OutsideRun: the caller is not within a step.
+
+    Example:
+        async def charge(amount: int) -> str:
+            return await bank.charge(amount, idempotency_key=stepwell.current_step().idempotency_key)
+    """
+    request = definition.body.get()
+    if not isinstance(request, StepRequest):
+        raise OutsideRun("current_step() is called outside of a step; only what runs as a step has one")
+    return StepInfo(
+        run_id=request.run.id, key=request.key, name=request.name, attempt=request.attempt, idempotency_key=request.idempotency_key
+    )

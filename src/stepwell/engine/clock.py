@@ -1,0 +1,83 @@
+"""The only reader of time and chance. Everything else is handed a `Clock`, so that tests and simulations can move it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Alarm(Protocol):
+    """A call that is due at some time."""
+
+    def cancel(self) -> None:
+        """It will not be made. Canceling twice changes nothing."""
+
+
+class Clock(Protocol):
+    """Time and chance."""
+
+    def now(self) -> float:
+        """Seconds since 1970, UTC."""
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Alarm:
+        """Call back at this instant, from a plain callback of the running loop; at once when it has passed."""
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+
+    def random_bits(self, count: int) -> int:
+        """`count` random bits."""
+
+
+class SystemClock:
+    """The machine's clock, on the running event loop."""
+
+    def __init__(self, random_source: random.Random | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._random = random_source or random.SystemRandom()
+
+    def now(self) -> float:
+        """Seconds since 1970, UTC."""
+        return time.time()
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Alarm:
+        """Call back at this instant."""
+        return self._loop.call_later(max(0.0, when - time.time()), callback)
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+        return self._random.random()
+
+    def random_bits(self, count: int) -> int:
+        """`count` random bits."""
+        return self._random.getrandbits(count)
+
+
+_VERSION_7: Final = 0x7000
+_VARIANT: Final = 0x8000_0000_0000_0000
+
+
+class RunIds:
+    """Makes run ids: UUIDs of version 7, so that runs of one moment are neighbours in every index.
+
+    The top 8 of the random bits are the shard, by which all rows of a run can be placed on one of several databases.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = 0
+
+    def new(self, shard: int | None = None) -> str:
+        """An id greater than all that were made here before. A shard is a number below 256; left out, chance decides."""
+        tick = int(self._clock.now() * 1_000) << 12  # milliseconds, and a counter within them
+        self._last = tick = max(tick, self._last + 1)
+        low = self._clock.random_bits(62)
+        if shard is not None:
+            low = (low & ((1 << 54) - 1)) | (shard << 54)
+        digits = f"{tick >> 12:012x}{_VERSION_7 | (tick & 0xFFF):04x}{_VARIANT | low:016x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

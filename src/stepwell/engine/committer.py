@@ -1,0 +1,164 @@
+"""Group commit: every write of a running worker, many runs in one transaction.
+
+What the runs hand in while a batch is being committed makes up the next one. There is no timer: an idle worker commits at once, a busy
+one in batches. One batch is in flight at a time, so a run's outcomes become durable in the order of their numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from stepwell.core.records import Attempt, LogEntry, Move, Outcome, Progress
+from stepwell.core.status import RunStatus
+from stepwell.errors import DatabaseUnavailable
+from stepwell.store.port import Batch, WriteRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from stepwell.engine.clock import Clock
+    from stepwell.store.port import Store
+
+log = logging.getLogger(__name__)
+
+Write = Outcome | Attempt | Move | LogEntry | Progress
+
+MAX_BATCH: Final = 2_000
+"""Writes in one transaction."""
+
+PORTION: Final = 32
+"""Answers handed out between two turns of the loop: what the first bodies ask for is on its way while the others are stepped."""
+
+_FIRST_RETRY: Final = 0.05
+_LONGEST_RETRY: Final = 5.0
+
+
+class Writer(Protocol):
+    """Who hands in writes."""
+
+    def written(self, write: Any, status: RunStatus | None) -> None:
+        """It is durable, as far as the run's status allowed. None: the run is no longer this worker's, and nothing was written."""
+
+    def refused(self, write: Any, error: Exception) -> None:
+        """The database will not take it, now or later. Nothing was written of it."""
+
+
+class Committer:
+    """Writes what it is given, in order, and tells each writer how its run stands now. From plain callbacks of the worker's loop."""
+
+    def __init__(self, store: Store, worker: str, clock: Clock) -> None:
+        self._store = store
+        self._worker = worker
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[tuple[Write, Writer]] = []
+        self._answers: deque[tuple[Write, Writer, RunStatus | None]] = deque()
+        self._answering = False
+        self._wake: asyncio.Future[None] | None = None
+        self._in_flight = False
+        self.batches = 0
+        """Transactions so far."""
+
+    def put(self, write: Write, writer: Writer) -> None:
+        """Write this with the next batch."""
+        self._waiting.append((write, writer))
+        if self._wake is not None:
+            self._wake.set_result(None)
+            self._wake = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything handed in is written and answered."""
+        return not (self._waiting or self._in_flight or self._answers)
+
+    async def run(self) -> None:
+        """Write until canceled. An error that leaves here is the end of the worker: its runs would wait for ever."""
+        while True:
+            if not self._waiting:
+                self._wake = self._loop.create_future()
+                await self._wake
+            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            self._in_flight = True
+            await self._write(batch)
+            self._in_flight = False
+
+    async def _write(self, batch: Sequence[tuple[Write, Writer]]) -> None:
+        """Write these; when the database finds fault with one of them, find it by halving and go on without it."""
+        try:
+            answers = await self._commit([write for write, _ in batch])
+        except WriteRefused as error:
+            if len(batch) == 1:
+                write, writer = batch[0]
+                log.error("run %s: the database refuses a write: %s", write.run, error)  # noqa: TRY400  # the writer deals with it
+                self._loop.call_soon(writer.refused, write, error)
+                return
+            half = len(batch) // 2
+            await self._write(batch[:half])
+            await self._write(batch[half:])
+            return
+        self._loop.call_soon(self._written, batch, answers)  # out of this task: bodies are stepped from plain callbacks
+
+    async def _commit(self, writes: Sequence[Write]) -> Mapping[tuple[str, int], RunStatus | None]:
+        sorted_writes = _sorted(writes)
+        delay = _FIRST_RETRY
+        while True:
+            try:
+                answers = await self._store.commit(self._worker, sorted_writes, self._clock.now())
+            except DatabaseUnavailable as error:  # unknown whether it was committed; the same batch again changes nothing
+                log.warning("%d writes wait for the database, the next try is in %.2f s: %s", len(writes), delay, error)
+                await self._pause(delay * (0.5 + self._clock.random()))
+                delay = min(delay * 2, _LONGEST_RETRY)
+            else:
+                self.batches += 1
+                return answers
+
+    async def _pause(self, seconds: float) -> None:
+        over = self._loop.create_future()
+        alarm = self._clock.call_at(self._clock.now() + seconds, lambda: over.done() or over.set_result(None))
+        try:
+            await over
+        finally:
+            alarm.cancel()
+
+    def _written(self, batch: Sequence[tuple[Write, Writer]], answers: Mapping[tuple[str, int], RunStatus | None]) -> None:
+        if answers:
+            running = RunStatus.RUNNING
+            self._answers.extend((write, writer, answers.get((write.run, write.claim), running)) for write, writer in batch)
+        else:
+            self._answers.extend([(write, writer, RunStatus.RUNNING) for write, writer in batch])
+        if not self._answering:
+            self._answering = True
+            self._answer()
+
+    def _answer(self) -> None:
+        answers = self._answers
+        for _ in range(min(PORTION, len(answers))):
+            write, writer, status = answers.popleft()
+            writer.written(write, status)
+        self._answering = bool(answers)
+        if answers:
+            self._loop.call_soon(self._answer)
+
+
+def _sorted(writes: Sequence[Write]) -> Batch:
+    outcomes: list[Outcome] = []
+    attempts: list[Attempt] = []
+    moves: dict[tuple[str, int], Move] = {}  # a run that is parked and woken in one batch ends up as the last move says
+    logs: list[LogEntry] = []
+    progress: dict[tuple[str, int], Progress] = {}
+    for write in writes:
+        kind = type(write)
+        if kind is Outcome:
+            outcomes.append(write)  # type: ignore[arg-type]
+        elif kind is Move:
+            moves[write.run, write.claim] = write  # type: ignore[assignment]
+        elif kind is Attempt:
+            attempts.append(write)  # type: ignore[arg-type]
+        elif kind is LogEntry:
+            logs.append(write)  # type: ignore[arg-type]
+        else:
+            progress[write.run, write.claim] = write  # type: ignore[assignment]
+    return Batch(outcomes, attempts, list(moves.values()), logs, list(progress.values()))

@@ -1,0 +1,480 @@
+"""The event loop on which the body of one run lives: deterministic, without I/O, stepped from outside.
+
+Owns the order in which tasks are stepped, the branch of each task, and the body's time. Refuses sockets, threads and subprocesses,
+whose order would be chance: those belong into steps. Knows nothing of steps, histories or databases.
+
+It is stepped from plain callbacks of the worker's loop, never from inside a task of it: CPython 3.14 keeps one current task a thread
+and refuses to enter a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import events, tasks
+from collections import deque
+from contextvars import Context, copy_context
+from pathlib import Path
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+
+from stepwell.core.naming import TIMER, Branch
+from stepwell.core.records import Kind
+from stepwell.errors import NotInStep, OutsideRun
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from types import FrameType
+
+    from stepwell.core.records import Outcome
+
+MAX_SLICE: Final = 10_000
+"""Callbacks that a body may run before other runs get their turn."""
+
+MAX_UNWINDING: Final = 10_000
+"""Callbacks that a body may run while it is being left; then its coroutines are closed by force."""
+
+UNWINDING_ROUNDS: Final = 20
+"""How often a task that goes on after its cancellation is canceled again."""
+
+
+class Unwind(BaseException):
+    """The run is being left. No Exception, so that `except Exception` in a body does not catch it."""
+
+
+class Owner(Protocol):
+    """Who is told what happens on the loop."""
+
+    def timer_set(self, timer: Timer) -> None:
+        """asyncio set a timer. Its key and deadline are filled in."""
+
+    def timer_canceled(self, timer: Timer) -> None:
+        """The body no longer waits for it."""
+
+    def stray_error(self, error: BaseException, message: str) -> None:
+        """An error that nobody awaited."""
+
+
+class Handle:
+    """A callback that is ready. asyncio's own asks for the loop's debug mode and keeps more."""
+
+    __slots__ = ("args", "callback", "context", "gone")
+
+    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context) -> None:
+        self.callback: Callable[..., Any] | None = callback
+        self.args: tuple[Any, ...] = args
+        self.context = context
+        self.gone = False
+
+    def cancel(self) -> None:
+        """It will not be called."""
+        self.gone = True
+        self.callback = None
+        self.args = ()
+
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self.gone
+
+
+class Timer(Handle):
+    """A callback that becomes due by the recorded passing of time. Its firing is an outcome like any other."""
+
+    __slots__ = ("asked", "deadline", "key", "loop")
+
+    kind: Final = Kind.TIMER
+
+    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context, loop: RunLoop, deadline: float, key: str) -> None:
+        super().__init__(callback, args, context)
+        self.loop = loop
+        self.deadline = deadline
+        self.key = key
+        self.asked = 0  # the owner's note
+
+    def when(self) -> float:
+        """When it is due, in the time of the loop."""
+        return self.deadline
+
+    def cancel(self) -> None:
+        """It will not fire. A firing that is recorded already is passed over."""
+        if not self.gone:
+            super().cancel()
+            self.loop.owner.timer_canceled(self)
+
+    def deliver(self, _: Outcome) -> None:
+        """It has fired, and that is durable."""
+        if not self.gone:
+            self.loop.make_ready(self)
+
+
+class BranchTask(asyncio.Task[Any]):
+    """A task that knows its branch, and whose hash is a number of the run.
+
+    `asyncio.wait` returns sets, and `TaskGroup` cancels its children in the order of one: by address, each replay would differ.
+    """
+
+    __slots__ = ("branch", "number")
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: RunLoop, branch: Branch, number: int, context: Context | None, **options: Any) -> None:  # noqa: E501
+        self.branch = branch
+        self.number = number  # before super(), which puts the task into a WeakSet that hashes it
+        super().__init__(coro, loop=loop, name=branch.path or "main", context=context, **options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class NumberedFuture(asyncio.Future[Any]):
+    """A future whose hash is a number of the run, so that a set of futures has the same order on every replay."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, *, loop: RunLoop) -> None:
+        self.number = loop.next_number()
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class RunLoop(asyncio.AbstractEventLoop):
+    """One run's event loop. `now` is the time of the last outcome delivered: the body's time stands still in between."""
+
+    def __init__(self, owner: Owner, seed: int, now: float) -> None:
+        self.owner = owner
+        self.now = now
+        self.root = Branch()
+        self.tasks: list[BranchTask] = []  # strong: asyncio lets go of tasks that nobody holds, whenever the garbage collector likes
+        self.thread = 0  # who may touch the loop now; 0: nobody
+        self.closing = False
+        self._ready: deque[Handle] = deque()
+        self._generators: list[int] = []
+        self._left_open: list[AsyncGenerator[Any, Any]] = []
+        self._seed = seed
+        self._number = 0
+        self._prune_at = 16
+        self._numbering: tuple[FrameType, dict[int, int]] | None = None
+
+    # -- stepping, for the owner
+
+    def run_ready(self, limit: int = MAX_SLICE) -> bool:
+        """Run until nothing is ready, which is True; False when `limit` callbacks have run and there are more."""
+        ready = self._ready
+        if not ready:
+            return True
+        outer = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            while ready and limit > 0:
+                try:
+                    while ready and limit > 0:
+                        limit -= 1
+                        handle = ready.popleft()
+                        if not handle.gone:
+                            handle.context.run(handle.callback, *handle.args)  # type: ignore[arg-type]  # None only when gone
+                except BaseException as error:  # noqa: BLE001  # a callback's own, or SystemExit of a task, which the task holds as well
+                    self.owner.stray_error(error, "in a callback")
+        finally:
+            events._set_running_loop(outer)
+        return not ready
+
+    def start(self, body: Coroutine[Any, Any, Any], context: Context) -> BranchTask:
+        """Make the main task, on the main branch."""
+        main = BranchTask(body, loop=self, branch=self.root, number=self.next_number(), context=context)
+        self.tasks.append(main)
+        return main
+
+    def make_ready(self, handle: Handle) -> None:
+        """Let a timer's callback run."""
+        self._ready.append(handle)
+
+    def next_number(self) -> int:
+        """The next of the numbers by which tasks and futures are hashed: equal on each replay of a run, and apart from those of other runs.
+
+        asyncio keeps the tasks of all loops in one set; plain small numbers would collide there.
+        """
+        self._number = number = self._number + 1
+        return self._seed + number
+
+    def unwind(self) -> None:
+        """Leave every task of the run. From here on the body can do nothing: whatever it asks for raises.
+
+        Coroutines are never just dropped: their `finally` would run at garbage collection, inside another run, and shift its keys.
+        """
+        entered_by, self.thread = self.thread, get_ident()
+        self.closing = True
+        for _ in range(UNWINDING_ROUNDS):
+            open_tasks = [task for task in self.tasks if not task.done()]
+            if not open_tasks:
+                break
+            for task in open_tasks:
+                task.cancel()
+            self.run_ready(MAX_UNWINDING // UNWINDING_ROUNDS)
+        else:
+            for task in open_tasks:
+                self._close_by_force(task)
+        self._close_generators()
+        self.thread = entered_by
+
+    def _close_by_force(self, task: BranchTask) -> None:
+        """A body that swallows its cancellation for ever. What it would still do is not the run's any more."""
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        try:
+            coroutine = task.get_coro()
+            if coroutine is not None:
+                coroutine.close()
+        except RuntimeError as error:
+            self.owner.stray_error(error, "the body cannot be left")
+
+    def _close_generators(self) -> None:
+        """Run the `finally` of async generators that the body has left open, as asyncio does at the end of a loop."""
+        while self._left_open:
+            generator = self._left_open.pop(0)
+            closing = BranchTask(_closed(generator), loop=self, branch=Branch("~closing"), number=self.next_number(), context=None)
+            self.run_ready(MAX_UNWINDING)
+            if not closing.done():
+                self._close_by_force(closing)
+            elif not closing.cancelled():
+                closing.exception()  # a `finally` that fails here has nobody to tell
+        for generator_id in self._generators:
+            _homes.pop(generator_id, None)
+        self._generators.clear()
+
+    def generator_begun(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """The body iterates an async generator for the first time."""
+        self._generators.append(id(generator))
+        _homes[id(generator)] = self
+
+    def generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Nobody holds it any more, and it has not run to its end."""
+        self._left_open.append(generator)
+
+    def places(self) -> list[str]:
+        """Where each task of the body waits: `app/pay.py:41 in charge_all`."""
+        return [place for task in self.tasks if not task.done() and (place := _place(task.get_coro()))]
+
+    def dispose(self) -> None:
+        """Cut the cycles of a run that has left, so that it goes without the garbage collector."""
+        self.tasks.clear()
+        self._ready.clear()
+        del self.owner
+
+    # -- what asyncio asks of a loop
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
+        """Run the callback in this slice."""
+        if self.thread != get_ident():
+            raise OutsideRun(
+                "something outside of the body of a workflow has touched an asyncio object of it (an Event, Queue, Future or Task). "
+                "A step hands results back by returning them; only that is recorded."
+            )
+        handle = Handle(callback, args, copy_context() if context is None else context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Timer:  # type: ignore[override]
+        """Set a durable timer."""
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Timer:  # type: ignore[override]
+        """Set a durable timer."""
+        timer = Timer(callback, args, copy_context() if context is None else context, self, when, self.branch().key(TIMER))
+        self.owner.timer_set(timer)
+        return timer
+
+    def create_future(self) -> NumberedFuture:
+        """A future that can be in a set."""
+        return NumberedFuture(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None, **options: Any
+    ) -> BranchTask:
+        """A task on a branch of its own."""
+        task = BranchTask(coro, loop=self, branch=self._branch_of_task(coro), number=self.next_number(), context=context, **options)
+        if name is not None:
+            task.set_name(name)
+        if len(self.tasks) >= self._prune_at:
+            self.tasks = [each for each in self.tasks if not each.done()]
+            self._prune_at = 16 + 2 * len(self.tasks)
+        self.tasks.append(task)
+        return task
+
+    def branch(self) -> Branch:
+        """Where the code that runs now is. What a callback does counts on the main branch."""
+        task = asyncio.current_task(self)
+        return task.branch if isinstance(task, BranchTask) else self.root
+
+    def time(self) -> float:
+        """The time of the last outcome that was delivered, in seconds since 1970."""
+        return self.now
+
+    def get_debug(self) -> bool:
+        """asyncio's debug mode would only warn of what is done on purpose here."""
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        """Changes nothing."""
+
+    def is_running(self) -> bool:
+        """Always, for what runs on it."""
+        return True
+
+    def is_closed(self) -> bool:
+        """Never, for what runs on it."""
+        return False
+
+    def get_task_factory(self) -> None:
+        """None: tasks are made by `create_task`."""
+
+    def get_exception_handler(self) -> None:
+        """None: errors that nobody awaits are logged with the run's id."""
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """An error that nobody awaited."""
+        error = context.get("exception")
+        self.owner.stray_error(error or RuntimeError(context.get("message")), str(context.get("message", "")))
+
+    default_exception_handler = call_exception_handler
+
+    # -- branches of tasks
+
+    def _branch_of_task(self, coro: object) -> Branch:
+        parent = self.branch()
+        frame: FrameType | None = sys._getframe(2)
+        for _ in range(4):  # ensure_future → (_ensure_future) → (set comprehension) → as_completed or wait_for
+            if frame is None or frame.f_globals is not _ASYNCIO_TASKS:
+                break
+            if frame.f_code is _WAIT_FOR:
+                return parent  # CPython 3.11 makes a task of what wait_for waits for, 3.12 does not: level them
+            if frame.f_code is _AS_COMPLETED:
+                return self._branch_in_as_completed(parent, frame, coro)
+            frame = frame.f_back
+        return parent.child()
+
+    def _branch_in_as_completed(self, parent: Branch, frame: FrameType, coro: object) -> Branch:
+        """`as_completed` makes its tasks in the order of a set of coroutines, that is of addresses; number them as they were given."""
+        if self._numbering is None or self._numbering[0] is not frame:
+            given = frame.f_locals.get("fs", frame.f_locals.get("aws"))
+            if not isinstance(given, list | tuple):
+                raise NotInStep(
+                    f"as_completed was given a {type(given).__name__} of coroutines, and the order of one is chance, so it cannot be replayed. "
+                    "Pass a list."
+                )
+            first = parent.reserve(len(given))
+            self._numbering = (frame, {id(each): first + place for place, each in reversed(list(enumerate(given)))})
+        return parent.child(self._numbering[1][id(coro)])
+
+
+def _place(coroutine: Any) -> str | None:
+    """The innermost line of the user's that this coroutine waits in."""
+    place = None
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None and not frame.f_code.co_filename.startswith(_NOT_THE_USERS):
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    return place
+
+
+_NOT_THE_USERS: Final = (str(Path(asyncio.__file__).parent), str(Path(__file__).parent))
+
+
+async def _closed(generator: AsyncGenerator[Any, Any]) -> None:
+    await generator.aclose()
+
+
+_ASYNCIO_TASKS: Final = vars(tasks)
+_WAIT_FOR: Final = tasks.wait_for.__code__ if sys.version_info < (3, 12) else None
+_AS_COMPLETED: Final = (tasks._AsCompletedIterator.__init__ if sys.version_info >= (3, 13) else tasks.as_completed).__code__  # type: ignore[attr-defined]
+
+
+# -- what a body must not do
+
+_BELONGS: Final = {
+    "run_in_executor": "hands work to a thread (asyncio.to_thread, run_in_executor)",
+    "subprocess_shell": "starts a subprocess",
+    "subprocess_exec": "starts a subprocess",
+    "call_soon_threadsafe": "takes calls from another thread (call_soon_threadsafe)",
+    "getaddrinfo": "looks up a host's address",
+    "getnameinfo": "looks up a host's name",
+    "create_server": "starts a server",
+    "create_unix_server": "starts a server",
+    "add_signal_handler": "handles a signal",
+    "remove_signal_handler": "handles a signal",
+    "set_task_factory": "sets a task factory (tasks of a body are made in an order that replays)",
+    "set_exception_handler": "sets an exception handler",
+} | dict.fromkeys(
+    ("run_forever", "run_until_complete", "stop", "close", "shutdown_asyncgens", "shutdown_default_executor"), "drives the event loop itself"
+)
+
+
+def _refusal(name: str) -> Callable[..., NoReturn]:
+    does = _BELONGS.get(name, "opens or uses a connection")
+
+    def refused(self: RunLoop, *args: Any, **kwargs: Any) -> NoReturn:
+        raise NotInStep(
+            f"the body of a workflow {does}. On a replay that would happen again, and in another order. "
+            'Put it into a step, where it runs once and its result is remembered: await step.run("name", function, ...)'
+        )
+
+    refused.__name__ = name
+    return refused
+
+
+for _name, _method in vars(asyncio.AbstractEventLoop).items():
+    if callable(_method) and not _name.startswith("_") and _name not in vars(RunLoop):
+        setattr(RunLoop, _name, _refusal(_name))
+RunLoop.__abstractmethods__ = frozenset()
+
+
+# -- asyncio.gather
+
+def _hash_of_gathering(future: asyncio.Future[Any]) -> int:
+    loop = future.get_loop()
+    if not isinstance(loop, RunLoop):
+        return object.__hash__(future)
+    number: int | None = future.__dict__.get("_stepwell_number")
+    if number is None:
+        number = future.__dict__["_stepwell_number"] = loop.next_number()
+    return number
+
+
+# `gather` makes its future itself, not through the loop. In a set (`asyncio.wait`) it would be ordered by address.
+tasks._GatheringFuture.__hash__ = _hash_of_gathering  # type: ignore[attr-defined]
+
+
+# -- async generators
+
+_homes: Final[dict[int, RunLoop]] = {}
+"""On which run's loop an async generator was begun, by the generator's id."""
+
+
+def adopt_generators() -> None:
+    """Keep async generators of bodies apart from the worker's loop. To be called in the thread of that loop, while it runs; again: nothing.
+
+    Python tells one pair of hooks a thread of generators that begin, and of ones that nobody holds any more. Without this, a body's
+    generator that is left open would be closed by the worker's loop, outside of its run. When the garbage collector gets to it is chance,
+    so it is kept, and closed when the run is left.
+    """
+    outer = sys.get_asyncgen_hooks()
+    if getattr(outer.firstiter, "of_stepwell", False):
+        return
+
+    def begun(generator: AsyncGenerator[Any, Any]) -> None:
+        loop = events._get_running_loop()
+        if isinstance(loop, RunLoop):
+            loop.generator_begun(generator)
+            return
+        _homes.pop(id(generator), None)  # of one that ran to its end, whose id this one has now
+        if outer.firstiter is not None:
+            outer.firstiter(generator)
+
+    def dropped(generator: AsyncGenerator[Any, Any]) -> None:
+        loop = _homes.pop(id(generator), None)
+        if loop is not None:
+            loop.generator_dropped(generator)
+        elif outer.finalizer is not None:
+            outer.finalizer(generator)
+
+    begun.of_stepwell = True  # type: ignore[attr-defined]
+    sys.set_asyncgen_hooks(begun, dropped)

@@ -1,0 +1,363 @@
+"""What user code holds: `Step` in an `async` body, `SyncStep` in a `def` body."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from stepwell.core.codec import codec_of
+from stepwell.core.duration import Duration, parse_duration
+from stepwell.core.naming import checked_name
+from stepwell.core.retry import Retry
+from stepwell.engine.requests import NOTHING
+from stepwell.errors import DefinitionError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Coroutine
+
+    from stepwell.core.codec import Codec
+    from stepwell.engine.execution import Execution
+    from stepwell.engine.requests import StepRequest
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+
+class DefinedStep(Generic[P, T]):
+    """A step with options, made by `step.define`. It can be run any number of times."""
+
+    __slots__ = ("_call", "_codec", "_function", "_name", "_retry", "_timeout")
+
+    def __init__(self, call: Callable[..., Coroutine[Any, Any, Any]], name: str | None, function: Any, retry: Retry | None, timeout: float | None, codec: Codec | None) -> None:  # noqa: E501, PLR0913
+        self._call = call
+        self._name = name
+        self._function = function
+        self._retry = retry
+        self._timeout = timeout
+        self._codec = codec
+
+    async def run(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run it once, and remember its result."""
+        return cast("T", await self._call(self._name, self._function, args, kwargs, self._retry, self._timeout, self._codec))
+
+
+class Step:
+    """Runs steps in an `async` body. What is finished is not run again when the body starts anew after a crash, a sleep or a deploy."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Execution) -> None:
+        self._run = run
+
+    @overload
+    async def run(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    async def run(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    async def run(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def run(self, name: Any, fn: Any = NOTHING, /, *args: Any, **kwargs: Any) -> Any:
+        """Run a function once and remember its result, under a name or under the function's own.
+
+        An `async def` function runs on the worker's event loop, a `def` function in a thread. It is tried again by its retry policy.
+        What it returns comes back decoded from JSON by its return annotation, the first time as on every replay.
+        The name may be used again: the second one is another step.
+
+        Raises:
+            StepFailed: it has used up its attempts; now and on every replay.
+            DefinitionError: what is given is no function, or has no name.
+
+        Example:
+            receipt = await step.run("charge", charge, order.id, amount=order.total)
+        """
+        if type(name) is not str:
+            if fn is not NOTHING:
+                args = (fn, *args)
+            name, fn = None, name
+        if not callable(fn):
+            raise _not_callable(name, fn)
+        return await self._run.ask_step(name, fn, args, kwargs)
+
+    @overload
+    def define(
+        self, name: str, fn: Callable[P, Awaitable[T]], /, *, retry: Retry | None = None, timeout: Duration | None = None, result: Any = None
+    ) -> DefinedStep[P, T]: ...
+    @overload
+    def define(
+        self, name: str, fn: Callable[P, T], /, *, retry: Retry | None = None, timeout: Duration | None = None, result: Any = None
+    ) -> DefinedStep[P, T]: ...
+    @overload
+    def define(
+        self, fn: Callable[P, Awaitable[T]], /, *, retry: Retry | None = None, timeout: Duration | None = None, result: Any = None
+    ) -> DefinedStep[P, T]: ...
+    @overload
+    def define(
+        self, fn: Callable[P, T], /, *, retry: Retry | None = None, timeout: Duration | None = None, result: Any = None
+    ) -> DefinedStep[P, T]: ...
+    def define(
+        self, name: Any, fn: Any = NOTHING, /, *, retry: Retry | None = None, timeout: Duration | None = None, result: Any = None
+    ) -> DefinedStep[Any, Any]:
+        """A step with options: `.run(*args, **kwargs)` runs it.
+
+        Args:
+            name: left out, it is the function's.
+            fn: what to run.
+            retry: instead of the function's or the workflow's policy.
+            timeout: of one attempt; a longer one fails with `StepTimeout` and is retried.
+            result: the type of the result, instead of the function's return annotation.
+
+        Example:
+            answer = await step.define("ask", ask, retry=Retry.never(), timeout="5s").run(question)
+        """
+        return DefinedStep(self._call, *_defined(name, fn, retry, timeout, result))
+
+    async def _call(self, name: str | None, fn: Any, args: Any, kwargs: Any, retry: Retry | None, timeout: float | None, codec: Codec | None) -> Any:  # noqa: E501, PLR0913
+        return await self._run.ask_step(name, fn, args, kwargs, retry, timeout, codec)
+
+    @overload
+    async def map(
+        self, name: str, fn: Callable[[Item], Awaitable[T]], items: Iterable[Item], /, *, concurrency: int | None = None
+    ) -> list[T]: ...
+    @overload
+    async def map(self, name: str, fn: Callable[[Item], T], items: Iterable[Item], /, *, concurrency: int | None = None) -> list[T]: ...
+    async def map(self, name: Any, fn: Any, items: Any, /, *, concurrency: int | None = None) -> list[Any]:
+        """Run a step for each item, side by side; the results in the order of the items.
+
+        Each item is a checkpoint of its own: after a crash, only those that are not done are run. At the first failure no further item
+        is started; those under way end, then the failure is raised.
+
+        Args:
+            name: of the steps; the second is `name:1`, and so on.
+            fn: called with one item.
+            items: read at once.
+            concurrency: how many at the same time; None: all.
+
+        Raises:
+            StepFailed: the first failure.
+        """
+        checked_name(name, "step")
+        if not callable(fn):
+            raise _not_callable(name, fn)
+        if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
+            raise DefinitionError(f"concurrency is a number of at least 1, or None; not {concurrency!r}")
+        return await _Mapping(self._run, name, fn, list(items), concurrency).results()
+
+    async def sleep(self, name: str, duration: Duration, /) -> None:
+        """Sleep durably: through crashes and deploys, and without a slot of a worker.
+
+        Raises:
+            ValueError, TypeError: it is no duration.
+        """
+        await self._run.ask_sleep(checked_name(name, "sleep"), None, parse_duration(duration).total_seconds())
+
+    async def sleep_until(self, name: str, when: datetime, /) -> None:
+        """Sleep until an instant; not at all, when it has passed.
+
+        Raises:
+            ValueError: it has no time zone.
+            TypeError: it is no datetime.
+        """
+        if not isinstance(when, datetime):
+            raise TypeError(f"sleep_until takes a datetime, not {type(when).__name__}")
+        if when.utcoffset() is None:
+            raise ValueError(f"{when!r} has no time zone, so it is not clear when that is; use datetime(..., tzinfo=UTC)")
+        await self._run.ask_sleep(checked_name(name, "sleep"), when.timestamp(), None)
+
+    async def now(self) -> datetime:
+        """The time, in UTC: recorded, so equal on every replay."""
+        return cast("datetime", await self._run.ask_value("now", lambda clock: repr(clock.now()), _instant))
+
+    async def uuid(self) -> uuid.UUID:
+        """A random UUID: recorded, so equal on every replay."""
+        return cast("uuid.UUID", await self._run.ask_value("uuid", lambda clock: f'"{uuid.UUID(int=clock.random_bits(128), version=4)}"', _uuid))
+
+    async def random(self) -> float:
+        """A random number in [0, 1): recorded, so equal on every replay."""
+        return cast("float", await self._run.ask_value("random", lambda clock: repr(clock.random()), float))
+
+    async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Show operators how far the run has come. No checkpoint: it costs no commit of its own."""
+        self._run.progress(done, total, message)
+
+
+class SyncDefinedStep(Generic[P, T]):
+    """A step with options, in a `def` body."""
+
+    __slots__ = ("_defined", "_wait")
+
+    def __init__(self, defined: DefinedStep[P, T], wait: Callable[[Callable[[], Awaitable[Any]]], Any]) -> None:
+        self._defined = defined
+        self._wait = wait
+
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run it once, and remember its result."""
+        return cast("T", self._wait(lambda: self._defined.run(*args, **kwargs)))
+
+
+class SyncStep:
+    """Runs steps in a `def` body: the methods of `Step`, which block until the result is there.
+
+    What a `def` body does outside of steps is done again on every replay. Nothing can guard that, as the loop of an `async` body does.
+    """
+
+    __slots__ = ("_step", "_wait")
+
+    def __init__(self, step: Step, wait: Callable[[Callable[[], Awaitable[Any]]], Any]) -> None:
+        self._step = step
+        self._wait = wait
+
+    @overload
+    def run(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def run(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def run(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    def run(self, name: Any, fn: Any = NOTHING, /, *args: Any, **kwargs: Any) -> Any:
+        """Run a function once and remember its result: `Step.run`. A `def` function runs in the body's own thread."""
+        return self._wait(lambda: self._step.run(name, fn, *args, **kwargs))
+
+    @overload
+    def define(
+        self, name: str, fn: Callable[P, Awaitable[T]], /, *, retry: Retry | None = None, timeout: Duration | None = None, result: Any = None
+    ) -> SyncDefinedStep[P, T]: ...
+    @overload
+    def define(
+        self, name: str, fn: Callable[P, T], /, *, retry: Retry | None = None, timeout: Duration | None = None, result: Any = None
+    ) -> SyncDefinedStep[P, T]: ...
+    @overload
+    def define(
+        self, fn: Callable[P, Awaitable[T]], /, *, retry: Retry | None = None, timeout: Duration | None = None, result: Any = None
+    ) -> SyncDefinedStep[P, T]: ...
+    @overload
+    def define(
+        self, fn: Callable[P, T], /, *, retry: Retry | None = None, timeout: Duration | None = None, result: Any = None
+    ) -> SyncDefinedStep[P, T]: ...
+    def define(
+        self, name: Any, fn: Any = NOTHING, /, *, retry: Retry | None = None, timeout: Duration | None = None, result: Any = None
+    ) -> SyncDefinedStep[Any, Any]:
+        """A step with options: `Step.define`."""
+        return SyncDefinedStep(self._step.define(name, fn, retry=retry, timeout=timeout, result=result), self._wait)
+
+    @overload
+    def map(self, name: str, fn: Callable[[Item], Awaitable[T]], items: Iterable[Item], /, *, concurrency: int | None = None) -> list[T]: ...
+    @overload
+    def map(self, name: str, fn: Callable[[Item], T], items: Iterable[Item], /, *, concurrency: int | None = None) -> list[T]: ...
+    def map(self, name: Any, fn: Any, items: Any, /, *, concurrency: int | None = None) -> list[Any]:
+        """Run a step for each item: `Step.map`. Several `def` items take turns in the body's thread."""
+        return cast("list[Any]", self._wait(lambda: self._step.map(name, fn, items, concurrency=concurrency)))
+
+    def sleep(self, name: str, duration: Duration, /) -> None:
+        """Sleep durably: `Step.sleep`."""
+        self._wait(lambda: self._step.sleep(name, duration))
+
+    def sleep_until(self, name: str, when: datetime, /) -> None:
+        """Sleep until an instant: `Step.sleep_until`."""
+        self._wait(lambda: self._step.sleep_until(name, when))
+
+    def now(self) -> datetime:
+        """The time, recorded: `Step.now`."""
+        return cast("datetime", self._wait(self._step.now))
+
+    def uuid(self) -> uuid.UUID:
+        """A random UUID, recorded: `Step.uuid`."""
+        return cast("uuid.UUID", self._wait(self._step.uuid))
+
+    def random(self) -> float:
+        """A random number, recorded: `Step.random`."""
+        return cast("float", self._wait(self._step.random))
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Show operators how far the run has come: `Step.progress`."""
+        self._wait(partial(self._step.progress, done, total, message))
+
+
+class _Mapping:
+    """One call of `step.map`: asks for as many items as may run at once, and for the next when one has ended."""
+
+    __slots__ = ("_failure", "_function", "_next", "_outputs", "_over", "_room", "_run", "_under_way", "_name")
+
+    def __init__(self, run: Execution, name: str, function: Any, items: list[Any], concurrency: int | None) -> None:
+        self._run = run
+        self._name = name
+        self._function = function
+        self._next = iter(list(zip(range(len(items)), run.reserve_keys(name, len(items)), items, strict=True)))
+        self._outputs: list[Any] = [None] * len(items)
+        self._under_way: dict[StepRequest, int] = {}
+        self._room = concurrency or len(items)
+        self._failure: BaseException | None = None
+        self._over: asyncio.Future[None] = run.loop.create_future()
+
+    async def results(self) -> list[Any]:
+        for _ in range(self._room):
+            self._ask()
+        if self._under_way:
+            try:
+                await self._over
+            except BaseException:
+                for request in list(self._under_way):
+                    request.cancel()
+                raise
+        if self._failure is not None:
+            raise self._failure
+        return self._outputs
+
+    def _ask(self) -> None:
+        entry = next(self._next, None)
+        if entry is not None:
+            place, key, item = entry
+            request = self._run.ask_step(self._name, self._function, (item,), {}, key=key)
+            self._under_way[request] = place
+            request.add_done_callback(self._ended)
+
+    def _ended(self, request: asyncio.Future[Any]) -> None:
+        place = self._under_way.pop(cast("StepRequest", request))
+        if request.cancelled():
+            return
+        error = request.exception()
+        if error is None:
+            self._outputs[place] = request.result()
+        elif self._failure is None:
+            self._failure = error
+        if self._failure is None:
+            self._ask()
+        if not self._under_way and not self._over.done():
+            self._over.set_result(None)
+
+
+def _defined(
+    name: Any, fn: Any, retry: Retry | None, timeout: Duration | None, result: Any
+) -> tuple[str | None, Any, Retry | None, float | None, Codec | None]:
+    if type(name) is not str:
+        name, fn = None, name
+    else:
+        checked_name(name, "step")
+    if not callable(fn):
+        raise _not_callable(name, fn)
+    if retry is not None and not isinstance(retry, Retry):
+        raise DefinitionError(f"retry is a Retry, not {type(retry).__name__}")
+    seconds = None if timeout is None else parse_duration(timeout, "a step's timeout").total_seconds()
+    return name, fn, retry, seconds, None if result is None else codec_of(result)
+
+
+def _not_callable(name: str | None, fn: Any) -> DefinitionError:
+    of = f" of step {name!r}" if name else ""
+    if hasattr(fn, "close") and hasattr(fn, "cr_code"):
+        fn.close()  # it will never be awaited
+        return DefinitionError(f"the function{of} was called, and its coroutine given; give the function itself: step.run(name, fn, *args)")
+    return DefinitionError(f"the function{of} is missing or cannot be called: {fn!r}")
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromtimestamp(float(text), UTC)
+
+
+def _uuid(text: str) -> uuid.UUID:
+    return uuid.UUID(text[1:-1])

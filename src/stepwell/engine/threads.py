@@ -1,0 +1,101 @@
+"""Daemon threads for `def` steps and `def` bodies, made when needed and kept for the next call.
+
+Daemons, because a step that never ends must not keep the process from ending; the standard library's pools wait for theirs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+MAX_THREADS: Final = 256
+"""Calls that run at the same time in one pool; further ones wait for their turn."""
+
+
+class Threads:
+    """A pool of daemon threads whose calls end on the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, limit: int = MAX_THREADS) -> None:
+        self._loop = loop
+        self._name = name
+        self._limit = limit
+        self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
+        self._idle: list[SimpleQueue[Any]] = []
+        self._made = 0
+        self._busy = 0
+        self.left_behind = 0
+        """Calls that nobody waits for any more and that have not ended: timed out or canceled, a thread cannot be stopped."""
+
+    @property
+    def busy(self) -> int:
+        """Calls that run now, those left behind among them."""
+        return self._busy
+
+    def run(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Call the function in a thread. Canceling the future leaves the call behind, it cannot be stopped."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if self._busy - self.left_behind < self._limit:
+            self._start(future, function)
+        else:
+            self._waiting.append((future, function))
+        return future
+
+    def close(self) -> None:
+        """Let idle threads end. Calls under way run out."""
+        while self._idle:
+            self._idle.pop().put(None)
+
+    def _start(self, future: asyncio.Future[Any], function: Callable[[], Any]) -> None:
+        self._busy += 1
+        if self._idle:
+            inbox = self._idle.pop()
+        else:
+            self._made += 1
+            inbox = SimpleQueue()
+            threading.Thread(target=self._work, args=(inbox,), name=f"{self._name}-{self._made}", daemon=True).start()
+        future.add_done_callback(self._abandoned)
+        inbox.put((future, function))
+
+    def _abandoned(self, future: asyncio.Future[Any]) -> None:
+        if future.cancelled():
+            self.left_behind += 1
+            self._next()
+
+    def _work(self, inbox: SimpleQueue[Any]) -> None:
+        while (job := inbox.get()) is not None:
+            future, function = job
+            result, error = None, None
+            try:
+                result = function()
+            except BaseException as caught:  # noqa: BLE001  # whatever the user's function raises is its outcome
+                error = caught
+            try:
+                self._loop.call_soon_threadsafe(self._ended, inbox, future, result, error)
+            except RuntimeError:
+                return  # the loop has been closed meanwhile: nobody waits for this
+            del job, future, function, result, error
+
+    def _ended(self, inbox: SimpleQueue[Any], future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        self._busy -= 1
+        self._idle.append(inbox)
+        if future.cancelled():
+            self.left_behind -= 1
+        elif isinstance(error, StopIteration):  # a future refuses to hold one
+            future.set_exception(RuntimeError("a step raised StopIteration"))
+        elif error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+        self._next()
+
+    def _next(self) -> None:
+        while self._waiting and self._busy - self.left_behind < self._limit:
+            future, function = self._waiting.popleft()
+            if not future.cancelled():
+                self._start(future, function)

@@ -1,0 +1,306 @@
+"""Every exception of Stepwell.
+
+    StepwellError
+    ├── DefinitionError          a workflow, step, schedule or option is declared wrongly
+    ├── InvalidInput             the input does not fit the workflow's schema
+    ├── InvalidOutput            what the workflow returned does not fit its schema
+    ├── NotSerializable          JSON does not give this value back unchanged
+    ├── PayloadTooLarge          a value is larger than `max_payload`
+    ├── RunNotFound              no run has this id
+    ├── WorkflowNotFound         nobody knows a workflow of this name and version
+    ├── IllegalTransition        the run's status does not allow this action
+    ├── RunFailed                raised by `result()` of a failed run
+    ├── RunCanceled              raised by `result()` of a canceled run
+    ├── StepFailed               a step has used up its retries
+    ├── ChildFailed              a child run has failed or was canceled
+    ├── NotInStep                the body of a workflow does what belongs into a step
+    ├── OutsideRun               a step is called where no run can record it
+    ├── DeadlineExceeded         the run took longer than the workflow's `timeout`
+    ├── StepTimeout              an attempt took longer than the step's `timeout`  (also a TimeoutError)
+    ├── WorkerCrashed            the run took its worker process down too often
+    ├── NonRetryable             raise it to fail at once
+    ├── RetryAfter               raise it to say when to try again  (in core/retry.py, beside the durations it takes)
+    ├── NonDeterminism           the code no longer fits what is recorded
+    ├── Stuck                    the body waits for something that nothing will ever bring
+    ├── DatabaseTooNew           the database was written by a newer Stepwell
+    └── DatabaseUnavailable      the database cannot be reached, or did not answer
+    ContinueAsNew (BaseException)  raise it to go on under the same id with an empty history
+
+An exception says in its message what, which one, and what to do about it; the data are attributes.
+"""
+
+from __future__ import annotations
+
+import builtins
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """An exception as data, the way it is stored. It is never rebuilt by importing what it names.
+
+    Attributes:
+        type: the name of the exception's class, `CardDeclined`.
+        message: its text.
+        traceback: as Python prints it, without frames of Stepwell.
+        kinds: the qualified names of its class and base classes, and of those of its causes, contexts and group members.
+        steps: the keys of the failed steps found in it, its causes, contexts and group members.
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+    kinds: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+
+    def caused_by(self, kind: builtins.type[BaseException] | str) -> bool:
+        """Whether the error, or one it was caused by, is of this class or of one derived from it.
+
+        A string is a class name, bare or qualified: `"CardDeclined"`, `"shop.payment.CardDeclined"`.
+        """
+        if isinstance(kind, type):
+            return qualified_name(kind) in self.kinds
+        return any(name == kind or name.rpartition(".")[2] == kind for name in self.kinds)
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+def qualified_name(kind: type) -> str:
+    """`shop.payment.CardDeclined`: by what a class is known in stored errors."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+class StepwellError(Exception):
+    """The root of all errors of Stepwell."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickling calls the class with `args` by default, which no constructor below takes.
+        return (_rebuilt, (type(self), self.args, dict(self.__dict__)))
+
+
+def _rebuilt(kind: type[StepwellError], args: tuple[Any, ...], attributes: dict[str, Any]) -> StepwellError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
+
+class DefinitionError(StepwellError):
+    """A workflow, step, schedule or option is declared wrongly."""
+
+
+class InvalidInput(StepwellError):
+    """The input does not fit the workflow's schema. Nothing was stored.
+
+    Attributes:
+        workflow: the workflow's name.
+        errors: what is wrong, one entry a field, as pydantic reports it.
+    """
+
+    def __init__(self, message: str, *, workflow: str, errors: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(message)
+        self.workflow = workflow
+        self.errors = errors or []
+
+
+class InvalidOutput(StepwellError):
+    """What the workflow returned does not fit its schema.
+
+    Attributes:
+        workflow: the workflow's name.
+        errors: what is wrong, one entry a field, as pydantic reports it.
+    """
+
+    def __init__(self, message: str, *, workflow: str, errors: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(message)
+        self.workflow = workflow
+        self.errors = errors or []
+
+
+class NotSerializable(StepwellError):
+    """JSON does not give this value back unchanged.
+
+    Attributes:
+        what: what it is a value of, `step 'load'`.
+        path: where in the value, `$.items[3].price`.
+    """
+
+    def __init__(self, message: str, *, what: str, path: str) -> None:
+        super().__init__(message)
+        self.what = what
+        self.path = path
+
+
+class PayloadTooLarge(StepwellError):
+    """A value is larger than `max_payload`.
+
+    Attributes:
+        what: what it is a value of, `step 'load'`.
+        size: of the encoded value, in bytes.
+        limit: in bytes.
+    """
+
+    def __init__(self, *, what: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"{what} gives {size:,} bytes of JSON, and max_payload is {limit:,}. "
+            "Store large data elsewhere and return where it is, or raise max_payload."
+        )
+        self.what = what
+        self.size = size
+        self.limit = limit
+
+
+class RunNotFound(StepwellError):
+    """No run has this id."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"there is no run {run_id}; it may have been deleted")
+        self.run_id = run_id
+
+
+class WorkflowNotFound(StepwellError):
+    """Nobody knows a workflow of this name and version."""
+
+    def __init__(self, message: str, *, workflow: str, version: str | None = None) -> None:
+        super().__init__(message)
+        self.workflow = workflow
+        self.version = version
+
+
+class IllegalTransition(StepwellError):
+    """The run's status does not allow this action."""
+
+    def __init__(self, *, run_id: str, status: str, action: str) -> None:
+        super().__init__(f"run {run_id} is {status}; it cannot {action} from there")
+        self.run_id = run_id
+        self.status = status
+        self.action = action
+
+
+class _Caused(StepwellError):
+    """An error that carries another one as data."""
+
+    error: ErrorInfo
+
+    def caused_by(self, kind: type[BaseException] | str) -> bool:
+        """Whether the recorded error, or one it was caused by, is of this class or of one derived from it."""
+        return self.error.caused_by(kind)
+
+
+class RunFailed(_Caused):
+    """The run has failed. `error` says how."""
+
+    def __init__(self, *, run_id: str, workflow: str, error: ErrorInfo) -> None:
+        super().__init__(f"run {run_id} of {workflow} failed: {error}")
+        self.run_id = run_id
+        self.workflow = workflow
+        self.error = error
+
+
+class RunCanceled(StepwellError):
+    """The run was canceled."""
+
+    def __init__(self, *, run_id: str, workflow: str) -> None:
+        super().__init__(f"run {run_id} of {workflow} was canceled")
+        self.run_id = run_id
+        self.workflow = workflow
+
+
+class StepFailed(_Caused):
+    """A step has used up its retries. Raised at its `await`, now and on every replay.
+
+    Attributes:
+        step: the step's name.
+        key: which of the run's steps: the name, with its branch and number where there are several.
+        attempts: how often it was tried.
+        error: the last attempt's error.
+    """
+
+    def __init__(self, *, step: str, key: str, attempts: int, error: ErrorInfo) -> None:
+        times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+        super().__init__(f'step "{step}" failed after {times}: {error}')
+        self.step = step
+        self.key = key
+        self.attempts = attempts
+        self.error = error
+
+
+class ChildFailed(_Caused):
+    """A child run has failed, or was canceled."""
+
+    def __init__(self, *, step: str, key: str, run_id: str, workflow: str, error: ErrorInfo) -> None:
+        super().__init__(f"child run {run_id} of {workflow} failed: {error}")
+        self.step = step
+        self.key = key
+        self.run_id = run_id
+        self.workflow = workflow
+        self.error = error
+
+
+class NotInStep(StepwellError):
+    """The body of a workflow does what belongs into a step, where it runs once and is remembered."""
+
+
+class OutsideRun(StepwellError):
+    """A step is called where no run can record it: in another step, outside of its run, or after its end."""
+
+
+class DeadlineExceeded(StepwellError):
+    """The run took longer than the workflow's `timeout`."""
+
+
+class StepTimeout(StepwellError, TimeoutError):
+    """An attempt of a step took longer than the step's `timeout`. The next attempt may be faster: it is retried."""
+
+
+class WorkerCrashed(StepwellError):
+    """The run took its worker process down too often in a row."""
+
+
+class NonRetryable(StepwellError):
+    """Raise it in a step or a body to fail at once, whatever the retry policy says.
+
+    Example:
+        raise NonRetryable("the card number is wrong")
+    """
+
+
+class NonDeterminism(StepwellError):
+    """The code no longer fits what is recorded. The run is paused, nothing has been done twice.
+
+    Attributes:
+        key: the recorded step that the code does not account for.
+    """
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class Stuck(StepwellError):
+    """The body waits for something that nothing will ever bring."""
+
+
+class DatabaseTooNew(StepwellError):
+    """The database was written by a newer Stepwell than this one."""
+
+
+class DatabaseUnavailable(StepwellError):
+    """The database cannot be reached, or did not answer: what was asked may or may not have been done."""
+
+
+class ContinueAsNew(BaseException):
+    """Raise it in a body to end the run and go on under the same id, with this input and an empty history.
+
+    It is no Exception, so that `except Exception` in a body lets it pass.
+
+    Example:
+        if step_count > 5_000:
+            raise ContinueAsNew(cursor)
+    """
+
+    def __init__(self, input: Any = None) -> None:
+        super().__init__("the run goes on as new")
+        self.input = input

@@ -1,0 +1,8 @@
+"""What all tests share: how Hypothesis looks for examples."""
+
+from hypothesis import settings
+
+# An example has no deadline of its own: on a busy machine the first one, which imports what it needs, may be slow.
+# All else stays as Hypothesis has it, which on CI tries the same examples every time.
+settings.register_profile("stepwell", settings(), deadline=None)
+settings.load_profile("stepwell")
