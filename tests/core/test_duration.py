@@ -60,14 +60,14 @@ def test_a_negative_duration_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "soon", "s", "h1", "1h30", "nan", "inf", "nans s", "1e3s", "1,5h", "1:30", "PT1H", "1h-30m", "--1s", "1..5s", "١s"]
+    "text", ["", " ", "soon", "s", "h1", "1h30", "nan", "inf", "nans s", "1,5h", "1:30", "PT1H", "1h-30m", "--1s", "1..5s", "\u0661s"]
 )
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="write a number and a unit, such as"):
         parse_duration(text)
 
 
-@pytest.mark.parametrize("text", ["1 fortnight", "3M", "2 months", "1nanos"])
+@pytest.mark.parametrize("text", ["1 fortnight", "3M", "2 months", "1nanos", "1e3s"])
 def test_an_unknown_unit_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="has a unit that is not known, '"):
         parse_duration(text)
@@ -81,7 +81,7 @@ def test_a_unit_named_twice_is_taken_for_a_slip(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["99999999999999 days", "9" * 90 + "s", "9" * 1_000_000 + "s", "1h" * 1_000_000])
 def test_a_duration_beyond_all_measure_is_a_value_error(text: str) -> None:
-    with pytest.raises(ValueError, match="too long|no duration"):
+    with pytest.raises(ValueError, match=r"too long|no duration"):
         parse_duration(text)
 
 

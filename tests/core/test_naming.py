@@ -79,7 +79,14 @@ def test_a_name_used_again_is_numbered() -> None:
 
 @pytest.mark.parametrize(
     ("name", "key"),
-    [("send/mail", "send%2Fmail"), ("a:1", "a%3A1"), ("100%", "100%25"), ("@home", "%40home"), ("~timer", "%7Etimer"), ("me@home ~", "me@home ~")],
+    [
+        ("send/mail", "send%2Fmail"),
+        ("a:1", "a%3A1"),
+        ("100%", "100%25"),
+        ("@home", "%40home"),
+        ("~timer", "%7Etimer"),
+        ("me@home ~", "me@home ~"),
+    ],
 )
 def test_signs_that_mean_something_in_a_key_are_encoded(name: str, key: str) -> None:
     assert key_name(name) == key

@@ -194,7 +194,8 @@ class OwnCancellation(asyncio.CancelledError):
 
 
 @pytest.mark.parametrize(
-    "error", [asyncio.CancelledError(), OwnCancellation(), StepTimeout("x"), TimeoutError(), StepwellError("x"), ExceptionGroup("", [ValueError()])]
+    "error",
+    [asyncio.CancelledError(), OwnCancellation(), StepTimeout("x"), TimeoutError(), StepwellError("x"), ExceptionGroup("", [ValueError()])],
 )
 def test_any_other_failure_is_tried_again(error: BaseException) -> None:
     assert STEADY.next(error, 1, MIDDLE) == timedelta(seconds=1)
@@ -216,8 +217,8 @@ def with_context(error: BaseException, origin: BaseException) -> BaseException:
     [
         lambda origin: with_cause(ValueError(), origin),
         lambda origin: with_context(ValueError(), origin),
-        lambda origin: ExceptionGroup("", [ValueError(), ExceptionGroup("", [origin])]),
-        lambda origin: with_cause(ValueError(), ExceptionGroup("", [with_context(KeyError(), origin)])),
+        lambda origin: BaseExceptionGroup("", [ValueError(), BaseExceptionGroup("", [origin])]),
+        lambda origin: with_cause(ValueError(), BaseExceptionGroup("", [with_context(KeyError(), origin)])),
     ],
     ids=["cause", "context", "group", "all of it"],
 )
@@ -323,7 +324,12 @@ def test_should_retry_knows_better_than_retry_after() -> None:
 @pytest.mark.parametrize("error", [NonRetryable(), STEP_FAILED, SystemExit()], ids=lambda error: type(error).__name__)
 def test_should_retry_is_not_asked_about_what_is_final(error: BaseException) -> None:
     asked = []
-    retry = Retry(should_retry=lambda error, attempt: bool(asked.append(error)) or True)
+
+    def decide(error: Exception, attempt: int) -> bool:
+        asked.append(error)
+        return True
+
+    retry = Retry(should_retry=decide)
 
     assert retry.next(error, 1, MIDDLE) is None
     assert asked == []

@@ -61,8 +61,14 @@ def test_the_engine_moves_a_run_through_its_life(status: str, action: str, targe
     assert after(RunStatus(status), Action(action)) is RunStatus(target)
 
 
+@pytest.mark.parametrize("action", [Action.COMPLETE, Action.FAIL, Action.RETRY_LATER, Action.CONTINUE_AS_NEW, Action.DIVERGE])
+def test_a_run_that_ends_as_soon_as_it_is_woken_ends_as_a_running_one_does(action: Action) -> None:
+    assert after(RunStatus.SLEEPING, action) is after(RunStatus.RUNNING, action) is not None
+
+
 @pytest.mark.parametrize(
-    ("status", "action"), [("paused", "claim"), ("canceled", "complete"), ("paused", "complete"), ("paused", "expire"), ("sleeping", "complete")]
+    ("status", "action"),
+    [("paused", "claim"), ("canceled", "complete"), ("paused", "complete"), ("paused", "expire"), ("canceled", "wake")],
 )
 def test_the_engine_cannot_pass_over_an_operator(status: str, action: str) -> None:
     assert after(RunStatus(status), Action(action)) is None

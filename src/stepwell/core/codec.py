@@ -149,7 +149,7 @@ class PlainCodec:
         try:
             return from_json(text, allow_inf_nan=False, cache_strings="keys")
         except ValueError as error:
-            raise NotSerializable(f"{what} is no JSON: {error}", what=what, path="$") from error
+            raise NotSerializable(f"what is stored of {what} is no JSON: {error}", what=what, path="$") from error
 
     def round_trip(self, value: Any, what: str, limit: int | None = None) -> tuple[str, Any]:
         """See `Codec.round_trip`."""
@@ -241,7 +241,7 @@ class TypedCodec:
             schema = adapter.core_schema
             to_json, from_python, from_json = adapter.serializer.to_json, adapter.validator.validate_python, adapter.validator.validate_json
         except Exception as error:  # a schema hook of the user's runs in there, and a name may be undefined
-            raise _no_schema(what, self.annotation, str(error).partition("\n")[0]) from error
+            raise _no_schema(what, self.annotation, str(error).partition("\n")[0].rstrip(".")) from error
         if schema["type"] in {"generator", "callable"}:
             raise _no_schema(what, self.annotation, "an iterator or a function cannot be stored")
         self._from_python, self._from_json = from_python, from_json
@@ -574,6 +574,8 @@ def _has_same_elements(value: Any, back: Any) -> bool:
 
 def _is_alike(value: Any, back: Any) -> bool:
     """Whether two values of one class that are not equal are as good as equal."""
+    if isinstance(value, Iterator):
+        return False
     if isinstance(value, datetime):
         # The hour that a clock repeats never equals an instant of another zone, not even itself.
         return value.tzinfo is not None and back.tzinfo is not None and value.astimezone(UTC) == back.astimezone(UTC)
@@ -655,7 +657,7 @@ def result_annotation(function: Any) -> Any:
     """
     if type(function) is MethodType:
         function = function.__func__
-    if getattr(function, "__code__", None) is None or getattr(function, "__wrapped__", None) is not None:
+    if type(function) is not FunctionType or "__wrapped__" in function.__dict__:
         return _annotation_of_wrapper(function)
     return _resolved(function.__annotations__.get("return", Any), function)
 
@@ -665,14 +667,16 @@ def _annotation_of_wrapper(function: Any) -> Any:
         return function
     if isinstance(function, partial):
         return result_annotation(function.func)
-    inner = getattr(function, "__wrapped__", None) or getattr(function, "function", None)
+    inner = getattr(function, "__wrapped__", None) or getattr(function, "__dict__", {}).get("function")
     if inner is None:
-        call = type(function).__call__ if callable(function) else None
-        return result_annotation(call) if hasattr(call, "__code__") else Any
+        call = getattr(type(function), "__call__", None)  # noqa: B004  # it is read, not asked after
+        return result_annotation(call) if isinstance(call, FunctionType) else Any
     while getattr(inner, "__wrapped__", None) is not None:
         inner = inner.__wrapped__
+    if isinstance(inner, MethodType):
+        inner = inner.__func__
     annotations = getattr(function, "__annotations__", None)
-    if annotations and "return" in annotations and hasattr(inner, "__code__"):
+    if annotations and "return" in annotations and isinstance(inner, FunctionType):
         # functools.wraps copies the annotation into another module; its names are still those of the innermost function.
         return _resolved(annotations["return"], inner)
     return result_annotation(inner)

@@ -55,18 +55,18 @@ def find_step_failures(error: BaseException) -> Iterator[StepFailed | ChildFaile
 
 def error_text(info: ErrorInfo) -> str:
     """The JSON text to store."""
-    return json.dumps({name: value for name, value in asdict(info).items() if value})
+    return json.dumps(asdict(info))
 
 
 def error_from(text: str) -> ErrorInfo:
     """What `error_text` wrote. Fields that this version does not know are left out, missing ones are empty."""
     stored = json.loads(text)
     return ErrorInfo(
-        type=str(stored.get("type", "Exception")),
-        message=str(stored.get("message", "")),
-        traceback=str(stored.get("traceback", "")),
-        kinds=tuple(map(str, stored.get("kinds") or ())),
-        steps=tuple(map(str, stored.get("steps") or ())),
+        type=stored.get("type", "Exception"),
+        message=stored.get("message") or "",
+        traceback=stored.get("traceback") or "",
+        kinds=tuple(stored.get("kinds") or ()),
+        steps=tuple(stored.get("steps") or ()),
     )
 
 

@@ -6,25 +6,25 @@ lambda, an iterator) gives no mark, which only means that a change is not notice
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from marshal import dumps
 from pathlib import PurePath
 from types import MemberDescriptorType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 from zlib import crc32
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from pydantic import BaseModel
 
 UNKNOWN: Final = 0
 """The mark of what cannot be told apart, and of no arguments."""
 
 MAX_OBJECTS: Final = 2_000
-"""Objects looked at where not all are plain: marking more would cost more than most steps do."""
+"""Objects looked at where not all are plain: marking more would cost more than most steps do. Also, classes kept in mind."""
 
 _FORMAT: Final = 2  # of marshal: the newest that writes equal values alike, whether strings are interned and objects shared or not
 
@@ -43,7 +43,7 @@ def mark_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
 def _mark_of_objects(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     try:
         return crc32(dumps((name, _Plain().of((args, kwargs))), _FORMAT)) or 1
-    except (_Unmarked, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001  # besides what has no mark: a tzinfo's own code may fail, and that is for the step to meet
         return UNKNOWN
 
 
@@ -65,52 +65,85 @@ class _Plain:
         Raises:
             _Unmarked: the value has no such form, or there is too much of it.
         """
-        kind = type(value)
         self._left -= 1
         if self._left < 0:
             raise _Unmarked
+        kind = type(value)
         if kind in _ATOMS:
             return value
-        form = _FORMS.get(kind)
-        if form is not None:
-            return form(self, value)
-        content = _content(kind, value)
-        if content is not None:
-            return kind.__qualname__, [(name, self.of(item)) for name, item in content]
-        for base, form in _FORMS.items():
-            if isinstance(value, base):
-                return kind.__qualname__, form(self, value)
-        raise _Unmarked
+        read = _known.get(kind)
+        if read is None:
+            if len(_known) >= MAX_OBJECTS:
+                _known.clear()
+            read = _known[kind] = _reader(kind)
+        return read(self, value)
 
-    def _of_list(self, value: list[Any]) -> list[Any]:
-        return [self.of(item) for item in list.__iter__(value)]
 
-    def _of_tuple(self, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple([self.of(item) for item in tuple.__iter__(value)])
-
-    def _of_dict(self, value: dict[Any, Any]) -> tuple[str, list[Any]]:
-        return "dict", [(self.of(key), self.of(item)) for key, item in dict.items(value)]
-
-    def _of_set(self, value: set[Any] | frozenset[Any]) -> tuple[str, list[bytes]]:
-        items = set.__iter__(value) if isinstance(value, set) else frozenset.__iter__(value)
-        return "set", sorted(dumps(self.of(item), _FORMAT) for item in items)
-
-    def _of_enum(self, value: Enum) -> str:
-        return str(value._name_)
-
+_Reader = Callable[[_Plain, Any], Any]
 
 # Exact types only: what a subclass of str stands for, its class says.
 _ATOMS: Final = frozenset({str, int, float, bool, type(None), bytes, complex})
 
-# Each reads its value by the method of the class named here: one of a subclass might do anything. A class comes before those it is
-# derived from, and Enum before all: a member of a StrEnum is a str.
-_FORMS: Final[dict[type, Callable[[_Plain, Any], Any]]] = {
-    Enum: _Plain._of_enum,
-    list: _Plain._of_list,
-    tuple: _Plain._of_tuple,
-    dict: _Plain._of_dict,
-    set: _Plain._of_set,
-    frozenset: _Plain._of_set,
+_known: dict[type, _Reader] = {}
+
+
+def _reader(kind: type) -> _Reader:
+    """How the content of a class's objects is read. What a subclass adds or overrides is not called, but its name tells it apart."""
+    if issubclass(kind, BaseModel):
+        return _reader_of_fields(kind, tuple(kind.__pydantic_fields__), has_extra=True)
+    for base, form in _FORMS.items():
+        if issubclass(kind, base):
+            return form if kind is base else _named(kind, form)
+    if is_dataclass(kind):
+        return _reader_of_fields(kind, tuple(field.name for field in fields(kind)))
+    return _refuse
+
+
+def _refuse(_plain: _Plain, _value: Any) -> Any:
+    raise _Unmarked
+
+
+def _named(kind: type, form: _Reader) -> _Reader:
+    return lambda plain, value: (kind.__qualname__, form(plain, value))
+
+
+def _reader_of_fields(kind: type, names: tuple[str, ...], *, has_extra: bool = False) -> _Reader:
+    def read(plain: _Plain, value: Any) -> Any:
+        content = [(name, plain.of(_held(value, name))) for name in names]
+        extra = _held(value, "__pydantic_extra__") if has_extra else None
+        return kind.__qualname__, content, plain.of(extra)
+
+    return read
+
+
+def _held(value: Any, name: str) -> Any:
+    """A field as the object holds it, not as an attribute, which might load what is missing."""
+    try:
+        return object.__getattribute__(value, "__dict__")[name]
+    except (AttributeError, KeyError):
+        slot = type.__getattribute__(type(value), name)
+    if not isinstance(slot, MemberDescriptorType):
+        raise _Unmarked
+    return slot.__get__(value)
+
+
+def _items(plain: _Plain, items: Iterable[Any]) -> list[Any]:
+    return [plain.of(item) for item in items]
+
+
+def _sorted_items(plain: _Plain, items: Iterable[Any]) -> tuple[str, list[bytes]]:
+    return "set", sorted(dumps(plain.of(item), _FORMAT) for item in items)
+
+
+# Each reads by the method of the class named here: one of a subclass might do anything. A class comes before those it is derived
+# from, and Enum before all: a member of a StrEnum is a str.
+_FORMS: Final[dict[type, _Reader]] = {
+    Enum: lambda plain, value: ("enum", plain.of(value._name_)),
+    list: lambda plain, value: _items(plain, list.__iter__(value)),
+    tuple: lambda plain, value: tuple(_items(plain, tuple.__iter__(value))),
+    dict: lambda plain, value: ("dict", _items(plain, [part for item in dict.items(value) for part in item])),
+    set: lambda plain, value: _sorted_items(plain, set.__iter__(value)),
+    frozenset: lambda plain, value: _sorted_items(plain, frozenset.__iter__(value)),
     datetime: lambda _, value: ("datetime", datetime.isoformat(value)),
     date: lambda _, value: ("date", date.isoformat(value)),
     time: lambda _, value: ("time", time.isoformat(value)),
@@ -124,35 +157,3 @@ _FORMS: Final[dict[type, Callable[[_Plain, Any], Any]]] = {
     float: lambda _, value: float.__float__(value),
     bytes: lambda _, value: bytes.hex(value),
 }
-
-
-def _content(kind: type, value: Any) -> list[tuple[str, Any]] | None:
-    """The fields of a model or dataclass as they are held, not as attributes, which might load what is missing."""
-    if issubclass(kind, Enum):
-        return None
-    if (declared := _declared(kind, "__pydantic_fields__")) is not None:
-        extra = _held(kind, value, "__pydantic_extra__") if _declared(kind, "__pydantic_complete__") and hasattr(kind, "model_fields") else None
-        return [(name, _held(kind, value, name)) for name in declared] + list((extra or {}).items())
-    if _declared(kind, "__dataclass_fields__") is not None:
-        return [(field.name, _held(kind, value, field.name)) for field in fields(kind)]
-    return None
-
-
-def _declared(kind: type, name: str) -> Any:
-    try:
-        return type.__getattribute__(kind, name)  # past a metaclass that would answer for what is not there
-    except AttributeError:
-        return None
-
-
-def _held(kind: type, value: Any, name: str) -> Any:
-    try:
-        held = object.__getattribute__(value, "__dict__")
-        if name in held:
-            return held[name]
-    except AttributeError:
-        pass  # a class of slots
-    slot = _declared(kind, name)
-    if not isinstance(slot, MemberDescriptorType):
-        raise _Unmarked
-    return slot.__get__(value, kind)

@@ -88,11 +88,11 @@ class Registry:
         versions = sorted(self._versions.get(name, {}), key=natural_order)
         if not versions:
             return f"there is no workflow {name!r} here{self._hint(name)}"
-        known = ", ".join(other if other is not None else "one without a version" for other in versions)
+        known = ", ".join(other if other is not None else "one without" for other in versions)
         if version is None:
             return (
                 f"workflow {name!r} has no function without a version here; this worker has {known}. "
-                "Keep the one without registered until its runs have ended."
+                "Keep the one without until its runs have ended."
             )
         return (
             f"workflow {name!r} has no version {version!r} here; this worker has {known}. "

@@ -109,7 +109,7 @@ class Execution:
         self.claimed = claimed
         self.host = host
         self.history = History(claimed.outcomes, claimed.tried, claimed.started_at)
-        self.loop = RunLoop(self, seed=int(claimed.id[-12:], 16) << 12, now=claimed.started_at)
+        self.loop = RunLoop(self, claimed.started_at)
         self.executing: dict[str, StepRequest] = {}
         self.alarm_at: float | None = None
         self.parked = False

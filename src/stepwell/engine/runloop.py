@@ -55,6 +55,23 @@ class Owner(Protocol):
         """An error that nobody awaited."""
 
 
+class Nobody:
+    """The owner of a loop whose run has left: what its last objects still say as they go is of no interest."""
+
+    def timer_set(self, timer: Timer) -> None:
+        """The body cannot set one any more."""
+        raise Unwind
+
+    def timer_canceled(self, timer: Timer) -> None:
+        """Nobody waits."""
+
+    def stray_error(self, error: BaseException, message: str) -> None:
+        """The run is over."""
+
+
+NOBODY: Final = Nobody()
+
+
 class Handle:
     """A callback that is ready. asyncio's own asks for the loop's debug mode and keeps more."""
 
@@ -117,8 +134,11 @@ class BranchTask(asyncio.Task[Any]):
 
     def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: RunLoop, branch: Branch, number: int, context: Context | None, **options: Any) -> None:  # noqa: E501
         self.branch = branch
-        self.number = number  # before super(), which puts the task into a WeakSet that hashes it
+        # asyncio keeps the tasks of all loops in one WeakSet, which hashes them once, here: by numbers that each run counts from 1,
+        # thousands of runs would collide there.
+        self.number = id(self)
         super().__init__(coro, loop=loop, name=branch.path or "main", context=context, **options)
+        self.number = number
 
     def __hash__(self) -> int:
         return self.number
@@ -140,8 +160,8 @@ class NumberedFuture(asyncio.Future[Any]):
 class RunLoop(asyncio.AbstractEventLoop):
     """One run's event loop. `now` is the time of the last outcome delivered: the body's time stands still in between."""
 
-    def __init__(self, owner: Owner, seed: int, now: float) -> None:
-        self.owner = owner
+    def __init__(self, owner: Owner, now: float) -> None:
+        self.owner: Owner = owner
         self.now = now
         self.root = Branch()
         self.tasks: list[BranchTask] = []  # strong: asyncio lets go of tasks that nobody holds, whenever the garbage collector likes
@@ -150,10 +170,9 @@ class RunLoop(asyncio.AbstractEventLoop):
         self._ready: deque[Handle] = deque()
         self._generators: list[int] = []
         self._left_open: list[AsyncGenerator[Any, Any]] = []
-        self._seed = seed
         self._number = 0
         self._prune_at = 16
-        self._numbering: tuple[FrameType, dict[int, int]] | None = None
+        self._as_completed: _AsCompleted | None = None
 
     # -- stepping, for the owner
 
@@ -189,12 +208,9 @@ class RunLoop(asyncio.AbstractEventLoop):
         self._ready.append(handle)
 
     def next_number(self) -> int:
-        """The next of the numbers by which tasks and futures are hashed: equal on each replay of a run, and apart from those of other runs.
-
-        asyncio keeps the tasks of all loops in one set; plain small numbers would collide there.
-        """
+        """The next of the numbers by which tasks and futures are hashed: equal on each replay of a run."""
         self._number = number = self._number + 1
-        return self._seed + number
+        return number
 
     def unwind(self) -> None:
         """Leave every task of the run. From here on the body can do nothing: whatever it asks for raises.
@@ -257,7 +273,8 @@ class RunLoop(asyncio.AbstractEventLoop):
         """Cut the cycles of a run that has left, so that it goes without the garbage collector."""
         self.tasks.clear()
         self._ready.clear()
-        del self.owner
+        self._as_completed = None
+        self.owner = NOBODY
 
     # -- what asyncio asks of a loop
 
@@ -290,13 +307,44 @@ class RunLoop(asyncio.AbstractEventLoop):
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None, **options: Any
     ) -> BranchTask:
         """A task on a branch of its own."""
-        task = BranchTask(coro, loop=self, branch=self._branch_of_task(coro), number=self.next_number(), context=context, **options)
+        parent = self.branch()
+        caller = _caller_in_asyncio(sys._getframe(1))
+        if caller is not None and caller.f_code is _AS_COMPLETED:
+            task = self._create_in_as_completed(parent, caller, coro, context, options)
+        else:
+            # CPython 3.11 makes a task of what `wait_for` waits for, 3.12 does not: on its caller's branch they are level.
+            branch = parent if caller is not None else parent.child()
+            task = BranchTask(coro, loop=self, branch=branch, number=self.next_number(), context=context, **options)
         if name is not None:
             task.set_name(name)
         if len(self.tasks) >= self._prune_at:
             self.tasks = [each for each in self.tasks if not each.done()]
             self._prune_at = 16 + 2 * len(self.tasks)
         self.tasks.append(task)
+        return task
+
+    def _create_in_as_completed(
+        self, parent: Branch, frame: FrameType, coro: Coroutine[Any, Any, Any], context: Context | None, options: dict[str, Any]
+    ) -> BranchTask:
+        """`as_completed` makes its tasks in the order of a set of coroutines, that is of addresses. Number and step them as they were given."""
+        made = self._as_completed
+        if made is None or made.frame is not frame:
+            given = frame.f_locals.get("fs", frame.f_locals.get("aws"))
+            if not isinstance(given, list | tuple):
+                raise NotInStep(
+                    f"as_completed was given a {type(given).__name__} of coroutines, and the order of one is chance, so it cannot be replayed. "
+                    "Pass a list."
+                )
+            places = {id(each): place for place, each in reversed(list(enumerate(given)))}
+            made = self._as_completed = _AsCompleted(frame, places, parent.reserve(len(given)), self._number + 1)
+            self._number += len(given)
+        place = made.places[id(coro)]
+        branch, number = parent.child(made.first_branch + place), made.first_number + place
+        task = BranchTask(coro, loop=self, branch=branch, number=number, context=context, **options)
+        # Its first step is the last handle now; it goes before those of the tasks that were given after it.
+        after = sum(1 for other in made.created if other > place)
+        self._ready.insert(len(self._ready) - 1 - after, self._ready.pop())
+        made.created.append(place)
         return task
 
     def branch(self) -> Branch:
@@ -336,33 +384,29 @@ class RunLoop(asyncio.AbstractEventLoop):
 
     default_exception_handler = call_exception_handler
 
-    # -- branches of tasks
 
-    def _branch_of_task(self, coro: object) -> Branch:
-        parent = self.branch()
-        frame: FrameType | None = sys._getframe(2)
-        for _ in range(4):  # ensure_future → (_ensure_future) → (set comprehension) → as_completed or wait_for
-            if frame is None or frame.f_globals is not _ASYNCIO_TASKS:
-                break
-            if frame.f_code is _WAIT_FOR:
-                return parent  # CPython 3.11 makes a task of what wait_for waits for, 3.12 does not: level them
-            if frame.f_code is _AS_COMPLETED:
-                return self._branch_in_as_completed(parent, frame, coro)
-            frame = frame.f_back
-        return parent.child()
+class _AsCompleted:
+    """One call of `asyncio.as_completed`, while it makes its tasks."""
 
-    def _branch_in_as_completed(self, parent: Branch, frame: FrameType, coro: object) -> Branch:
-        """`as_completed` makes its tasks in the order of a set of coroutines, that is of addresses; number them as they were given."""
-        if self._numbering is None or self._numbering[0] is not frame:
-            given = frame.f_locals.get("fs", frame.f_locals.get("aws"))
-            if not isinstance(given, list | tuple):
-                raise NotInStep(
-                    f"as_completed was given a {type(given).__name__} of coroutines, and the order of one is chance, so it cannot be replayed. "
-                    "Pass a list."
-                )
-            first = parent.reserve(len(given))
-            self._numbering = (frame, {id(each): first + place for place, each in reversed(list(enumerate(given)))})
-        return parent.child(self._numbering[1][id(coro)])
+    __slots__ = ("created", "first_branch", "first_number", "frame", "places")
+
+    def __init__(self, frame: FrameType, places: dict[int, int], first_branch: int, first_number: int) -> None:
+        self.frame = frame
+        self.places = places
+        self.first_branch = first_branch
+        self.first_number = first_number
+        self.created: list[int] = []
+
+
+def _caller_in_asyncio(frame: FrameType | None) -> FrameType | None:
+    """The call of `as_completed` or `wait_for` that makes the task; None when another one does."""
+    for _ in range(4):  # ensure_future → (_ensure_future) → (set comprehension) → as_completed or wait_for
+        if frame is None or frame.f_globals is not _ASYNCIO_TASKS:
+            return None
+        if frame.f_code is _WAIT_FOR or frame.f_code is _AS_COMPLETED:
+            return frame
+        frame = frame.f_back
+    return None
 
 
 def _place(coroutine: Any) -> str | None:

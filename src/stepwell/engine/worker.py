@@ -49,6 +49,7 @@ class Worker:
     def __init__(  # noqa: PLR0913
         self, store: Store, registry: Registry, clock: Clock, *, name: str, concurrency: int = 100, park_after: float = 1.0,
         max_parked: int = 10_000, poll: float = 1.0, max_payload: int = MAX_PAYLOAD, on_left: Callable[[str, Ending | None], None] | None = None,
+        on_failure: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
         self.loop = asyncio.get_running_loop()
         self.thread = get_ident()
@@ -66,6 +67,7 @@ class Worker:
         self._max_parked = max_parked
         self._poll = poll
         self._on_left = on_left
+        self._on_failure = on_failure
         self._running: dict[Execution, None] = {}
         self._parked: dict[Execution, None] = {}  # in the order in which they fell asleep
         self._woken: deque[Execution] = deque()  # they wait for a slot
@@ -107,6 +109,8 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("worker %s cannot go on: its runs are left to others", self.name, exc_info=error)
             self.abandon()
+            if self._on_failure is not None:
+                self._on_failure()
 
     async def stop(self) -> None:
         """Let go of every run, where it is: steps that execute are canceled and run again elsewhere. Stopping twice changes nothing."""

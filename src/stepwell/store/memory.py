@@ -94,7 +94,7 @@ class MemoryStore:
                 if new.key is not None:
                     self._keys[new.workflow, new.key] = new.id
             ids.append(taken or new.id)
-        self._tell()
+        self.tell()
         return ids
 
     async def lanes(self) -> Collection[Lane]:
@@ -108,6 +108,8 @@ class MemoryStore:
         return [self._claim(row, worker, now) for row in ready[:limit]]
 
     def _claim(self, row: _Row, worker: str, now: float) -> Claimed:
+        if row.status is RunStatus.SLEEPING:
+            row.status = _after(row.status, Action.MAKE_READY)
         row.status = _after(row.status, Action.CLAIM)
         row.worker, row.due, row.error = worker, None, None
         row.claim += 1
@@ -157,7 +159,7 @@ class MemoryStore:
                 self._move(row, move, now)
         if self._faults is not None:
             await self._faults.after_commit(number)
-        self._tell()
+        self.tell()
         return answers
 
     def _owned(self, worker: str, write: Outcome | Attempt | LogEntry | Move | Progress, answers: dict[tuple[str, int], RunStatus | None]) -> _Row | None:  # noqa: E501
@@ -218,7 +220,7 @@ class MemoryStore:
                 row.due = now
             row.status = _after(row.status, Action.RESCUE)
             row.worker = None
-        self._tell()
+        self.tell()
         return len(owned)
 
     async def pause(self, run_id: str, now: float) -> Run:
@@ -272,9 +274,9 @@ class MemoryStore:
     async def steps(self, run_id: str) -> list[StepRecord]:
         """See `Store.steps`."""
         row = self._row(run_id)
-        records = [_step(outcome) for outcome in row.outcomes.values() if outcome.kind != Kind.TIMER]
-        records += [_failed_attempt(attempt) for attempt in row.attempts.values() if attempt.key != BODY]
-        return sorted(records, key=lambda record: (record.started_at, record.finished_at, record.key, record.attempt))
+        records = [_failed_attempt(attempt) for attempt in row.attempts.values() if attempt.key != BODY]
+        records += [_step(outcome) for outcome in row.outcomes.values() if outcome.kind != Kind.TIMER]
+        return sorted(records, key=lambda record: record.started_at)
 
     async def logs(self, run_id: str) -> list[LogLine]:
         """See `Store.logs`."""
@@ -291,14 +293,15 @@ class MemoryStore:
         """When the next run can be claimed that nobody has; in the past, when one can be now."""
         return min((row.due for row in self._rows.values() if row.worker is None and row.status in _WAITING and row.due is not None), default=None)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Let those go on who wait for a change."""
         changed, self._changed = self._changed, []
         for future in changed:
             if not future.done():
                 future.set_result(None)
 
     def _told(self, row: _Row) -> Run:
-        self._tell()
+        self.tell()
         return _run(row)
 
     def _row(self, run_id: str) -> _Row:

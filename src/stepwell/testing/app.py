@@ -59,7 +59,9 @@ class TestApp:
 
     async def __aenter__(self) -> Self:
         """Start the worker on the running loop."""
-        self._worker = Worker(self.store, self._registry, self.clock, name="test", concurrency=self._concurrency)
+        self._worker = Worker(
+            self.store, self._registry, self.clock, name="test", concurrency=self._concurrency, on_failure=self.store.tell
+        )
         await self._worker.__aenter__()
         if self._self_moving:
             self._mover = asyncio.get_running_loop().create_task(self._move_by_itself(), name="stepwell-test-clock")
@@ -175,15 +177,14 @@ class TestApp:
         await self._all_waits()
 
     async def _move_by_itself(self) -> None:
-        while True:
+        while self._worker is not None and self._worker.failure is None:
             await self._all_waits()
             when = self._next_due()
             if when is None:
                 await self.store.changed()
             else:
                 self.clock.move_to(when)
-            if self._worker is not None:
-                self._worker.hint()
+            self._worker.hint()
 
     async def _all_waits(self) -> None:
         """Until nothing goes on that does not wait for the clock. While steps run, a self-moving clock goes at the speed of the real one."""
@@ -217,5 +218,7 @@ class TestApp:
             self._worker.look()
 
     async def changed(self) -> None:
-        """Wait until something was written."""
+        """Wait until something was written. Raises the error that has ended the worker, if one has."""
+        if self._worker is not None and self._worker.failure is not None:
+            raise self._worker.failure
         await self.store.changed()

@@ -1,0 +1,103 @@
+"""What the tests of the engine share: a loop for each test, crashes, and successors that find what a dead worker has left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec
+
+from stepwell import Retry, RunStatus, Workflow
+from stepwell.engine.worker import Worker
+from stepwell.handle import Handle
+from stepwell.testing import TestApp
+
+P = ParamSpec("P")
+
+ONCE = Retry.never()
+TWICE = Retry(2, jitter=0)
+
+
+def scenario(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an async test on a loop of its own. An error in a callback of the engine, which nobody would see, fails it too."""
+
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        errors: list[dict[str, Any]] = []
+
+        async def watched() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+            async with asyncio.timeout(30):
+                await test(*args, **kwargs)
+
+        asyncio.run(watched())
+        assert errors == []
+
+    return run
+
+
+class Counter:
+    """Steps that count how often they were executed."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    async def step(self, value: Any = None) -> Any:
+        self.calls.append(value)
+        return value
+
+    def plain(self, value: Any = None) -> Any:
+        self.calls.append(value)
+        return value
+
+    @property
+    def repeated(self) -> list[Any]:
+        return [call for place, call in enumerate(self.calls) if call in self.calls[:place]]
+
+
+def successor(app: TestApp, *workflows: Workflow[Any, Any], **options: Any) -> TestApp:
+    """Another app on the same store and clock."""
+    other = TestApp(*workflows, **options)
+    other.store, other.clock = app.store, app.clock
+    return other
+
+
+async def crash(app: TestApp) -> None:
+    """The worker dies where it is, and somebody notices."""
+    worker_of(app).abandon()
+    await app.store.hand_back("test", app.now())
+
+
+def worker_of(app: TestApp) -> Worker:
+    assert app._worker is not None
+    return app._worker
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait, in turns of the loop and a little real time, until it holds."""
+    async with asyncio.timeout(10):
+        turn = 0
+        while not condition():
+            turn += 1
+            await asyncio.sleep(0 if turn % 50 else 0.001)
+
+
+async def status_is(handle: Handle[Any], status: RunStatus) -> None:
+    async with asyncio.timeout(10):
+        while await handle.status() is not status:
+            await asyncio.sleep(0)
+
+
+async def settled(app: TestApp, turns: int = 20) -> None:
+    """Let the worker do what it can do now."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+async def caught(what: Awaitable[Any]) -> BaseException | None:
+    """What this raises."""
+    try:
+        await what
+    except Exception as error:  # noqa: BLE001  # which one is the test's matter
+        return error
+    return None

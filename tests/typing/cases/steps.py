@@ -1,0 +1,77 @@
+"""A step returns what its function returns, and takes what its function takes."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from stepwell import Retry, Step, SyncStep, step
+
+
+async def send(to: str, *, subject: str = "Hi") -> bool:
+    return True
+
+
+def price(item: str) -> int:
+    return 1
+
+
+@step
+async def pay(amount: int) -> str:
+    return ""
+
+
+@step("charge", retry=Retry.never(), timeout="5s")
+def charge(amount: int) -> float:
+    return 1.0
+
+
+class Shop:
+    @step
+    async def sell(self, item: str) -> int:
+        return 1
+
+    @step(name="open_shop")
+    def open(self) -> bool:
+        return True
+
+
+async def with_step(steps: Step, shop: Shop) -> None:
+    assert_type(await steps.run("send", send, "a@b.c", subject="Hello"), bool)
+    assert_type(await steps.run(send, to="a@b.c"), bool)
+    assert_type(await steps.run("price", price, "book"), int)
+    assert_type(await steps.run(price, item="book"), int)
+    assert_type(await steps.run("pay", pay, 3), str)
+    assert_type(await steps.run(shop.sell, "book"), int)
+
+    assert_type(await steps.define("send", send, retry=Retry.never(), timeout="5s").run(to="a@b.c"), bool)
+    assert_type(await steps.define(shop.open).run(), bool)
+
+    assert_type(await steps.map("price", price, ["book", "pen"]), list[int])
+    assert_type(await steps.map("pay", pay, range(3), concurrency=2), list[str])
+
+
+def with_sync_step(steps: SyncStep, shop: Shop) -> None:
+    assert_type(steps.run("price", price, "book"), int)
+    assert_type(steps.run(price, item="book"), int)
+    assert_type(steps.run("send", send, "a@b.c"), bool)
+    assert_type(steps.map("price", price, ["book"]), list[int])
+
+
+async def decorated(shop: Shop) -> None:
+    assert_type(await pay(3), str)
+    assert_type(charge(amount=3), float)
+    assert_type(await shop.sell("book"), int)
+    assert_type(await Shop.sell(shop, "book"), int)
+    assert_type(shop.open(), bool)
+    assert_type(pay.name, str)
+
+
+async def wrongly(steps: Step, shop: Shop) -> None:
+    await steps.run("send", send, 3)  # type: ignore[call-overload]
+    await steps.run("price", price)  # type: ignore[call-overload]
+    await steps.run(price, itme="book")  # type: ignore[call-overload]
+    await steps.map("price", price, [1, 2])  # type: ignore[arg-type]
+    await pay("3")  # type: ignore[arg-type]
+    await shop.sell()  # type: ignore[call-arg]
+    step(3)  # type: ignore[call-overload]
+    step("charge", timeout=5)  # type: ignore[call-overload]
