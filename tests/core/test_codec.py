@@ -8,11 +8,13 @@ import ipaddress
 import itertools
 import json
 import math
+import re
 import typing
 import uuid
 import weakref
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from decimal import Decimal
+from pathlib import PurePosixPath
 from types import CodeType
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 from unittest.mock import AsyncMock, Mock
@@ -21,7 +23,18 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, Json, PrivateAttr, RootModel, SecretStr, computed_field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Json,
+    PrivateAttr,
+    RootModel,
+    SecretStr,
+    computed_field,
+    field_serializer,
+    field_validator,
+)
 from typing_extensions import TypedDict  # what pydantic asks for below Python 3.12
 
 from stepwell.core import codec
@@ -141,6 +154,7 @@ class Parcel:
         (dt.timedelta(1), "a str"),
         (uuid.UUID(int=1), "a str"),
         (Decimal("1.5"), "a str"),
+        (PurePosixPath("a"), "a str"),
     ],
 )
 def test_what_json_gives_back_as_something_else_is_refused_with_what_it_would_be(value: Any, fate: str) -> None:
@@ -184,7 +198,7 @@ def test_what_json_cannot_carry_is_refused(value: Any, found: str) -> None:
     error = refused(Any, ["a", value])
 
     assert error.path == "$[1]"
-    assert f"returned {found} at $[1], which JSON" in str(error)
+    assert f"returned {found} at $[1], which JSON cannot carry. Put in its place what JSON can carry" in str(error)
 
 
 def test_an_int_is_carried_up_to_the_digits_that_are_read_back() -> None:
@@ -199,7 +213,7 @@ def test_a_key_that_is_no_str_is_refused(key: Any) -> None:
     error = refused(Any, {"a": {key: 1}})
 
     assert error.path == "$.a"
-    assert "the key" in str(error)
+    assert re.search(r"returned a dict with the key .* at \$\.a, a key that JSON gives back as a str", str(error))
 
 
 def test_a_cycle_is_refused() -> None:
@@ -452,6 +466,7 @@ def test_containers_stand_for_one_another_as_the_annotation_has_it(annotation: A
 def test_a_set_comes_back_once_however_many_times_a_list_had_an_element() -> None:
     assert back(set[int], [1, 2]) == {1, 2}
     assert "which comes back as a set" in str(refused(set[int], [1, 1]))
+    assert "which comes back as a set" in str(refused(set[tuple[int, ...]], [[1], [2]]))
 
 
 @pytest.mark.parametrize("value", [True, False, 0, 1, 0.0, 1.0, -0.0, 2**53 + 1])
@@ -745,6 +760,22 @@ def test_a_validator_with_a_bug_makes_the_error_that_a_misfit_makes() -> None:
         input_value(codec_of(Explosive), '{"value": "boom"}', workflow="pay")
 
 
+class Shy(BaseModel):
+    value: int
+
+    @field_serializer("value")
+    def write(self, value: int) -> int:
+        raise KeyError(f"no {value}")
+
+
+def test_a_serializer_with_a_bug_makes_a_value_that_json_cannot_carry() -> None:
+    error = refused(Shy, Shy(value=5))
+
+    assert error.path == "$"
+    assert "returned a Shy that JSON cannot carry" in str(error)
+    assert "KeyError: 'no 5'" in str(error)
+
+
 def test_an_unknown_class_at_any_is_refused_with_its_path() -> None:
     error = refused(dict[str, Any], {"a": [1, Opaque()]})
 
@@ -787,7 +818,12 @@ def test_a_model_whose_field_is_read_once_is_refused() -> None:
 def test_an_annotation_that_json_has_no_form_for_is_a_definition_error_on_first_use(annotation: Any) -> None:
     made = codec_of(annotation)
 
-    for use in (lambda: made.encode(1, STEP), lambda: made.decode("1", STEP), lambda: input_text(made, 1, workflow="pay")):
+    for use in (
+        lambda: made.encode(1, STEP),
+        lambda: made.decode("1", STEP),
+        lambda: input_text(made, 1, workflow="pay"),
+        lambda: input_value(made, "1", workflow="pay"),
+    ):
         with pytest.raises(DefinitionError, match=r"(step 'load'|input of workflow 'pay') is annotated with .*, which cannot be stored"):
             use()
 

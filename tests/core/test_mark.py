@@ -197,6 +197,7 @@ class Record:
     """As a mapper of tables makes it: what is not loaded yet is loaded when it is asked for."""
 
     id: int
+    name: str = ""
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"{name} was loaded")
@@ -256,10 +257,12 @@ def test_what_has_no_content_of_its_own_has_no_mark(make: Callable[[], Any]) -> 
 
 
 def test_what_a_record_has_not_loaded_is_not_loaded() -> None:
-    loaded, empty = Record(1), Record(1)
+    loaded, half, empty = Record(1), Record(1), Record(1)
+    del half.__dict__["name"]
     del empty.__dict__["id"]
 
     assert mark_of("send", (loaded,), {}) != 0
+    assert mark_of("send", (half,), {}) == 0
     assert mark_of("send", (empty,), {}) == 0
 
 

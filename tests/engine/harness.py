@@ -27,7 +27,7 @@ def scenario(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
 
         async def watched() -> None:
             asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(10):
                 await test(*args, **kwargs)
 
         asyncio.run(watched())

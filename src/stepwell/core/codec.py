@@ -34,7 +34,6 @@ from enum import Enum
 from functools import partial
 from marshal import dumps
 from math import isfinite, isnan
-from pathlib import PurePath
 from types import CodeType, FunctionType, GeneratorType, MethodType
 from typing import Any, Final, NamedTuple, Protocol, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -241,7 +240,7 @@ class TypedCodec:
             schema = adapter.core_schema
             to_json, from_python, from_json = adapter.serializer.to_json, adapter.validator.validate_python, adapter.validator.validate_json
         except Exception as error:  # a schema hook of the user's runs in there, and a name may be undefined
-            raise _no_schema(what, self.annotation, str(error).partition("\n")[0].rstrip(".")) from error
+            raise _no_schema(what, self.annotation, _first_sentence(str(error))) from error
         if schema["type"] in {"generator", "callable"}:
             raise _no_schema(what, self.annotation, "an iterator or a function cannot be stored")
         self._from_python, self._from_json = from_python, from_json
@@ -407,9 +406,9 @@ def _obstacle(value: Any, fault: _Fault, path: tuple[Any, ...] = (), above: froz
     found = fault(value)
     parts = _parts(value)
     if found is None and parts and id(value) in above:
-        found = "a cycle", "which JSON cannot carry"
+        found = "a cycle", _NEVER
     if found is None and parts and len(path) >= MAX_DEPTH:
-        found = f"more than {MAX_DEPTH} levels of nesting", "which JSON parsers do not read"
+        found = f"more than {MAX_DEPTH} levels of nesting", _NEVER
     if found is not None:
         return _Obstacle(path, *found)
     nested = (_obstacle(item, fault, (*path, part), above | {id(value)}) for part, item in parts)
@@ -452,7 +451,7 @@ def _not_plain(value: Any) -> tuple[str, str] | None:
     if type(value) is dict:
         for key in value:
             if type(key) is not str:
-                return f"the key {_short(key)}", "which JSON gives back as a str"
+                return f"a dict with the key {_short(key)}", "a key that JSON gives back as a str"
     return _not_json(value)
 
 
@@ -460,19 +459,20 @@ def _not_json(value: Any) -> tuple[str, str] | None:
     """What JSON has no form for, whatever the annotation."""
     match value:
         case float() if not isfinite(value):
-            return repr(float(value)), "which JSON cannot carry"
+            return repr(float(value)), _NEVER
         case int() if value.bit_length() > _MAX_BITS:
-            return "an int of more than 4,300 digits", "which JSON parsers do not read"
+            return "an int of more than 4,300 digits", _NEVER
         case str() if _is_broken(value):
-            return "a str with a lone surrogate", "which JSON cannot carry"
+            return "a str with a lone surrogate", _NEVER
         case dict() if any(isinstance(key, str) and _is_broken(key) for key in value):
-            return "a key with a lone surrogate", "which JSON cannot carry"
+            return "a key with a lone surrogate", _NEVER
         case Iterator():
             return _a(type(value)), _ONCE
     return None
 
 
-_ONCE: Final = "which can be read only once: make a list of it"
+_NEVER: Final = "which JSON cannot carry"
+_ONCE: Final = "which can be read only once"
 _MAX_BITS: Final = 14_284  # 4,300 digits are what Python and pydantic read
 
 
@@ -482,7 +482,7 @@ def _not_known(value: Any) -> tuple[str, str] | None:
         try:
             to_json(value)
         except ValueError:
-            return _a(type(value)), "which JSON cannot carry"
+            return _a(type(value)), _NEVER
     return None
 
 
@@ -499,7 +499,7 @@ _FORMS: Final[tuple[tuple[tuple[type, ...], str], ...]] = (
     ((Mapping, BaseModel), "a dict"),
     ((int,), "an int"),
     ((float,), "a float"),
-    ((str, bytes, bytearray, date, time, timedelta, UUID, Decimal, PurePath), "a str"),
+    ((str, bytes, bytearray, date, time, timedelta, UUID, Decimal), "a str"),
 )
 
 
@@ -509,8 +509,12 @@ def _fate(value: Any) -> str:
         value = value.value
     if isinstance(value, Iterator):
         return _ONCE
-    form = "a dict" if dataclasses.is_dataclass(type(value)) else next((form for kinds, form in _FORMS if isinstance(value, kinds)), None)
-    return f"which JSON gives back as {form}" if form else "which JSON cannot carry"
+    form = next((form for kinds, form in _FORMS if isinstance(value, kinds)), None)
+    if form is None and dataclasses.is_dataclass(type(value)):
+        form = "a dict"
+    if form is None and hasattr(type(value), "__fspath__"):
+        form = "a str"
+    return f"which JSON gives back as {form}" if form else _NEVER
 
 
 def _loss(value: Any, back: Any, path: tuple[Any, ...] = ()) -> _Obstacle | None:
@@ -531,9 +535,9 @@ def _not_returned(value: Any, back: Any) -> tuple[str, str]:
     """What a value is, and what came back in its place."""
     if isinstance(value, dict) and isinstance(back, dict):
         lost = next((key for key in value if key not in back), None)
-        return f"the key {_short(lost)}", "which does not come back as it was"
+        return f"a dict with the key {_short(lost)}", "a key that does not come back as it was"
     if isinstance(back, Iterator):
-        return _a(type(value)), "which comes back as an iterator, to be read only once: annotate a list"
+        return _a(type(value)), "which comes back as an iterator, to be read only once: annotate it as a list"
     other = "another value" if type(value) is type(back) else _a(type(back))
     return _not_json(value) or (_a(type(value)), f"which comes back as {other}")
 
@@ -594,6 +598,7 @@ _ADVICE: Final = {
     "workflow": ("returned", "Annotate the function's return type, or pass output= to @workflow"),
     "input": ("has", "Annotate the parameter that takes the input, or pass input= to @workflow"),
 }
+_NO_ANNOTATION_HELPS: Final = {_NEVER: "Put in its place what JSON can carry, such as None or a str", _ONCE: "Make a list of it"}
 _ANY_ADVICE: Final = ("has", "Give plain JSON, or a value that fits the annotation")
 
 
@@ -603,6 +608,7 @@ def _refusal(what: str, value: Any, obstacle: _Obstacle | None, reason: str = ""
         return NotSerializable(f"{what} {verb} {_a(type(value))} that JSON cannot carry: {reason}. {advice}.", what=what, path="$")
     path = _path(obstacle.path)
     place = f" at {path}" if obstacle.path else ""
+    advice = _NO_ANNOTATION_HELPS.get(obstacle.fate, advice)
     return NotSerializable(f"{what} {verb} {obstacle.found}{place}, {obstacle.fate}. {advice}.", what=what, path=path)
 
 
@@ -637,6 +643,10 @@ def _short(key: Any) -> str:
 def _a(kind: type) -> str:
     name = kind.__name__
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _first_sentence(text: str) -> str:
+    return text.partition("\n")[0].partition(". ")[0].rstrip(".")
 
 
 def _name(annotation: Any) -> str:

@@ -10,7 +10,6 @@ import json
 from collections import deque
 from dataclasses import asdict
 from itertools import islice
-from pathlib import PurePath
 from traceback import FrameSummary, StackSummary, TracebackException
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,7 @@ from stepwell.errors import ChildFailed, ErrorInfo, NonDeterminism, StepFailed, 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
 
 MAX_MESSAGE: Final = 10_000
 """Characters of a message."""
@@ -107,19 +107,23 @@ def _step_failures(related: Iterator[BaseException] | list[BaseException]) -> It
 
 # ------------------------------------------------------------------------------------------------------------------- traceback
 
-_PACKAGE: Final = str(PurePath(__file__).parents[1] / "_")[:-1]
-_TESTING: Final = str(PurePath(__file__).parents[1] / "testing" / "_")[:-1]
+_PACKAGE: Final = __file__[: -len("core/failure.py")]  # with the separator at its end, whichever it is
+_TESTING: Final = f"{_PACKAGE}testing{_PACKAGE[-1]}"
 
 
 def _traceback(error: BaseException) -> str:
     """As Python prints it, from the first frame that is not Stepwell's."""
     try:
-        printed = TracebackException(type(error), error, error.__traceback__, compact=True)
-        _shorten(printed)
-        text = "".join(printed.format())
-    except Exception as failure:  # noqa: BLE001  # an exception of the user's with notes or arguments that cannot be read
-        return f"(the traceback cannot be printed: {_clean(type(failure).__name__)})"
+        text = _printed(error, error.__traceback__)
+    except Exception:  # noqa: BLE001  # an exception of the user's, with notes or arguments that cannot be read
+        text = _printed(RuntimeError(f"{type(error).__name__} cannot be printed"), error.__traceback__)
     return _cut_middle(_clean(text), MAX_TRACEBACK)
+
+
+def _printed(error: BaseException, frames: TracebackType | None) -> str:
+    printed = TracebackException(type(error), error, frames, compact=True)
+    _shorten(printed)
+    return "".join(printed.format())
 
 
 def _shorten(printed: TracebackException) -> None:

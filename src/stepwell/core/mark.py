@@ -12,7 +12,6 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from marshal import dumps
-from pathlib import PurePath
 from types import MemberDescriptorType
 from typing import Any, Final
 from uuid import UUID
@@ -94,6 +93,9 @@ def _reader(kind: type) -> _Reader:
     for base, form in _FORMS.items():
         if issubclass(kind, base):
             return form if kind is base else _named(kind, form)
+    for base in kind.__mro__:
+        if base.__name__ == "PurePath" and base.__module__.startswith("pathlib"):  # by name: core does not import what does I/O
+            return _named(kind, lambda _, value: str(value))
     if is_dataclass(kind):
         return _reader_of_fields(kind, tuple(field.name for field in fields(kind)))
     return _refuse
@@ -150,7 +152,6 @@ _FORMS: Final[dict[type, _Reader]] = {
     timedelta: lambda _, value: ("timedelta", value.days, value.seconds, value.microseconds),
     UUID: lambda _, value: ("uuid", value.int),
     Decimal: lambda _, value: ("decimal", Decimal.__str__(value)),
-    PurePath: lambda _, value: ("path", PurePath.as_posix(value)),
     bytearray: lambda _, value: ("bytearray", bytearray.hex(value)),
     str: lambda _, value: str.__str__(value),
     int: lambda _, value: int.__int__(value),

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import logging
 import sys
+from contextvars import copy_context
 from functools import partial
 from inspect import CO_COROUTINE
 from typing import TYPE_CHECKING, Any
@@ -47,9 +48,22 @@ class StepRunner:
         request.attempt += 1
         request.started_at = self._clock.now()
         # A step that never waits is done before this returns, where Python can do that (3.12): it saves a turn of the loop.
-        task = asyncio.Task(self._attempt(run, request), loop=self._loop, context=request.context, **_EAGER)
+        task = asyncio.Task(self._attempt(run, request), loop=self._loop, context=request.context.copy(), **_EAGER)
         if not task.done():
             request.task = task
+
+    def cancel(self, run: Execution, request: StepRequest) -> None:
+        """Cancel the attempt under way. A thread runs out, and its result is dropped."""
+        task = request.task
+        if task is None:
+            return
+        coroutine = task.get_coro()
+        if coroutine is not None and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:  # type: ignore[arg-type]
+            # It has not had its first turn, so nothing in it will notice: it was never begun.
+            self.running -= 1
+            request.task = None
+            run.attempt_not_begun(request)
+        task.cancel()
 
     async def _attempt(self, run: Execution, request: StepRequest) -> None:
         definition.body.set(request)
@@ -89,9 +103,9 @@ class StepRunner:
         call: Callable[[], Any] = partial(_in_own_context, request.function, request.args, request.kwargs)
         body_thread = run.body_thread
         if body_thread is not None and request.timeout is None:
-            value = await body_thread.execute(partial(request.context.copy().run, call))
+            value = await body_thread.execute(partial(copy_context().run, call))
         else:
-            value = await self._threads.run(partial(request.context.copy().run, call))
+            value = await self._threads.run(partial(copy_context().run, call))
         if inspect.isawaitable(value):
             value = await value
         return value

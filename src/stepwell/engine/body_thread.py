@@ -7,9 +7,11 @@ gate, the same rule of replay and the same timers as an `async` one. While the t
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from stepwell.core import definition
 from stepwell.engine.runloop import Unwind
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from stepwell.engine.execution import Execution
+
+
+MAX_REFUSALS: Final = 1_000
+"""How often a body that is being left is told so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,10 @@ class BodyThread:
         self._inbox: SimpleQueue[_Work | _Reply] = SimpleQueue()
         self._message: asyncio.Future[Any] | None = None
         self._closed = False
-        self._waiting = False
+        self._working = False
+        self._refusals = 0
+        self.context = copy_context()
+        """Of the body, where it waits."""
         self._thread: threading.Thread | None = None
 
     # -- on the loop
@@ -89,16 +98,14 @@ class BodyThread:
 
     async def _next(self, go_on: Callable[[], None]) -> Any:
         self._message = self._run.loop.create_future()
-        self._run.computing = True
-        self._waiting = False
         go_on()
+        self._run.computing = True
         return await self._message
 
     def _arrived(self, message: _Call | _Ended) -> None:
         if self._closed:
             return
         self._run.computing = False
-        self._waiting = isinstance(message, _Call)
         self._run.hand_over(self._message, message)
 
     def execute(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
@@ -114,10 +121,15 @@ class BodyThread:
 
     # -- in the thread
 
+    def is_body_speaking(self) -> bool:
+        """Whether this is called by the body: in its thread, and not by a step that is executed there."""
+        return threading.current_thread() is self._thread and not self._working
+
     def call(self, begin: Callable[[], Awaitable[Any]]) -> Any:
         """Have something done on the run's loop, and wait for it."""
         if threading.current_thread() is not self._thread:
             raise OutsideRun("a step of a `def` body is called from another thread than the body's; only the body itself can call steps")
+        self.context = copy_context()
         self._post(_Call(begin))
         while True:
             message = self._inbox.get()
@@ -129,7 +141,7 @@ class BodyThread:
 
     def _post(self, message: _Call | _Ended) -> None:
         if self._closed:
-            raise Unwind
+            self._refuse()
         try:
             self._outer.call_soon_threadsafe(self._arrived, message)
         except RuntimeError:  # the worker's loop has been closed
@@ -137,12 +149,21 @@ class BodyThread:
 
     def _work(self, work: _Work) -> None:
         value, error = None, None
+        self._working = True
         try:
             value = work.function()
         except BaseException as caught:  # noqa: BLE001  # whatever the user's step raises is its outcome
             error = caught
-        if not self._closed:
+        self._working = False
+        with suppress(RuntimeError):  # the worker's loop has been closed
             self._outer.call_soon_threadsafe(_resolve, work.future, value, error)
+
+    def _refuse(self) -> NoReturn:
+        """Raise `Unwind`. A body that catches even this for ever is stopped here: it must not take the processor from others."""
+        self._refusals += 1
+        while self._refusals > MAX_REFUSALS:
+            threading.Event().wait()
+        raise Unwind
 
     def _live(self, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
         definition.body.set(self._run)

@@ -11,7 +11,9 @@ import asyncio
 import heapq
 import logging
 import sys
+from contextlib import suppress
 from contextvars import copy_context
+from itertools import count
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -26,6 +28,7 @@ from stepwell.core.naming import BODY, function_name, key_name
 from stepwell.core.records import Attempt, Kind, LogEntry, Move, Outcome, Progress, RunInfo, instant
 from stepwell.core.retry import DEFAULT_RETRY
 from stepwell.core.status import Action, RunStatus, after
+from stepwell.engine.attempts import is_async
 from stepwell.engine.body_thread import BodyThread
 from stepwell.engine.explain import explain
 from stepwell.engine.logger import Logger
@@ -34,12 +37,10 @@ from stepwell.engine.runloop import RunLoop, Timer, Unwind
 from stepwell.engine.step import Step
 from stepwell.errors import (
     ContinueAsNew,
-    InvalidInput,
     NonDeterminism,
     NonRetryable,
     NotSerializable,
     OutsideRun,
-    PayloadTooLarge,
     StepwellError,
     Stuck,
 )
@@ -62,6 +63,12 @@ log = logging.getLogger(__name__)
 
 MAX_EXECUTING: Final = 1_000
 """Steps of one run that are executed at the same time; further ones wait for their turn."""
+
+MAX_REFUSALS: Final = 1_000
+"""How often a body that is being left is told so."""
+
+_LINES: Final = count(1)
+"""Numbers the lines that steps log, from whatever thread."""
 
 _PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
 _BUSY_SECONDS: Final = 1.0
@@ -99,9 +106,9 @@ class Execution:
     """One run, from its claim until it ends, is let go of, or is taken away."""
 
     __slots__ = (
-        "body_thread", "_asked", "_busy_since", "_closing", "_due", "_due_count", "_ending", "_held", "_log_count", "_log_place", "_main",
-        "_pump_scheduled", "_resuming", "_step", "_stopping", "_workflow", "alarm_at", "body_thread", "claimed", "computing", "executing", "history", "host",
-        "id", "loop", "over", "parked",
+        "_asked", "_busy_since", "_closing", "_due", "_due_count", "_ending", "_held", "_log_count", "_log_place", "_main",
+        "_pump_scheduled", "_refusals", "_resuming", "_step", "_stopping", "_workflow", "alarm_at", "body_thread", "claimed", "computing", "executing", "history",
+        "host", "id", "loop", "over", "parked",
     )  # fmt: skip
 
     def __init__(self, claimed: Claimed, workflow: Workflow[Any, Any], host: Host) -> None:
@@ -109,6 +116,8 @@ class Execution:
         self.claimed = claimed
         self.host = host
         self.history = History(claimed.outcomes, claimed.tried, claimed.started_at)
+        # Where a retry has taken outcomes back, lines of log still stand at their numbers: those are not given again.
+        self.history.last_seq = self.history.durable = max(self.history.last_seq, claimed.logged[0])
         self.loop = RunLoop(self, claimed.started_at)
         self.executing: dict[str, StepRequest] = {}
         self.alarm_at: float | None = None
@@ -131,6 +140,7 @@ class Execution:
         self._closing: Move | None = None  # the write of the ending, until it is answered
         self._pump_scheduled = False
         self._busy_since: float | None = None
+        self._refusals = 0
         self._log_place = -1
         self._log_count = 0
 
@@ -150,8 +160,8 @@ class Execution:
         """Call the user's function with its input. From a plain callback of the worker's loop."""
         try:
             body = self._body()
-        except Exception as error:  # noqa: BLE001  # the input does not fit, or a `def` wrapper of the user's has raised
-            self._finish(Fail(describe(error)))
+        except StepwellError as refused:  # the input does not fit, or its type cannot be told
+            self._finish(Fail(describe(refused)))
             return
         context = copy_context()
         context.run(definition.body.set, self)
@@ -178,7 +188,9 @@ class Execution:
         )
         if thread is not None:
             return thread.drive(workflow.function, arguments)
-        return workflow.function(**arguments)
+        if is_async(workflow.function):
+            return workflow.function(**arguments)
+        return _awaited(workflow.function, arguments)
 
     def _input(self) -> Any:
         workflow, text = self._workflow, self.claimed.input
@@ -208,7 +220,10 @@ class Execution:
         try:
             while True:
                 if not loop.run_ready():
-                    self._yield_turn()
+                    if self._stopping:
+                        self._stop()
+                    if not self.over:
+                        self._yield_turn()
                     return
                 if self.computing:
                     return
@@ -223,6 +238,8 @@ class Execution:
                     break
                 request, outcome = met
                 loop.now = outcome.at
+                if outcome.kind == Kind.TIMER:
+                    self._asked += 1
                 request.deliver(outcome)
             if history.replaying and not self._caught_up():
                 return
@@ -293,6 +310,8 @@ class Execution:
     ) -> StepRequest:  # fmt: skip
         """The body calls a step. It is started when the body is quiescent, unless its outcome is recorded."""
         loop = self._asked_in_body(name or function)
+        if self.over or loop.closing:
+            return self._left()
         if type(function) is StepFunction:
             name = name or function.name
             retry = retry or function.retry
@@ -309,7 +328,7 @@ class Execution:
         mark = mark_of(name, args, kwargs) if args or kwargs else 0
         request = StepRequest(
             self, loop, key, history.delivered, function, args, kwargs, retry or self._workflow.retry or DEFAULT_RETRY, timeout, codec,
-            copy_context(), mark,
+            copy_context() if self.body_thread is None else self.body_thread.context, mark,
         )  # fmt: skip
         tried = history.tried(key)
         request.attempt = tried.attempts
@@ -323,6 +342,8 @@ class Execution:
     def ask_sleep(self, name: str, until: float | None, seconds: float | None) -> SleepRequest:
         """The body sleeps: until an instant, or for a time."""
         loop = self._asked_in_body(name)
+        if self.over or loop.closing:
+            return self._left()
         key = loop.branch().key(key_name(name))
         due = loop.now + seconds if seconds is not None else until
         request = SleepRequest(self, loop, key, self.history.delivered, due, loop.now)  # type: ignore[arg-type]
@@ -334,6 +355,8 @@ class Execution:
     def ask_value(self, name: str, make: Callable[[Clock], str], decode: Callable[[str], Any]) -> ValueRequest:
         """The body wants to know the time, or a random number."""
         loop = self._asked_in_body(name)
+        if self.over or loop.closing:
+            return self._left()
         key = loop.branch().key(name)
         clock = self.host.clock
         request = ValueRequest(self, loop, key, self.history.delivered, lambda: make(clock), decode)
@@ -344,21 +367,31 @@ class Execution:
 
     def reserve_keys(self, name: str, count: int) -> list[str]:
         """The next `count` keys of this name on the branch of the caller."""
-        branch = self._asked_in_body(name).branch()
+        loop = self._asked_in_body(name)
+        if self.over or loop.closing:
+            raise Unwind
+        branch = loop.branch()
         escaped = key_name(name)
         return [branch.key(escaped) for _ in range(count)]
 
     def call(self, step_function: StepFunction[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A `@step` function is called in the body."""
+        if self._step is None:  # the thread of a `def` body that has been left
+            raise Unwind
         return self._step.run(step_function, *args, **kwargs)
 
     def _asked_in_body(self, what: object) -> RunLoop:
         loop = self.loop
-        if self.over or loop.closing:
-            raise Unwind
         if loop.thread != get_ident():
             raise OutsideRun(self._outside(what))
         return loop
+
+    def _left(self) -> Any:
+        """What a body gets that is being left: `Unwind`. One that catches even this for ever waits for ever, and is closed by force."""
+        self._refusals += 1
+        if self._refusals <= MAX_REFUSALS:
+            raise Unwind
+        return self.loop.create_future()
 
     def _outside(self, what: object) -> str:
         name = what if isinstance(what, str) else getattr(what, "__name__", repr(what))
@@ -373,8 +406,8 @@ class Execution:
             "Only the body, and the tasks that it makes, can call steps."
         )
 
-    def _limit_steps(self) -> None:
-        self._asked += 1
+    def _limit_steps(self, counted: int = 1) -> None:
+        self._asked += counted
         if self._asked > self._workflow.max_steps:
             raise NonRetryable(
                 f"this run has asked for more than max_steps={self._workflow.max_steps:,} steps and timers. "
@@ -384,20 +417,25 @@ class Execution:
     def timer_set(self, timer: Timer) -> None:
         """asyncio sets a timer in the body."""
         if self.over or self.loop.closing:
-            raise Unwind
+            self._left()
+            return
+        self._limit_steps(counted=0)
         timer.asked = self.history.delivered
         self.history.meet(timer.key, timer)
         self._remember(timer.deadline, timer)
 
     def timer_canceled(self, timer: Timer) -> None:
         """asyncio cancels it."""
-        self.history.withdraw(timer.key)
+        if not self.over:
+            self.history.withdraw(timer.key)
 
     def withdrawn(self, request: Request) -> None:
         """The body has canceled what it awaited."""
+        if self.over:
+            return
         self.history.withdraw(request.key)
         if isinstance(request, StepRequest) and request.task is not None:
-            request.task.cancel()
+            self.host.steps.cancel(self, request)
 
     def stray_error(self, error: BaseException, message: str) -> None:
         """An error in the body that nobody awaited."""
@@ -444,6 +482,10 @@ class Execution:
         """An attempt that the body did not wait for has ended: its result counts for nothing."""
         if not self.over:
             self._put_attempt(request, None, now, None, canceled=True)
+        self._attempt_over(request)
+
+    def attempt_not_begun(self, request: StepRequest) -> None:
+        """An attempt was canceled before its first line."""
         self._attempt_over(request)
 
     def _put_attempt(self, request: StepRequest, error: str | None, now: float, due: float | None, *, canceled: bool) -> None:
@@ -547,19 +589,19 @@ class Execution:
                 return
             self.parked = False
             self._move(Action.WAKE, keep=True)
-        if not self._admit_due() and not self.executing:
+        if not self._admit_due():
             self.schedule_pump()
         self.host.alarms.set(self, self._next_due())
 
     def _admit_due(self) -> bool:
-        """Number the timers that are due, by due time and creation, and begin the attempts that are; whether there was a timer."""
+        """Number the timers that are due, by due time and creation, and hold the attempts that are; whether there was a timer."""
         now, due, admitted = self.host.clock.now(), self._due, False
         while due and (due[0][0] <= now or not self._awaited(due[0][2])):
             what = heapq.heappop(due)[2]
             if not self._awaited(what):
                 continue
             if isinstance(what, StepRequest):
-                self._start(what)
+                self._held.append(what)  # begun after the timers, which may cancel it
             else:
                 started_at = what.started_at if isinstance(what, SleepRequest) else None
                 self.admit(what, what.kind, True, None, now, 0, 1, started_at)
@@ -582,6 +624,8 @@ class Execution:
             self.parked = True
             self._move(Action.PARK, keep=True, due=when)
             host.parked(self)
+            if self.over:
+                return  # there are too many
         host.alarms.set(self, when)
 
     def _whereabouts(self) -> str:
@@ -607,9 +651,10 @@ class Execution:
     def _after(self, error: BaseException) -> Ending:
         """What becomes of a run whose body has raised."""
         if isinstance(error, ContinueAsNew):
+            self.history.ended()  # like a return: what is recorded is about to go
             try:
                 return GoOnAsNew(self._input_text(error.input))
-            except (InvalidInput, NotSerializable, PayloadTooLarge) as refused:
+            except StepwellError as refused:
                 return Fail(describe(refused))
         attempt, clock = self.claimed.attempt, self.host.clock
         delay = (self._workflow.retry or DEFAULT_RETRY).next(error, attempt, clock.random())
@@ -623,6 +668,8 @@ class Execution:
 
     def _input_text(self, value: Any) -> str:
         workflow = self._workflow
+        if value is None and workflow.input_optional:
+            return "null"
         return input_text(codec_of(workflow.input_annotation), value, workflow=workflow.name, limit=self.host.max_payload)
 
     def _diverge(self, finding: Finding) -> None:
@@ -706,7 +753,7 @@ class Execution:
         self.host.alarms.set(self, None)
         for request in list(self.executing.values()):
             if request.task is not None:
-                request.task.cancel()
+                self.host.steps.cancel(self, request)
         if self.body_thread is not None:
             self.body_thread.close()
         self.loop.unwind()
@@ -717,6 +764,7 @@ class Execution:
         self._closing = None
         self._main = None
         self._step = None
+        self.body_thread = None
         self._held.clear()
         self._due.clear()
         self.loop.dispose()
@@ -726,12 +774,11 @@ class Execution:
 
     def log(self, level: str, message: str, fields: str) -> bool:
         """Store a line of log; False when it was stored by an earlier life of the run, or the body is being left."""
-        asker = definition.body.get()
         now, claim = self.host.clock.now(), self.claimed.claim
-        if isinstance(asker, StepRequest):
-            self._log_count += 1
-            entry = LogEntry(self.id, claim, -1, f"{asker.key}#{asker.attempt}.{claim}", self._log_count, now, level, message, fields, asker.key)
-            self._put_log(entry)
+        if not self._in_body():
+            asker = definition.body.get()
+            step, scope = (asker.key, f"{asker.key}#{asker.attempt}.{claim}") if isinstance(asker, StepRequest) else (None, f"~{claim}")
+            self._put_log(LogEntry(self.id, claim, -1, scope, next(_LINES), now, level, message, fields, step))
             return True
         if self.over or self.loop.closing:
             return False
@@ -744,10 +791,17 @@ class Execution:
         self._put_log(LogEntry(self.id, claim, place, "", self._log_count, now, level, message, fields, None))
         return True
 
+    def _in_body(self) -> bool:
+        """Whether it is the body that speaks now, and not a step, or a thread that a step has made."""
+        if self.body_thread is not None:
+            return self.body_thread.is_body_speaking()
+        return self.loop.thread == get_ident()
+
     def _put_log(self, entry: LogEntry) -> None:
         if get_ident() == self.host.thread:
             self.host.committer.put(entry, self)
-        else:
+            return
+        with suppress(RuntimeError):  # the worker's loop has been closed, and this thread left behind
             self.host.loop.call_soon_threadsafe(self.host.committer.put, entry, self)
 
     def progress(self, done: float, total: float | None, message: str | None) -> None:
@@ -763,3 +817,8 @@ class Execution:
             message = f"step {key!r} is called with other arguments than those its recorded result came from; the result stays"
             log.warning("run %s of %s: %s", self.id, self._workflow.name, message)
             self._put_log(LogEntry(self.id, claim, -1, f"~{key}", 0, now, "warning", message, "{}", key))
+
+
+async def _awaited(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """A body behind a decorator of the user's that is no `async def` itself."""
+    return await function(**arguments)

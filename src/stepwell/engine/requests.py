@@ -10,7 +10,7 @@ from stepwell.core.failure import error_from
 from stepwell.core.history import Diverged, Finding
 from stepwell.core.naming import name_of
 from stepwell.core.records import Kind
-from stepwell.errors import NotSerializable, StepFailed
+from stepwell.errors import DefinitionError, NotSerializable, StepFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,7 +150,7 @@ class StepRequest(Request):
     def _decoded(self, outcome: Outcome) -> Any:
         try:
             return self.codec.decode(outcome.value or "", f"step {self.key!r}")
-        except NotSerializable as error:
+        except (NotSerializable, DefinitionError) as error:
             what = f"the result recorded for step {self.key!r} does not fit the type that the step returns now: {error}"
             raise Diverged(Finding(what, self.key, (), (), (), outcome.python)) from error
 

@@ -253,7 +253,8 @@ class RunLoop(asyncio.AbstractEventLoop):
             elif not closing.cancelled():
                 closing.exception()  # a `finally` that fails here has nobody to tell
         for generator_id in self._generators:
-            _homes.pop(generator_id, None)
+            if _homes.get(generator_id) is self:  # ids are used again, then it is another run's
+                del _homes[generator_id]
         self._generators.clear()
 
     def generator_begun(self, generator: AsyncGenerator[Any, Any]) -> None:
@@ -275,16 +276,14 @@ class RunLoop(asyncio.AbstractEventLoop):
         self._ready.clear()
         self._as_completed = None
         self.owner = NOBODY
+        self._as_completed = None
 
     # -- what asyncio asks of a loop
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
         """Run the callback in this slice."""
         if self.thread != get_ident():
-            raise OutsideRun(
-                "something outside of the body of a workflow has touched an asyncio object of it (an Event, Queue, Future or Task). "
-                "A step hands results back by returning them; only that is recorded."
-            )
+            raise OutsideRun(_TOUCHED)
         handle = Handle(callback, args, copy_context() if context is None else context)
         self._ready.append(handle)
         return handle
@@ -295,6 +294,8 @@ class RunLoop(asyncio.AbstractEventLoop):
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Timer:  # type: ignore[override]
         """Set a durable timer."""
+        if self.thread != get_ident():
+            raise OutsideRun(_TOUCHED)
         timer = Timer(callback, args, copy_context() if context is None else context, self, when, self.branch().key(TIMER))
         self.owner.timer_set(timer)
         return timer
@@ -419,6 +420,11 @@ def _place(coroutine: Any) -> str | None:
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None) or getattr(coroutine, "gi_yieldfrom", None)
     return place
 
+
+_TOUCHED: Final = (
+    "something outside of the body of a workflow has touched an asyncio object of it (an Event, Queue, Future or Task). "
+    "A step hands results back by returning them; only that is recorded."
+)
 
 _NOT_THE_USERS: Final = (str(Path(asyncio.__file__).parent), str(Path(__file__).parent))
 

@@ -17,11 +17,12 @@ from stepwell.engine.threads import Threads
 from stepwell.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from stepwell.core.ending import Ending
     from stepwell.core.records import Claimed
     from stepwell.core.registry import Registry
+    from stepwell.core.status import RunStatus
     from stepwell.engine.clock import Clock
     from stepwell.store.port import Store
 
@@ -220,24 +221,27 @@ class Worker:
                 await look
             finally:
                 alarm.cancel()
-            if not (self._running or self._parked):
+            # What is claimed while the store is asked is not in its answer.
+            here = [*self._running, *self._parked]
+            if not here:
                 continue
             try:
                 standing = await self._store.standing(self.name, self.clock.now())
             except DatabaseUnavailable as error:
                 log.warning("worker %s cannot see how its runs stand: %s", self.name, error)
                 continue
-            self.loop.call_soon(self._compare, standing)
+            self.loop.call_soon(self._compare, here, standing)
 
     def look(self) -> None:
         """Somebody may have acted on a run that is here."""
         if self._look is not None and not self._look.done():
             self._look.set_result(None)
 
-    def _compare(self, standing: Any) -> None:
-        for execution in [*self._running, *self._parked]:
-            claim, status = standing.get(execution.id, (0, None))
-            execution.stands(status if claim == execution.claimed.claim else None)
+    @staticmethod
+    def _compare(here: list[Execution], standing: Mapping[str, tuple[int, RunStatus]]) -> None:
+        for execution in here:
+            known = standing.get(execution.id)
+            execution.stands(known[1] if known is not None and known[0] == execution.claimed.claim else None)
 
     # -- what executions report
 
@@ -246,7 +250,9 @@ class Worker:
         self._running.pop(execution, None)
         self._parked[execution] = None
         if len(self._parked) > self._max_parked:
-            next(iter(self._parked)).release()
+            longest = next(iter(self._parked))
+            del self._parked[longest]  # not when it has left: many may fall asleep until then
+            longest.release()
         self._freed()
 
     def woken(self, execution: Execution) -> bool:

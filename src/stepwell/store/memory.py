@@ -57,8 +57,12 @@ class _Row:
     error: str | None = None
     progress: tuple[float, float | None, str | None] | None = None
     started_at: float | None = None
+    begun_at: float | None = None
+    """When it was first claimed since it went on as new: the body's time begins with it."""
     finished_at: float | None = None
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    numbers: set[int] = field(default_factory=set)
+    """Of the outcomes."""
     attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
     void: set[tuple[str, int]] = field(default_factory=set)
     """Attempts that a retry has taken back: they are shown, and count no more."""
@@ -99,13 +103,13 @@ class MemoryStore:
 
     async def lanes(self) -> Collection[Lane]:
         """See `Store.lanes`."""
-        return self._lanes
+        return frozenset(self._lanes)
 
     async def claim(self, worker: str, lanes: Collection[Lane], limit: int, now: float) -> list[Claimed]:
         """See `Store.claim`."""
         ready = [row for row in self._rows.values() if _is_ready(row, now) and row.lane in lanes]
         ready.sort(key=lambda row: (-row.new.priority, row.number))
-        return [self._claim(row, worker, now) for row in ready[:limit]]
+        return [self._claim(row, worker, now) for row in ready[: max(limit, 0)]]
 
     def _claim(self, row: _Row, worker: str, now: float) -> Claimed:
         if row.status is RunStatus.SLEEPING:
@@ -115,6 +119,8 @@ class MemoryStore:
         row.claim += 1
         if row.started_at is None:
             row.started_at = now
+        if row.begun_at is None:
+            row.begun_at = now
         new = row.new
         return Claimed(
             id=new.id,
@@ -125,7 +131,7 @@ class MemoryStore:
             attempt=row.attempt,
             generation=row.generation,
             created_at=new.created_at,
-            started_at=row.started_at,
+            started_at=row.begun_at,
             scheduled_at=None,
             tags=new.tags,
             outcomes=tuple(row.outcomes.values()),
@@ -142,9 +148,10 @@ class MemoryStore:
         if self._faults is not None:
             await self._faults.before_commit(number)
         answers: dict[tuple[str, int], RunStatus | None] = {}
-        for outcome in batch.outcomes:
-            if (row := self._owned(worker, outcome, answers)) is not None:
-                self._record(row, outcome)
+        outcomes = [(row, outcome) for outcome in batch.outcomes if (row := self._owned(worker, outcome, answers)) is not None]
+        for row, outcome in _new(outcomes):
+            row.outcomes[outcome.key] = outcome
+            row.numbers.add(outcome.seq)
         for attempt in batch.attempts:
             if (row := self._owned(worker, attempt, answers)) is not None:
                 row.attempts[attempt.key, attempt.attempt] = attempt
@@ -174,16 +181,6 @@ class MemoryStore:
         return row if row.status in _TAKING else None
 
     @staticmethod
-    def _record(row: _Row, outcome: Outcome) -> None:
-        there = row.outcomes.get(outcome.key)
-        if there is None:
-            if any(each.seq == outcome.seq for each in reversed(row.outcomes.values()) if each.seq >= outcome.seq):
-                raise RuntimeError(f"run {outcome.run} has an outcome number {outcome.seq} already")
-            row.outcomes[outcome.key] = outcome
-        elif there != outcome:
-            raise RuntimeError(f"run {outcome.run} has another outcome for {outcome.key!r} already: {there}, not {outcome}")
-
-    @staticmethod
     def _move(row: _Row, move: Move, now: float) -> None:
         status = after(row.status, move.action)
         if status is None:
@@ -196,15 +193,15 @@ class MemoryStore:
         row.output = move.output or row.output
         row.error = move.error or row.error
         row.attempt = move.attempt or row.attempt
-        if not move.keep:
+        if not move.keep or status.ended:
             row.worker = None
         if status.ended:
             row.finished_at = now
         if move.action is Action.CONTINUE_AS_NEW:
             row.input = move.input or "null"
             row.generation += 1
-            row.attempt, row.due, row.started_at = 1, now, None
-            row.outcomes, row.attempts, row.void, row.logs = {}, {}, set(), {}
+            row.attempt, row.due, row.begun_at = 1, now, None
+            row.outcomes, row.numbers, row.attempts, row.void, row.logs = {}, set(), {}, set(), {}
 
     # -- what operators do
 
@@ -226,7 +223,7 @@ class MemoryStore:
     async def pause(self, run_id: str, now: float) -> Run:
         """See `Store.pause`."""
         row = self._act(run_id, Action.PAUSE)
-        if row.status is not RunStatus.RUNNING:
+        if row.status is RunStatus.SLEEPING:
             row.worker = None  # nothing of it is executing: whoever has it in memory lets go of it
         row.status = RunStatus.PAUSED
         return self._told(row)
@@ -250,11 +247,15 @@ class MemoryStore:
         row = self._act(run_id, Action.RETRY)
         failed = set(error_from(row.error).steps) if row.error else set()
         kept, first = taken_back(row.outcomes.values(), failed)
-        for outcome in row.outcomes.values():
-            if outcome not in kept and not outcome.ok and outcome.kind == Kind.FUNCTION:
-                row.attempts[outcome.key, outcome.attempt] = _as_attempt(outcome)
-        row.outcomes = {outcome.key: outcome for outcome in kept}
+        outcomes = {outcome.key: outcome for outcome in kept}
+        for key, outcome in row.outcomes.items():
+            if key not in outcomes and not outcome.ok and outcome.kind == Kind.FUNCTION:
+                row.attempts[key, outcome.attempt] = _as_attempt(outcome)
+        row.outcomes, row.numbers = outcomes, {outcome.seq for outcome in kept}
         row.void |= {place for place, attempt in row.attempts.items() if attempt.asked >= first or attempt.key in failed or attempt.key == BODY}
+        # What was said in the knowledge of what is taken back stays to be read, and leaves its place to what will be said there now.
+        lines = (entry if entry.after < first else entry._replace(after=-1, scope=f"~{row.claim}.{entry.after}") for entry in row.logs.values())
+        row.logs = {(entry.after, entry.scope, entry.n): entry for entry in lines}
         row.status, row.due, row.attempt = RunStatus.PENDING, now, 1
         row.error = row.finished_at = None
         return self._told(row)
@@ -274,9 +275,10 @@ class MemoryStore:
     async def steps(self, run_id: str) -> list[StepRecord]:
         """See `Store.steps`."""
         row = self._row(run_id)
-        records = [_failed_attempt(attempt) for attempt in row.attempts.values() if attempt.key != BODY]
-        records += [_step(outcome) for outcome in row.outcomes.values() if outcome.kind != Kind.TIMER]
-        return sorted(records, key=lambda record: record.started_at)
+        begun: list[Attempt | Outcome] = [attempt for attempt in row.attempts.values() if attempt.key != BODY]
+        begun += [outcome for outcome in row.outcomes.values() if outcome.kind != Kind.TIMER]
+        begun.sort(key=lambda each: (each.started_at, each.asked, each.attempt))
+        return [_step(each) if isinstance(each, Outcome) else _failed_attempt(each) for each in begun]
 
     async def logs(self, run_id: str) -> list[LogLine]:
         """See `Store.logs`."""
@@ -323,6 +325,25 @@ def _after(status: RunStatus, action: Action) -> RunStatus:
     if result is None:
         raise RuntimeError(f"a {status} run cannot {action}")
     return result
+
+
+def _new(outcomes: Sequence[tuple[_Row, Outcome]]) -> list[tuple[_Row, Outcome]]:
+    """Those that are not there yet. Raises RuntimeError when one contradicts what is."""
+    new: dict[tuple[str, str], tuple[_Row, Outcome]] = {}
+    numbers: set[tuple[str, int]] = set()
+    for row, outcome in outcomes:
+        place = (outcome.run, outcome.key)
+        there = new[place][1] if place in new else row.outcomes.get(outcome.key)
+        if there is not None:
+            if there != outcome:
+                raise RuntimeError(f"run {outcome.run} has another outcome for {outcome.key!r} already: {there}, not {outcome}")
+            continue
+        number = (outcome.run, outcome.seq)
+        if outcome.seq in row.numbers or number in numbers:
+            raise RuntimeError(f"run {outcome.run} has an outcome number {outcome.seq} already")
+        numbers.add(number)
+        new[place] = (row, outcome)
+    return list(new.values())
 
 
 def _tried(row: _Row) -> dict[str, Tried]:

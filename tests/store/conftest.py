@@ -1,0 +1,37 @@
+"""One suite for every adapter: whatever is true of a store is written once, against the port.
+
+A new adapter is a line in `ADAPTERS`. Tests here use the verbs of the port, and instants that they pass, and nothing else.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from stepwell.store.port import Store
+from tests.store.adapters import ADAPTERS
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    """The event loop of one test and of the store that it uses."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(params=ADAPTERS)
+def store(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Store]:
+    """An empty store, one of each adapter."""
+    opened = ADAPTERS[request.param]()
+    yield runner.run(opened.__aenter__())
+    runner.run(opened.__aexit__(None, None, None))
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test that is a coroutine runs on the loop of its store."""
+    if not asyncio.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    runner: asyncio.Runner = pyfuncitem._request.getfixturevalue("runner")
+    wanted = pyfuncitem._fixtureinfo.argnames
+    runner.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in wanted}))
+    return True
