@@ -9,6 +9,7 @@ from pydantic_core import to_json
 
 from stepwell.core.codec import codec_of
 from stepwell.core.status import RunStatus
+from stepwell.engine.runloop import refuse_in_body
 from stepwell.errors import ErrorInfo, RunCanceled, RunFailed
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ class Handle(Generic[Out_co]):
             RunCanceled: it was canceled.
             TimeoutError: it has not ended in time. It goes on.
             RunNotFound: there is no such run.
+            NotInStep: the body of a workflow calls it.
         """
+        refuse_in_body("waits for the result of a run", "wait for it in a step")
         async with asyncio.timeout(timeout):
             while not (run := await self.get()).status.ended:
                 await self._home.changed()

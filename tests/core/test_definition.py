@@ -185,7 +185,7 @@ def a_greedy_one(order: int, customer: int, step: Step) -> None: ...
         (sendWelcomeEmail, "it is a workflow already"),
         (step(a_positional_one), "it is a step; a function is one or the other"),
     ],
-    ids=str,
+    ids=lambda given: given if isinstance(given, str) else getattr(given, "__name__", type(given).__name__),
 )
 def test_what_cannot_be_a_body_is_refused(function: Any, message: str) -> None:
     with pytest.raises(DefinitionError, match=message):

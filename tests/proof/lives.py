@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from stepwell import Retry, RunStatus, workflow
+from stepwell import ContinueAsNew, Retry, RunStatus, workflow
 from stepwell.core.ending import Complete, Diverge, Ending, Fail
 from stepwell.core.records import Kind, NewRun, Outcome
 from stepwell.core.registry import Registry
@@ -20,13 +20,16 @@ from stepwell.engine.execution import Execution
 from stepwell.engine.worker import Worker
 from stepwell.store.memory import MemoryStore
 from stepwell.testing.clock import LoopClock
-from tests.proof.oracle import Impossible, Oracle, SyncOracle
+from tests.proof.oracle import Impossible, Story, tell
 from tests.proof.programs import Program, compiled
-from tests.proof.world import Around, Crash, Stalled, VirtualLoop, World
+from tests.proof.world import RETRIED, Around, Chapter, Crash, Stalled, Trace, VirtualLoop, World
 
 AROUND = Around()
 BODY_RETRY = Retry(2, "50ms", jitter=0.0)
 """A body of a program that raises is tried again once."""
+
+_LONGEST = 10**6  # seconds of a life: more than anything in a program waits for
+_MOST_LIVES = 60
 
 
 class Wrong(AssertionError):
@@ -48,6 +51,8 @@ class Case:
     """How likely a commit is answered by an error."""
     operator: bool = False
     """Somebody pauses and resumes."""
+    zombies: float = 0.0
+    """How likely a process that seems to be lost only stood still, and goes on beside the one that has taken its run."""
     cold: float | None = None
     """Seconds after which a run parks; None: chance decides for each life."""
 
@@ -69,20 +74,35 @@ class Universe:
         logging.disable(logging.CRITICAL)
         self.loop = VirtualLoop()
 
+    def __enter__(self) -> Universe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
+        logging.disable(logging.NOTSET)
         self.loop.close()
 
-    def run(self, program: Program, case: Case, edited: Program | None = None) -> Done:
+    def run(self, program: Program, case: Case) -> Done:
         """All lives of one run of the program, and what must hold after them."""
+        return self.lived(program, case).done()
+
+    def lived(self, program: Program, case: Case) -> Lives:
+        """The same, to look closer."""
         lives = Lives(self.loop, program, case)
+        self.complete(lives.live_on())
+        lives.check()
+        return lives
+
+    def complete(self, living: Any) -> Any:
+        """Run this to its end."""
         try:
-            self.loop.run_until_complete(lives.live_on())
+            return self.loop.run_until_complete(living)
         except Stalled as stalled:
             raise Wrong(f"stuck: {stalled}") from None
         finally:
             self._clean()
-        lives.check()
-        return lives.done()
 
     def _clean(self) -> None:
         """No task of one case may be left for the next."""
@@ -99,7 +119,6 @@ class Lives:
 
     def __init__(self, loop: VirtualLoop, program: Program, case: Case) -> None:
         self.loop = loop
-        self.program = program
         self.case = case
         self.chance = random.Random(repr(case))
         self.crash = Crash(self.chance)
@@ -107,8 +126,11 @@ class Lives:
         self.store = MemoryStore(self.crash)
         self.clock = LoopClock(loop, self.chance)
         self.run_id = RunIds(self.clock).new()
-        AROUND.world = self.world = World(self.chance, self._is_recorded)
-        self.worker: Worker | None = None
+        self.taken_back = 0
+        """How often an operator has retried the run."""
+        AROUND.world = self.world = World(self.chance, lambda: self.row)
+        self._workers: list[Worker] = []
+        self._ended = asyncio.Event()
         self.use(program)
 
     def use(self, program: Program) -> None:
@@ -117,94 +139,105 @@ class Lives:
         world = self.world
 
         async def traced(step: Any, x: int) -> int:
-            world.begin_body()
+            world.begin_body(x)
             result: int = await body(step, x)
             return result
 
         def traced_def(step: Any, x: int) -> int:
-            world.begin_body()
+            world.begin_body(x)
             result: int = body(step, x)
             return result
 
+        self.program = program
         self.definition = workflow(name="p", retry=BODY_RETRY)(traced if program.is_async else traced_def)
 
     @property
     def row(self) -> Any:
         return self.store._rows[self.run_id]
 
-    def _is_recorded(self, key: str) -> bool:
-        return key in self.row.outcomes
-
     # -- living
 
     async def live_on(self) -> None:
         """Until the run has ended, however many lives that takes."""
         await self.begin()
+        await self.go_on(self.case.crash_at, self.case.after)
+        self.leave()
+
+    async def go_on(self, crash_at: int | None, after: bool) -> None:
+        """One life after the other, the first of them with this crash."""
         case, chance = self.case, self.chance
-        crash_at, after = case.crash_at, case.after
-        for life in range(60):
+        for life in range(_MOST_LIVES):
             if await self.live(crash_at, after) or self.row.status.ended:
                 return
             crash_at = self.store.commits + chance.randint(1, 6) if chance.random() < case.again and life < 20 else None
             after = chance.random() < 0.5
             await asyncio.sleep(chance.choice((0.0, chance.random() * 0.01, 5.0)))  # until another worker takes the run
+            if self.row.status.ended:
+                return  # by one that had only stood still
         raise Wrong("it does not end")
 
     async def begin(self) -> None:
         now = self.clock.now()
         await self.store.enqueue([NewRun(self.run_id, "p", None, "1", now, now)])
 
-    async def live(self, crash_at: int | None, after: bool) -> bool:
+    async def live(self, crash_at: int | None = None, after: bool = False) -> bool:
         """One life of a worker, until the run has ended, or is paused because its code has changed: True. False: the process was lost."""
-        self.crash.plan(crash_at, after)
-        self.world.begin_life()
-        self.worker = worker = self._worker()
-        endings: list[Ending] = []
-        ended = asyncio.Event()
-
-        def left(run_id: str, ending: Ending | None) -> None:
-            if isinstance(ending, Complete | Fail | Diverge) or (ending is None and self.row.status.ended):
-                endings.append(ending)  # type: ignore[arg-type]
-                ended.set()
-
-        worker._on_left = left
+        zombie = self.case.zombies > 0 and self.chance.random() < self.case.zombies
+        self.crash.plan(crash_at, after, self.chance.random() * 0.05 if zombie else None)
+        self.world.life += 1
+        self._ended = asyncio.Event()
+        worker = self._worker()
+        self._workers.append(worker)
         self.loop.in_threads = self._in_threads
         working = self.loop.create_task(worker.run())
         operator = self.loop.create_task(self._operate()) if self.case.operator else None
-        waits = [self.loop.create_task(self.crash.happened.wait()), self.loop.create_task(ended.wait()), working]
+        waits = [self.loop.create_task(self.crash.happened.wait()), self.loop.create_task(self._ended.wait()), working]
         try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED, timeout=10**6)
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED, timeout=_LONGEST)
         finally:
-            self.world.silent = True
             if operator is not None:
                 operator.cancel()
-            for task in waits:
+            for task in waits[:2]:
                 task.cancel()
-            worker.abandon()
-            await self.store.hand_back(worker.name, self.clock.now())
+            lost = [worker] if zombie and self.crash.happened.is_set() else self._workers[:]
+            if not (zombie and self.crash.happened.is_set()):
+                working.cancel()
+                self.leave()
+            for each in lost:
+                await self.store.hand_back(each.name, self.clock.now())
         if working in done:
             error = working.exception()
             raise Wrong(f"the worker has ended: {error!r}") from error
         if not done:
             raise Wrong(f"stuck: {self.row.status}")
-        return ended.is_set()
+        return self._ended.is_set()
+
+    def leave(self) -> None:
+        """Every process is lost, also those that only seemed to be."""
+        self.world.end_life()
+        for worker in self._workers:
+            failure = worker.failure
+            worker.abandon()
+            if failure is not None and worker is not self._workers[-1]:
+                raise Wrong(f"a worker that had stood still has ended: {failure!r}") from failure
+        self._workers.clear()
+
+    def _left(self, run_id: str, ending: Ending | None) -> None:
+        if isinstance(ending, Complete | Fail | Diverge) or (ending is None and self.row.status.ended):
+            self._ended.set()
 
     def _worker(self) -> Worker:
         chance = self.chance
         park_after = self.case.cold if self.case.cold is not None else chance.choice((0.0, 0.05, 1e9))
         return Worker(
             self.store, Registry([self.definition]), self.clock, name=f"worker-{self.world.life}", concurrency=4,
-            park_after=park_after, max_parked=chance.choice((0, 1_000)), poll=300.0,
+            park_after=park_after, max_parked=chance.choice((0, 1_000)), poll=300.0, on_left=self._left,
         )  # fmt: skip
 
     def _in_threads(self) -> bool:
         """Whether the loop must wait for a thread, in the real world's time."""
-        if self.worker is None:
-            return False
-        executions: list[Execution] = [*self.worker._running]
-        return any(
-            each.computing or any(not is_async(request.function) for request in each.executing.values()) for each in executions
-        )
+        executions: list[Execution] = [execution for worker in self._workers for execution in worker._running]
+        return any(each.computing or any(not is_async(request.function) for request in each.executing.values()) for each in executions)
 
     async def _operate(self) -> None:
         """Pause and resume at any time."""
@@ -215,12 +248,15 @@ class Lives:
                 return
             await self.store.pause(self.run_id, self.clock.now())
             await asyncio.sleep(chance.choice((0.0, chance.random() * 0.01)))
-            if self.row.status is RunStatus.PAUSED:
-                await self.store.resume(self.run_id, self.clock.now())
-                if self.worker is not None:
-                    self.worker.hint()
+            await self.resume()
+        await self.resume()
+
+    async def resume(self) -> None:
+        """Let a paused run go on."""
         if self.row.status is RunStatus.PAUSED:
             await self.store.resume(self.run_id, self.clock.now())
+            for worker in self._workers:
+                worker.hint()
 
     # -- comparing
 
@@ -228,92 +264,82 @@ class Lives:
         return Done(self.store.commits, self.world.life, self.row.status, self.history())
 
     def history(self) -> tuple[Outcome, ...]:
-        return tuple(sorted(self.row.outcomes.values(), key=lambda outcome: outcome.seq))
+        """What is recorded, since the run last went on as new."""
+        return in_order(self.row.outcomes)
 
     def check(self) -> None:
         """What the engine did equals an undisturbed run in which the same outcomes came in the same order."""
-        row = self.row
+        row, chapters = self.row, self.world.chapters
         if row.status not in (RunStatus.COMPLETED, RunStatus.FAILED):
             raise Wrong(f"the run is {row.status}: {row.error}")
-        self._check_effects()
-        try:
-            if self.program.is_async:
-                self._check_async()
-            else:
-                self._check_def()
-        except Impossible as impossible:
-            raise Wrong(f"no undisturbed run has this history: {impossible}") from None
+        for chapter in chapters:
+            self._check_effects(chapter)
+        for chapter, then in zip(chapters, chapters[1:], strict=False):
+            story = self.check_story(chapter)
+            if not isinstance(story.error, ContinueAsNew) or story.error.input != then.argument:
+                raise Wrong(f"the run went on as new with {then.argument}, and should have ended with {story.result} or {story.error!r}")
+        story = self.check_story(chapters[-1])
+        if story.error is None and (row.status is not RunStatus.COMPLETED or row.output != str(story.result)):
+            raise Wrong(f"the run is {row.status} with {row.output}, and should have completed with {story.result}")
+        if story.error is not None and (row.status is not RunStatus.FAILED or isinstance(story.error, ContinueAsNew)):
+            raise Wrong(f"the run is {row.status}, and should have failed with {story.error!r}")
 
-    def _check_effects(self) -> None:
+    def _check_effects(self, chapter: Chapter) -> None:
         arguments: dict[str, tuple[str, int]] = {}
         begun: dict[tuple[str, int], int] = {}
-        for effect in self.world.effects:
+        for effect in chapter.effects:
+            if effect.stale:
+                continue
             if effect.recorded:
                 raise Wrong(f"{effect.key} was run again although its outcome was recorded")
             before = arguments.setdefault(effect.key, (effect.function, effect.argument))
             if before != (effect.function, effect.argument):
                 raise Wrong(f"{effect.key} was run as {before}, then as {effect.function}({effect.argument})")
-            begun[effect.key, effect.life] = begun.get((effect.key, effect.life), 0) + 1
-            limit = 1 if effect.function != "flaky" else 2
-            if begun[effect.key, effect.life] > limit and not self.case.operator:
-                raise Wrong(f"{effect.key} was begun {begun[effect.key, effect.life]} times in life {effect.life}")
-        for outcome in self.history():
-            if outcome.kind == Kind.FUNCTION and outcome.key not in arguments:
+            times = begun[effect.key, effect.life] = begun.get((effect.key, effect.life), 0) + 1
+            if times > _attempts(effect.function) and not (self.case.operator or self.case.zombies or self.taken_back):
+                raise Wrong(f"{effect.key} was begun {times} times in life {effect.life}")
+        for outcome in chapter.outcomes.values():
+            if outcome.kind == Kind.FUNCTION and outcome.key not in arguments and outcome.key not in chapter.given:
                 raise Wrong(f"{outcome.key} has an outcome and was never run")
-            if outcome.attempt > (2 if arguments.get(outcome.key, ("",))[0] == "flaky" else 1):
+            if outcome.attempt > _attempts(arguments.get(outcome.key, ("",))[0]) * (1 + self.taken_back) and outcome.key not in chapter.given:
                 raise Wrong(f"{outcome.key} had {outcome.attempt} attempts")
 
-    def _check_async(self) -> None:
-        self.world.silent = False
-        oracle = Oracle(self.definition.function, self.row.started_at)
+    def check_story(self, chapter: Chapter) -> Story:
+        """What the body saw in all its starts is what it sees undisturbed. How it ends so."""
+        world = self.world
+        world.only_expected = True
         try:
-            for outcome in self.history():
-                if oracle.main.done():
-                    break  # what a branch that nobody awaited has recorded
-                oracle.deliver(outcome)
-            self._compare(self.world.traces[:-1], self.world.traces[-1], oracle.main)
+            story = tell(self.definition.function, chapter.argument, chapter.begun_at, in_order(chapter.outcomes))
+        except Impossible as impossible:
+            raise Wrong(f"no undisturbed run has this history: {impossible}") from None
         finally:
-            self.world.silent = True
-            oracle.close()
-        for outcome in self.history():
-            if outcome.key not in oracle.asked:
+            world.only_expected = False
+        for outcome in story.left:
+            if outcome.key not in story.asked:
                 raise Wrong(f"{outcome.key} is recorded, and was never asked for")
-
-    def _compare(self, lived: list[list[Any]], expected: list[Any], main: asyncio.Task[Any]) -> None:
-        if not main.done():
+        if not story.ended:
             raise Wrong(f"the run is {self.row.status}, and its body would still wait")
-        for life, trace in enumerate(lived, 1):
-            if trace != expected[: len(trace)]:
-                place = next((at for at, (one, other) in enumerate(zip(trace, expected, strict=False)) if one != other), len(expected))
-                raise Wrong(f"in start {life} the body saw {trace[place : place + 2]}, and should have seen {expected[place : place + 2]}")
-        if lived[-1] != expected:
-            raise Wrong(f"in its last start the body saw {len(lived[-1])} things, and should have seen {len(expected)}")
-        error = main.exception()
-        if error is None and (self.row.status is not RunStatus.COMPLETED or self.row.output != str(main.result())):
-            raise Wrong(f"the run is {self.row.status} with {self.row.output}, and should have completed with {main.result()}")
-        if error is not None and self.row.status is not RunStatus.FAILED:
-            raise Wrong(f"the run is {self.row.status}, and should have failed with {error!r}")
+        _compare(chapter.traces, world.expected)
+        return story
 
-    def _check_def(self) -> None:
-        self.world.silent = False
-        oracle = SyncOracle(self.history())
-        result, error = None, None
-        try:
-            result = self.definition.function(oracle, 1)
-        except Impossible:
-            raise
-        except Exception as caught:  # noqa: BLE001  # the program's own
-            error = caught
-        *lived, expected = self.world.traces
-        if oracle.left:
-            raise Wrong(f"{oracle.left[0]} is recorded, and was never asked for")
-        for life, trace in enumerate(lived, 1):
-            if trace != expected[: len(trace)]:
-                raise Wrong(f"in start {life} the body saw {trace}, and should have seen {expected}")
-        if error is None and (self.row.status is not RunStatus.COMPLETED or self.row.output != str(result)):
-            raise Wrong(f"the run is {self.row.status} with {self.row.output}, and should have completed with {result}")
-        if error is not None and self.row.status is not RunStatus.FAILED:
-            raise Wrong(f"the run is {self.row.status}, and should have failed with {error!r}")
+
+def _attempts(function: str) -> int:
+    return 2 if function in RETRIED else 1
+
+
+def _compare(lived: list[Trace], expected: Trace) -> None:
+    for start, trace in enumerate(lived, 1):
+        if trace != expected[: len(trace)]:
+            place = next((at for at, (one, other) in enumerate(zip(trace, expected, strict=False)) if one != other), len(expected))
+            raise Wrong(f"in start {start} the body saw {trace[place : place + 2]}, and should have seen {expected[place : place + 2]}")
+    if expected not in lived:
+        longest = max(map(len, lived))
+        raise Wrong(f"in no start the body saw more than {longest} things, and should have seen {len(expected)}")
+
+
+def in_order(outcomes: dict[str, Outcome]) -> tuple[Outcome, ...]:
+    """By their numbers."""
+    return tuple(sorted(outcomes.values(), key=lambda outcome: outcome.seq))
 
 
 def cases(seed: int, commits: int, most: int | None = None) -> Iterator[Case]:
@@ -324,4 +350,11 @@ def cases(seed: int, commits: int, most: int | None = None) -> Iterator[Case]:
         boundaries = chance.sample(boundaries, most)
     for at, after in boundaries:
         kind = chance.random()
-        yield Case(seed, at, after, trouble=0.05 if kind < 0.15 else 0.0, operator=0.15 <= kind < 0.3)
+        yield Case(
+            seed,
+            at,
+            after,
+            trouble=0.05 if kind < 0.15 else 0.0,
+            operator=0.15 <= kind < 0.3,
+            zombies=0.7 if 0.3 <= kind < 0.45 else 0.0,
+        )

@@ -7,20 +7,22 @@ held, numbered or written here: what the engine did in any number of lives must 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import get_ident
 from typing import Any
 from uuid import UUID
 
-from stepwell import StepFailed
+from stepwell import ContinueAsNew, StepFailed
 from stepwell.core.duration import parse_duration
 from stepwell.core.failure import error_from
 from stepwell.core.mark import mark_of
 from stepwell.core.naming import Branch, key_name
 from stepwell.core.records import Kind, Outcome
-from stepwell.engine.runloop import RunLoop, Timer
+from stepwell.engine.runloop import RunLoop, Timer, adopt_generators
 from tests.proof.world import model
 
 
@@ -28,56 +30,133 @@ class Impossible(Exception):
     """The recorded order is not one that the body can have led to."""
 
 
+class Waits(BaseException):
+    """A `def` body has come to the end of the record."""
+
+
+@dataclass(slots=True)
 class Asked:
     """A request of the body."""
 
-    def __init__(self, kind: Kind, asked: int, mark: int, name: str, argument: int | None, future: asyncio.Future[Any] | Timer) -> None:
-        self.kind = kind
-        self.asked = asked
-        self.mark = mark
-        self.name = name
-        self.argument = argument
-        self.future = future
+    kind: Kind
+    asked: int
+    mark: int
+    name: str
+    argument: int | None
+    future: asyncio.Future[Any] | Timer | None = None
 
 
-def result_of(outcome: Outcome, name: str, argument: int | None) -> Any:
-    """What the outcome gives the body, computed from the request and not from what was stored, where that can be."""
-    if outcome.kind == Kind.VALUE:
-        text = outcome.value or ""
-        return {"now": lambda: datetime.fromtimestamp(float(text), UTC), "uuid": lambda: UUID(text.strip('"')), "random": lambda: float(text)}[name]()
-    if outcome.kind != Kind.FUNCTION:
-        return None
-    if not outcome.ok:
-        return StepFailed(step=name, key=outcome.key, attempts=outcome.attempt, error=error_from(outcome.value or ""))
-    if argument is None or outcome.value != str(model(argument)):
-        raise Impossible(f"{outcome.key} has {outcome.value}, and was called with {argument}")
-    return model(argument)
+Quiescent = Callable[[dict[str, Asked]], None]
+"""Called with all that was asked for so far, each time that the body has nothing left to do. May raise `Impossible`."""
 
 
-class Oracle:
-    """One undisturbed run of an `async` body."""
+@dataclass
+class Story:
+    """An undisturbed run, as far as the record goes."""
 
-    def __init__(self, body: Callable[..., Any], started_at: float) -> None:
-        self.asked: dict[str, Asked] = {}
-        self.delivered = 0
-        self.loop = RunLoop(self, started_at)
-        self.loop.thread = get_ident()
-        self.main = self.loop.start(body(Script(self), 1), copy_context())
-        self.loop.run_ready(10**6)
+    asked: dict[str, Asked] = field(default_factory=dict)
+    left: list[Outcome] = field(default_factory=list)
+    """Recorded, and not delivered because the body has ended."""
+    ended: bool = False
+    result: Any = None
+    error: BaseException | None = None
 
-    def deliver(self, outcome: Outcome) -> None:
-        request = self.asked.get(outcome.key)
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How strictly a record is read.
+
+    `exact`: what is recorded of a request must be what the body asks now. Without it only the key and the kind must fit, which is what
+    a body may rely on that was edited; results are then those that were recorded.
+    """
+
+    exact: bool = True
+    quiescent: Quiescent = lambda asked: None
+
+    def result(self, outcome: Outcome, request: Asked | None) -> Any:
+        """What the outcome gives the body: computed from the request, where that can be, and not from what was stored."""
         if request is None:
             raise Impossible(f"{outcome.key} is recorded as {outcome.seq}, and was not asked for")
-        if (request.kind, request.asked, request.mark) != (outcome.kind, outcome.asked, outcome.mark):
-            raise Impossible(f"{outcome.key} is recorded as {outcome}, and was asked for as {vars(request)}")
+        if request.kind != outcome.kind:
+            raise Impossible(f"{outcome.key} is recorded as {Kind(outcome.kind).word}, and was asked for as {request.kind.word}")
+        if self.exact and (request.asked, request.mark) != (outcome.asked, outcome.mark):
+            raise Impossible(f"{outcome.key} is recorded as {outcome}, and was asked for as {request}")
+        text = outcome.value or ""
+        if request.kind == Kind.VALUE:
+            return _VALUES[request.name](text)
+        if request.kind != Kind.FUNCTION:
+            return None
+        if not outcome.ok:
+            return StepFailed(step=request.name, key=outcome.key, attempts=outcome.attempt, error=error_from(text))
+        if self.exact and (request.argument is None or text != str(model(request.argument))):
+            raise Impossible(f"{outcome.key} has {text}, and was called with {request.argument}")
+        return int(text)
+
+
+_VALUES: dict[str, Callable[[str], Any]] = {
+    "now": lambda text: datetime.fromtimestamp(float(text), UTC),
+    "uuid": lambda text: UUID(text.strip('"')),
+    "random": float,
+}
+
+
+def tell(body: Callable[..., Any], argument: int, started_at: float, outcomes: Iterable[Outcome], telling: Telling | None = None) -> Story:
+    """Run the body, `async` or `def`, over these outcomes.
+
+    Raises:
+        Impossible: it cannot have led to them.
+    """
+    telling = telling or Telling()
+    if not asyncio.iscoroutinefunction(body):
+        running = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)  # as in the thread of a `def` body
+        try:
+            return _SyncOracle(outcomes, telling).tell(body, argument)
+        finally:
+            asyncio._set_running_loop(running)
+    outer = sys.get_asyncgen_hooks()
+    adopt_generators()
+    oracle = _Oracle(body, argument, started_at, telling)
+    try:
+        return oracle.tell(list(outcomes))
+    finally:
+        oracle.close()
+        sys.set_asyncgen_hooks(*outer)
+
+
+class _Oracle:
+    """One undisturbed run of an `async` body."""
+
+    def __init__(self, body: Callable[..., Any], argument: int, started_at: float, telling: Telling) -> None:
+        self.asked: dict[str, Asked] = {}
+        self.delivered = 0
+        self._telling = telling
+        self.loop = RunLoop(self, started_at)  # type: ignore[abstract]  # it says itself that nothing is missing
+        self.loop.thread = get_ident()
+        self._main = self.loop.start(body(Script(self), argument), copy_context())
+        self.loop.run_ready(10**6)
+
+    def tell(self, outcomes: list[Outcome]) -> Story:
+        main = self._main
+        while not main.done():
+            self._telling.quiescent(self.asked)
+            if not outcomes:
+                return Story(self.asked)
+            self._deliver(outcomes.pop(0))
+        error = asyncio.CancelledError() if main.cancelled() else main.exception()
+        if error is None or isinstance(error, ContinueAsNew):
+            self._telling.quiescent(self.asked)
+        return Story(dict(self.asked), outcomes, True, None if error else main.result(), error)
+
+    def _deliver(self, outcome: Outcome) -> None:
+        request = self.asked.get(outcome.key)
+        result = self._telling.result(outcome, request)
         self.delivered = outcome.seq
         self.loop.now = outcome.at
-        future = request.future
+        future = request.future if request is not None else None
         if isinstance(future, Timer):
             future.deliver(outcome)
-        elif not future.done():
-            result = result_of(outcome, request.name, request.argument)
+        elif future is not None and not future.done():
             if isinstance(result, StepFailed):
                 future.set_exception(result)
             else:
@@ -105,23 +184,25 @@ class Oracle:
 class Script:
     """`step`, as the body sees it."""
 
-    def __init__(self, oracle: Oracle) -> None:
+    def __init__(self, oracle: _Oracle) -> None:
         self._oracle = oracle
 
-    def _ask(self, kind: Kind, name: str, mark: int = 0, argument: int | None = None, branch: Branch | None = None) -> asyncio.Future[Any]:
+    def _ask(self, kind: Kind, name: str, argument: int | None = None, key: str | None = None) -> asyncio.Future[Any]:
         loop = self._oracle.loop
         if loop.closing:
             raise asyncio.CancelledError
         future: asyncio.Future[Any] = asyncio.Future(loop=loop)  # not numbered: it is in no set of the body's
-        key = (branch or loop.branch()).key(key_name(name))
+        if key is None:
+            key = loop.branch().key(key_name(name))
+        mark = 0 if argument is None else mark_of(name, (argument,), {})
         self._oracle.asked[key] = Asked(kind, self._oracle.delivered, mark, name, argument, future)
         return future
 
     async def run(self, name: str, function: Any, argument: int) -> Any:
-        return await self._ask(Kind.FUNCTION, name, mark_of(name, (argument,), {}), argument)
+        return await self._ask(Kind.FUNCTION, name, argument)
 
-    def define(self, name: str, function: Any, retry: Any = None) -> Any:
-        return _Defined(self, name, function)
+    def define(self, name: str, function: Any, retry: Any = None, timeout: Any = None) -> _Defined:
+        return _Defined(self, name)
 
     async def sleep(self, name: str, duration: str) -> None:
         parse_duration(duration)
@@ -137,129 +218,149 @@ class Script:
         return await self._ask(Kind.VALUE, "random")
 
     async def map(self, name: str, function: Any, items: list[int], concurrency: int | None = None) -> list[Any]:
-        """As many at once as may be, the next when one has ended; keys by place."""
+        """As many at once as may be, the next when one has ended well; keys by place."""
         loop = self._oracle.loop
+        if loop.closing:
+            raise asyncio.CancelledError
         branch = loop.branch()
-        keys = [branch.key(key_name(name)) for _ in items]
+        left = [(place, branch.key(key_name(name)), item) for place, item in enumerate(items)]
         results: list[Any] = [None] * len(items)
-        left = iter(list(enumerate(items)))
-        under_way: set[int] = set()
+        failures: list[BaseException] = []
+        under_way: list[asyncio.Future[Any]] = []
         over = loop.create_future()
 
         def ask() -> None:
-            for place, item in left:
-                future: asyncio.Future[Any] = asyncio.Future(loop=loop)
-                self._oracle.asked[keys[place]] = Asked(
-                    Kind.FUNCTION, self._oracle.delivered, mark_of(name, (item,), {}), name, item, future
-                )
-                under_way.add(place)
-                future.add_done_callback(lambda future, place=place: ended(place, future))  # type: ignore[misc]
-                futures.append(future)
-                return
+            if left and not failures:
+                place, key, item = left.pop(0)
+                future = self._ask(Kind.FUNCTION, name, item, key)
+                under_way.append(future)
+                future.add_done_callback(lambda future: ended(place, future))
 
         def ended(place: int, future: asyncio.Future[Any]) -> None:
-            under_way.discard(place)
+            under_way.remove(future)
             if future.cancelled():
                 return
-            results[place] = future.result()
+            if (error := future.exception()) is None:
+                results[place] = future.result()
+            else:
+                failures.append(error)
             ask()
             if not under_way and not over.done():
                 over.set_result(None)
 
-        futures: list[asyncio.Future[Any]] = []
         for _ in range(concurrency or len(items)):
             ask()
         try:
             await over
         except asyncio.CancelledError:
-            for future in futures:
+            for future in list(under_way):
                 future.cancel()
             raise
+        if failures:
+            raise failures[0]
         return results
 
 
 class _Defined:
-    def __init__(self, script: Script, name: str, function: Any) -> None:
+    def __init__(self, script: Script, name: str) -> None:
         self._script = script
         self._name = name
-        self._function = function
 
     async def run(self, argument: int) -> Any:
-        return await self._script.run(self._name, self._function, argument)
+        return await self._script.run(self._name, None, argument)
 
 
-class SyncOracle:
+class _SyncOracle:
     """One undisturbed run of a `def` body: each call is answered by the next recorded outcome."""
 
-    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+    def __init__(self, outcomes: Iterable[Outcome], telling: Telling) -> None:
+        self.asked: dict[str, Asked] = {}
         self._outcomes = list(outcomes)
+        self._telling = telling
         self._branch = Branch()
         self._delivered = 0
 
-    def _next(self, kind: Kind, name: str, argument: int | None = None) -> Any:
-        return self._take({self._branch.key(key_name(name)): argument}, kind, name, self._delivered)[0]
+    def tell(self, body: Callable[..., Any], argument: int) -> Story:
+        result, error = None, None
+        try:
+            result = body(self, argument)
+        except Waits:
+            return Story(self.asked)
+        except Impossible:
+            raise
+        except (Exception, ContinueAsNew) as caught:
+            error = caught
+        if error is None or isinstance(error, ContinueAsNew):
+            self._telling.quiescent(self.asked)
+        return Story(self.asked, self._outcomes, True, result, error)
 
-    def _take(self, wanted: dict[str, int | None], kind: Kind, name: str, asked: int) -> tuple[Any, str]:
+    def _ask(self, kind: Kind, name: str, argument: int | None = None, key: str | None = None) -> str:
+        if key is None:
+            key = self._branch.key(key_name(name))
+        mark = 0 if argument is None else mark_of(name, (argument,), {})
+        self.asked[key] = Asked(kind, self._delivered, mark, name, argument)
+        return key
+
+    def _take(self, waiting: set[str]) -> tuple[str, Any]:
+        """The next outcome, which must be one of these."""
+        self._telling.quiescent(self.asked)
         if not self._outcomes:
-            raise Impossible("the record is shorter than the body")
-        outcome = self._outcomes.pop(0)
-        argument = wanted.get(outcome.key, 0)
-        mark = mark_of(name, (argument,), {}) if argument is not None else 0
-        if outcome.key not in wanted or (outcome.kind, outcome.asked, outcome.mark) != (kind, asked, mark):
-            raise Impossible(f"{outcome} is recorded, and {wanted} asked for, {kind!r}, after {asked}")
-        self._delivered = outcome.seq
-        result = result_of(outcome, name, argument)
+            raise Waits
+        outcome = self._outcomes[0]
+        result = self._telling.result(outcome, self.asked.get(outcome.key))
+        if outcome.key not in waiting:
+            raise Impossible(f"{outcome.key} is recorded, and {waiting} are waited for")
+        self._delivered = self._outcomes.pop(0).seq
+        return outcome.key, result
+
+    def _answer(self, kind: Kind, name: str, argument: int | None = None) -> Any:
+        _, result = self._take({self._ask(kind, name, argument)})
         if isinstance(result, StepFailed):
             raise result
-        return result, outcome.key
+        return result
 
     def run(self, name: str, function: Any, argument: int) -> Any:
-        return self._next(Kind.FUNCTION, name, argument)
+        return self._answer(Kind.FUNCTION, name, argument)
 
-    def define(self, name: str, function: Any, retry: Any = None) -> Any:
+    def define(self, name: str, function: Any, retry: Any = None, timeout: Any = None) -> _SyncDefined:
         return _SyncDefined(self, name)
 
     def sleep(self, name: str, duration: str) -> None:
-        self._next(Kind.SLEEP, name)
+        self._answer(Kind.SLEEP, name)
 
     def now(self) -> Any:
-        return self._next(Kind.VALUE, "now")
+        return self._answer(Kind.VALUE, "now")
 
     def uuid(self) -> Any:
-        return self._next(Kind.VALUE, "uuid")
+        return self._answer(Kind.VALUE, "uuid")
 
     def random(self) -> Any:
-        return self._next(Kind.VALUE, "random")
+        return self._answer(Kind.VALUE, "random")
 
     def map(self, name: str, function: Any, items: list[int], concurrency: int | None = None) -> list[Any]:
         keys = [self._branch.key(key_name(name)) for _ in items]
-        waiting: dict[str, int | None] = {}
-        asked: dict[str, int] = {}
-        results: dict[str, Any] = {}
         left = list(zip(keys, items, strict=True))
-        room = concurrency or len(items)
-        while len(results) < len(items):
-            while left and len(waiting) < room:
+        waiting: set[str] = set()
+        results: dict[str, Any] = {}
+        failures: list[StepFailed] = []
+        while waiting or (left and not failures):
+            while left and not failures and len(waiting) < (concurrency or len(items)):
                 key, item = left.pop(0)
-                waiting[key], asked[key] = item, self._delivered
-            head = self._outcomes[0].key if self._outcomes else ""
-            result, key = self._take(waiting, Kind.FUNCTION, name, asked.get(head, -1))
+                waiting.add(self._ask(Kind.FUNCTION, name, item, key))
+            key, result = self._take(waiting)
+            waiting.discard(key)
             results[key] = result
-            del waiting[key]
+            if isinstance(result, StepFailed):
+                failures.append(result)
+        if failures:
+            raise failures[0]
         return [results[key] for key in keys]
-
-    @property
-    def left(self) -> list[Outcome]:
-        """Recorded, and never asked for."""
-        return self._outcomes
 
 
 class _SyncDefined:
-    def __init__(self, oracle: SyncOracle, name: str) -> None:
+    def __init__(self, oracle: _SyncOracle, name: str) -> None:
         self._oracle = oracle
         self._name = name
 
     def run(self, argument: int) -> Any:
         return self._oracle.run(self._name, None, argument)
-
-

@@ -10,6 +10,7 @@ import random
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 SHORT = (0.005, 0.01, 0.02, 0.03)
 """Seconds that timers of programs take: close to what steps take, so that either may be first."""
@@ -53,16 +54,35 @@ def generate(seed: int) -> Program:
     return Program(maker.block(chance.randint(2, 4), 0), is_async)
 
 
-_SEQUENTIAL = {"step": 10, "failing": 3, "flaky": 2, "sleep": 2, "nap": 2, "map": 1, "value": 1, "loop": 1, "finally": 1, "raise": 0.3}
-_CONCURRENT = {
-    "gather": 4, "group": 3, "race": 3, "as_completed": 2, "timeout": 3, "wait_for": 3, "shield": 1, "queue": 1, "wait_all": 1,
-    "gathers": 1, "spawn": 1, "semaphore": 1, "generator": 1, "event": 0.7, "callback": 0.5,
+_SEQUENTIAL = {
+    "step": 10, "failing": 3, "flaky": 2.5, "sleep": 2, "nap": 2, "map": 1.5, "value": 1, "loop": 1, "finally": 1, "raise": 0.3, "context": 0.5,
+    "continue": 0.15,
 }  # fmt: skip
+_CONCURRENT = {
+    "gather": 4, "group": 3, "race": 3, "as_completed": 2.5, "timeout": 4, "wait_for": 3, "shield": 1, "queue": 1, "wait_all": 1,
+    "gathers": 1, "spawn": 1, "semaphore": 1, "generator": 1, "event": 0.7, "callback": 0.5, "task": 0.7, "canceled": 1.2, "wait_timed": 1.2,
+    "wait_for_gather": 1, "wait_for_map": 0.7, "condition": 0.5, "barrier": 0.5, "later": 1, "swallow": 0.7, "breathe": 0.4,
+}  # fmt: skip
+
+SIDE_BY_SIDE = {
+    "gather": 3, "group": 3, "race": 3, "as_completed": 3, "wait_all": 3, "gathers": 4, "semaphore": 3, "wait_timed": 3, "wait_for_gather": 3,
+    "barrier": 3,
+}  # fmt: skip
+"""Statements with branches, and how many at most."""
+
+_AROUND_ONE = frozenset({
+    "timeout", "wait_for", "shield", "loop", "finally", "spawn", "event", "generator", "callback", "task", "canceled", "later", "swallow",
+})  # fmt: skip
+_TIMED = frozenset({"sleep", "nap", "timeout", "wait_for", "shield", "wait_timed", "wait_for_gather", "wait_for_map", "later", "canceled"})
+_DEEPEST = 4
+_MOST = 16  # statements; then only the branches that were begun are filled, with steps
 
 
 class _Maker:
     def __init__(self, chance: random.Random, is_async: bool) -> None:
         self.chance = chance
+        self.is_async = is_async
+        self.left = _MOST
         self.kinds = _SEQUENTIAL | (_CONCURRENT if is_async else {})
 
     def block(self, length: int, depth: int) -> tuple[Node, ...]:
@@ -70,38 +90,55 @@ class _Maker:
 
     def node(self, depth: int) -> Node:
         chance = self.chance
-        kinds = self.kinds if depth < 2 else _SEQUENTIAL
-        kind = chance.choices(list(kinds), list(kinds.values()))[0]
-        if depth >= 3:
-            kind = "step"
-        branches = {"gather": 3, "group": 3, "race": 3, "as_completed": 3, "wait_all": 3, "gathers": 4, "semaphore": 3, "callback": 1}
-        if kind in branches:
-            count = chance.randint(2, branches[kind]) if branches[kind] > 1 else 1
+        kinds = self.kinds if depth < 2 or chance.random() < 0.25 else _SEQUENTIAL
+        self.left -= 1
+        kind = chance.choices(list(kinds), list(kinds.values()))[0] if depth < _DEEPEST and self.left > 0 else "step"
+        if kind in SIDE_BY_SIDE:
+            count = chance.randint(2, SIDE_BY_SIDE[kind] if depth < 2 else 2)
         else:
-            count = 1 if kind in ("timeout", "wait_for", "shield", "loop", "finally", "spawn", "event", "generator") else 0
+            count = 1 if kind in _AROUND_ONE else 0
         blocks = tuple(self.block(chance.choice((1, 1, 2)), depth + 1) for _ in range(count))
-        return Node(kind, blocks, self.options(kind))
+        return Node(kind, blocks, self.options(kind, count))
 
-    def options(self, kind: str) -> dict[str, object]:
+    def options(self, kind: str, branches: int) -> dict[str, object]:
         chance = self.chance
         options: dict[str, object] = {"name": chance.choice("abc"), "add": chance.randint(0, 9)}
-        if kind in ("sleep", "nap", "timeout", "wait_for", "shield"):
+        if kind in SIDE_BY_SIDE:
+            options["offsets"] = tuple(range(branches))
+        if kind in _TIMED or (kind == "as_completed" and chance.random() < 0.4):
             options["seconds"] = chance.choice(SHORT) if chance.random() < 0.9 else 7200.0
-        if kind == "step":
-            options["function"] = chance.choice(("work", "work", "work", "near", "plain"))
-        if kind == "loop":
-            options["times"] = chance.randint(2, 3)
-        if kind == "map":
-            options["items"], options["concurrency"] = chance.randint(1, 4), chance.choice((None, 1, 2))
-        if kind in ("group", "gather"):
-            options["failing"] = chance.random() < 0.4
-        if kind == "race":
-            options["cancel"] = chance.random() < 0.6
-        if kind == "finally":
-            options["step"] = chance.random() < 0.5
-        if kind == "value":
-            options["of"] = chance.choice(("random", "uuid", "now"))
+        if kind in ("map", "wait_for_map"):
+            options["items"], options["concurrency"] = tuple(range(chance.randint(1, 4))), chance.choice((None, 1, 2))
+            options["function"] = chance.choice(("work", "work", "picky"))
+        if kind in _CHOICES:
+            option, values = _CHOICES[kind]
+            options[option] = chance.choice(values)
+        if kind == "step" and not self.is_async and chance.random() < 0.2:
+            options["function"] = "blocking"
+        if kind in _CHANCES:
+            option, likelihood = _CHANCES[kind]
+            options[option] = chance.random() < likelihood
         return options
+
+
+_CHOICES: dict[str, tuple[str, tuple[object, ...]]] = {
+    "step": ("function", ("work", "work", "work", "near", "plain", "stubborn")),
+    "flaky": ("with", ("flaky, retry=TWICE", "flaky, retry=TWICE", "flaky, retry=RARELY", 'slow, retry=TWICE, timeout="20ms"')),
+    "loop": ("times", (2, 3)),
+    "value": ("of", ("random", "uuid", "now")),
+    "semaphore": ("of", ("Semaphore(1)", "Lock()", "BoundedSemaphore(2)")),
+    "raise": ("what", ('ValueError("by the program")', 'ExceptionGroup("by the program", [ValueError("one"), KeyError("two")])')),
+    "canceled": ("after", ("sleep", "step", "nothing")),
+}
+_CHANCES: dict[str, tuple[str, float]] = {
+    "group": ("failing", 0.4),
+    "gather": ("failing", 0.4),
+    "race": ("cancel", 0.6),
+    "wait_timed": ("cancel", 0.6),
+    "finally": ("step", 0.5),
+    "generator": ("closed", 0.6),
+    "later": ("in_task", 0.4),
+}
 
 
 # -- writing them down
@@ -112,7 +149,7 @@ def render(program: Program) -> str:
     writer = _Writer(program.is_async)
     lines = writer.lines(program.body)
     head = "async def body(step, x):" if program.is_async else "def body(step, x):"
-    return "\n".join([head, *("    " + line for line in [*lines, "return x"])]) + "\n"
+    return "\n".join([head, *("    " + line for line in ["begun_with = x", *lines, "return x"])]) + "\n"
 
 
 class _Writer:
@@ -140,11 +177,31 @@ class _Writer:
             lines += [f"async def {name}(x):", *self.inner(block), "    return x"]
         return lines, names
 
+    @staticmethod
+    def calls(node: Node, names: list[str]) -> list[str]:
+        """A call of each branch, by the offsets of the node: with the same ones in another order, branches have changed places."""
+        offsets = [*node["offsets"], *range(90, 90 + len(names))]  # type: ignore[misc]  # a tuple
+        return [f"{name}(x + {offset})" for name, offset in zip(names, offsets, strict=False)]
+
     def _step(self, node: Node) -> list[str]:
-        call = f'{self.wait}step.run("{node["name"]}", {node["function"]}, x + {node["add"]})'
-        if node.options.get("wrapped"):
-            call = f'await asyncio.ensure_future(step.run("{node["name"]}", {node["function"]}, x + {node["add"]}))'
-        return [f"x = {call}", f'note("{node["name"]}", x)']
+        return [f'x = {self.wait}step.run("{node["name"]}", {node["function"]}, x + {node["add"]})', f'note("{node["name"]}", x)']
+
+    def _switch(self, node: Node) -> list[str]:
+        """Fails for good until somebody outside turns the switch."""
+        return [f'x = {self.wait}step.define("{node["name"]}", switched, retry=Retry.never()).run(x + {node["add"]})', 'note("switched", x)']
+
+    def _return(self, node: Node) -> list[str]:
+        return ["return x"]
+
+    def _breathe(self, node: Node) -> list[str]:
+        return ["await asyncio.sleep(0)"]
+
+    def _context(self, node: Node) -> list[str]:
+        """A step sees the context variables of its caller."""
+        return ["PLACE.set(x)", f"x = {self.wait}step.run('placed', placed, x)", 'note("placed", x, PLACE.get())']
+
+    def _continue(self, node: Node) -> list[str]:
+        return ["if begun_with < 1000 and x % 3:", '    note("goes on as new")', "    raise ContinueAsNew(1000 + x % 500)"]
 
     def _failing(self, node: Node) -> list[str]:
         return [
@@ -158,7 +215,7 @@ class _Writer:
     def _flaky(self, node: Node) -> list[str]:
         return [
             "try:",
-            f'    x = {self.wait}step.define("{node["name"]}", flaky, retry=TWICE).run(x + {node["add"]})',
+            f'    x = {self.wait}step.define("{node["name"]}", {node["with"]}).run(x + {node["add"]})',
             "except StepFailed as failed:",
             '    note("gave up", failed.key, failed.error.message)',
             "    x = (x + 13) % 997",
@@ -169,13 +226,27 @@ class _Writer:
         return [f"await asyncio.sleep({node['seconds']})", 'note("slept")'] if self.is_async else self._nap(node)
 
     def _nap(self, node: Node) -> list[str]:
-        return [f'{self.wait}step.sleep("nap", "{round(float(str(node["seconds"])) * 1000)}ms")', 'note("napped")']
+        name = node.options.get("called", "nap")
+        return [f'{self.wait}step.sleep("{name}", "{round(float(str(node["seconds"])) * 1000)}ms")', 'note("napped")']
+
+    @staticmethod
+    def mapping(node: Node) -> str:
+        items = ", ".join(f"x + {offset}" for offset in node["items"])  # type: ignore[attr-defined]  # a tuple
+        return f'step.map("{node["name"]}", {node["function"]}, [{items}], concurrency={node["concurrency"]})'
 
     def _map(self, node: Node) -> list[str]:
-        items = f"[x + place for place in range({node['items']})]"
+        mapping = f"x = sum({self.wait}{self.mapping(node)}) % 997"
+        if node["function"] != "picky":
+            return [mapping, 'note("mapped", x)']
+        return ["try:", "    " + mapping, "except StepFailed as failed:", '    note("no map", failed.key)', "    x = (x + 31) % 997", 'note("mapped", x)']
+
+    def _wait_for_map(self, node: Node) -> list[str]:
         return [
-            f'x = sum({self.wait}step.map("{node["name"]}", work, {items}, concurrency={node["concurrency"]})) % 997',
-            'note("mapped", x)',
+            "try:",
+            f"    x = sum(await asyncio.wait_for({self.mapping(node)}, {node['seconds']})) % 997",
+            "except (StepFailed, TimeoutError) as error:",
+            "    x = (x + number_of(error)) % 997",
+            'note("map in time", x)',
         ]
 
     def _value(self, node: Node) -> list[str]:
@@ -190,11 +261,11 @@ class _Writer:
         return [*lines, f'    x = {self.wait}step.run("undo", work, x)'] if node["step"] else lines
 
     def _raise(self, node: Node) -> list[str]:
-        return ["if x % 3 == 0:", '    note("raises")', '    raise ValueError("by the program")']
+        return ["if x % 3 == 0:", '    note("raises")', f"    raise {node['what']}"]
 
     def _gather(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
-        calls = ", ".join(f"{name}(x + {place})" for place, name in enumerate(names))
+        calls = ", ".join(self.calls(node, names))
         if node["failing"]:
             calls += ", breaks(step, x), return_exceptions=True"
         return [*lines, f"x = sum(map(number_of, await asyncio.gather({calls}))) % 997", 'note("gathered", x)']
@@ -203,7 +274,7 @@ class _Writer:
         lines, names = self.branches(node)
         group = self.fresh("group")
         tasks = [f"    {group}_tasks = ["]
-        tasks += [f"        {group}.create_task({name}(x + {place}))," for place, name in enumerate(names)]
+        tasks += [f"        {group}.create_task({call})," for call in self.calls(node, names)]
         if node["failing"]:
             tasks.append(f"        {group}.create_task(breaks(step, x)),")
         tasks.append("    ]")
@@ -222,7 +293,7 @@ class _Writer:
     def _race(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         race = self.fresh("race")
-        calls = ", ".join(f"asyncio.ensure_future({name}(x + {place}))" for place, name in enumerate(names))
+        calls = ", ".join(f"asyncio.ensure_future({call})" for call in self.calls(node, names))
         lines += [
             f"{race}_done, {race} = await asyncio.wait({{{calls}}}, return_when=asyncio.FIRST_COMPLETED)",
             f"for task in {race}_done:",
@@ -241,7 +312,7 @@ class _Writer:
 
     def _wait_all(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
-        calls = ", ".join(f"asyncio.ensure_future({name}(x))" for name in names)
+        calls = ", ".join(f"asyncio.ensure_future({call})" for call in self.calls(node, names))
         return [
             *lines,
             f"for task in (await asyncio.wait([{calls}]))[0]:",
@@ -253,11 +324,12 @@ class _Writer:
         """Futures of gather in a set, which asyncio does not make through the loop."""
         lines, names = self.branches(node)
         half = len(names) // 2
-        first = ", ".join(f"{name}(x)" for name in names[:half])
-        second = ", ".join(f"{name}(x + 1)" for name in names[half:])
+        calls = self.calls(node, names)
+        first, second = ", ".join(calls[:half]), ", ".join(calls[half:])
         return [
             *lines,
-            f"for future in (await asyncio.wait([asyncio.gather({first}), asyncio.gather({second}), asyncio.gather(step.run('g', work, x))]))[0]:",
+            f"all_of_them = [asyncio.gather({first}), asyncio.gather({second}), asyncio.gather(step.run('g', work, x))]",
+            "for future in (await asyncio.wait(all_of_them))[0]:",
             "    if future.exception() is None:",
             "        x = (x * 3 + sum(future.result())) % 997",
             '        x = await step.run("of gather", work, x)',
@@ -266,14 +338,14 @@ class _Writer:
 
     def _as_completed(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
-        calls = ", ".join(f"{name}(x + {place})" for place, name in enumerate(names))
+        calls = ", ".join(self.calls(node, names))
         return [
             *lines,
-            f"for soonest in asyncio.as_completed([{calls}]):",
+            f"for soonest in asyncio.as_completed([{calls}], timeout={node.options.get('seconds')}):",
             "    try:",
             "        x = (x * 3 + await soonest) % 997",
-            "    except (StepFailed, ValueError):",
-            "        x = (x + 19) % 997",
+            "    except Exception as error:",
+            "        x = (x + number_of(error)) % 997",
             '    x = await step.run("next", work, x)',
             '    note("next", x)',
         ]
@@ -318,13 +390,22 @@ class _Writer:
     def _spawn(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         task = self.fresh("task")
-        return [*lines, f"{task} = asyncio.create_task({names[0]}(x + 1))", f'{task}.add_done_callback(lambda task: note("spawned", outcome_of(task)))']
+        return [
+            *lines,
+            f"{task} = asyncio.create_task({names[0]}(x + 1))",
+            f'{task}.add_done_callback(lambda task: note("spawned", outcome_of(task)))',
+        ]
 
     def _semaphore(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         gate = self.fresh("gate")
-        lines += [f"{gate} = asyncio.Semaphore(1)", f"async def in_turn_{gate}(branch, x):", f"    async with {gate}:", "        return await branch(x)"]
-        calls = ", ".join(f"in_turn_{gate}({name}, x + {place})" for place, name in enumerate(names))
+        lines += [
+            f"{gate} = asyncio.{node['of']}",
+            f"async def in_turn_{gate}(branch):",
+            f"    async with {gate}:",
+            "        return await branch()",
+        ]
+        calls = ", ".join(f"in_turn_{gate}(lambda: {call})" for call in self.calls(node, names))
         return [*lines, f"x = sum(await asyncio.gather({calls})) % 997", 'note("in turn", x)']
 
     def _generator(self, node: Node) -> list[str]:
@@ -338,7 +419,7 @@ class _Writer:
             '        yield await step.run("page", work, x)',
             "    finally:",
             '        note("pages closed")',
-            f"async with contextlib.aclosing({pages}(x)) as stream:",
+            f"async with {'contextlib.aclosing' if node['closed'] else 'contextlib.nullcontext'}({pages}(x)) as stream:",
             "    async for page in stream:",
             "        x = (x + page) % 997",
             '        note("page", x)',
@@ -379,6 +460,126 @@ class _Writer:
             'note("event", x)',
         ]
 
+    def _task(self, node: Node) -> list[str]:
+        lines, names = self.branches(node)
+        return [*lines, f"x = await asyncio.create_task({names[0]}(x))"]
+
+    def _canceled(self, node: Node) -> list[str]:
+        lines, names = self.branches(node)
+        task = self.fresh("canceled")
+        before = {
+            "sleep": [f"await asyncio.sleep({node['seconds']})"],
+            "step": ['x = await step.run("before", near, x)'],
+            "nothing": [],
+        }[str(node["after"])]
+        return [
+            *lines,
+            f"{task} = asyncio.create_task({names[0]}(x + 2))",
+            *before,
+            f'note("cancels", {task}.cancel())',
+            "try:",
+            f"    x = (x + await {task}) % 997",
+            "except asyncio.CancelledError:",
+            "    x = (x + 37) % 997",
+            "except Exception as error:",
+            "    x = (x + number_of(error)) % 997",
+            'note("canceled", x)',
+        ]
+
+    def _wait_timed(self, node: Node) -> list[str]:
+        lines, names = self.branches(node)
+        late = self.fresh("late")
+        calls = ", ".join(f"asyncio.ensure_future({call})" for call in self.calls(node, names))
+        lines += [
+            f"{late}_done, {late} = await asyncio.wait([{calls}], timeout={node['seconds']})",
+            f"for task in {late}_done:",
+            "    x = (x * 3 + outcome_of(task)) % 997",
+            '    note("in time", x)',
+        ]
+        if node["cancel"]:
+            lines += [f"for task in {late}:", "    task.cancel()"]
+        return [
+            *lines,
+            f"if {late}:",
+            f"    for task in (await asyncio.wait({late}))[0]:",
+            "        x = (x * 3 + outcome_of(task)) % 997",
+            '        note("late", x)',
+        ]
+
+    def _wait_for_gather(self, node: Node) -> list[str]:
+        lines, names = self.branches(node)
+        return [
+            *lines,
+            "try:",
+            f"    x = sum(await asyncio.wait_for(asyncio.gather({', '.join(self.calls(node, names))}), {node['seconds']})) % 997",
+            "except TimeoutError:",
+            '    x = await step.run("too late", work, x)',
+            'note("gathered in time", x)',
+        ]
+
+    def _condition(self, node: Node) -> list[str]:
+        condition = self.fresh("condition")
+        return [
+            f"{condition} = asyncio.Condition()",
+            f"{condition}_box = []",
+            f"async def take_{condition}(x):",
+            f"    async with {condition}:",
+            f"        await {condition}.wait_for(lambda: {condition}_box)",
+            f"        x = (x + {condition}_box.pop()) % 997",
+            '    note("taken", x)',
+            '    return await step.run("taken", work, x)',
+            f"async def give_{condition}(x):",
+            "    for place in range(2):",
+            '        made = await step.run("give", work, x + place)',
+            f"        async with {condition}:",
+            f"            {condition}_box.append(made)",
+            f"            {condition}.notify()",
+            "    return x",
+            f"x = sum(await asyncio.gather(take_{condition}(x), take_{condition}(x + 1), give_{condition}(x))) % 997",
+            'note("given", x)',
+        ]
+
+    def _barrier(self, node: Node) -> list[str]:
+        lines, names = self.branches(node)
+        barrier = self.fresh("barrier")
+        calls = ", ".join(f"until_{barrier}(lambda: {call})" for call in self.calls(node, names))
+        return [
+            *lines,
+            f"{barrier} = asyncio.Barrier({len(names)})",
+            f"async def until_{barrier}(branch):",
+            "    x = await branch()",
+            f"    place = await {barrier}.wait()",
+            '    note("together", place)',
+            '    return await step.run("together", work, x + place)',
+            f"x = sum(await asyncio.gather({calls})) % 997",
+            'note("all together", x)',
+        ]
+
+    def _later(self, node: Node) -> list[str]:
+        later = self.fresh("later")
+        rings = f"asyncio.ensure_future(step.run('rings', work, {node['add']})).add_done_callback(lambda task: {later}.done() or {later}.set_result(3))"
+        if not node["in_task"]:
+            rings = f"{later}.done() or {later}.set_result(3)"
+        return [
+            f"{later} = asyncio.get_running_loop().create_future()",
+            f"{later}_handle = asyncio.get_running_loop().call_later({node['seconds']}, lambda: {rings})",
+            *self.lines(node.blocks[0]),
+            "if x % 2:",
+            f"    {later}_handle.cancel()",
+            f"    {later}.done() or {later}.set_result(4)",
+            f"x = (x + await {later}) % 997",
+            'note("later", x)',
+        ]
+
+    def _swallow(self, node: Node) -> list[str]:
+        return [
+            "try:",
+            *self.inner(node.blocks[0]),
+            "except asyncio.CancelledError:",
+            '    note("swallowed")',
+            '    x = await step.run("after all", work, x)',
+        ]
+
     def _callback(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         made = self.fresh("made")
@@ -397,8 +598,9 @@ class _Writer:
 def compiled(program: Program, namespace: dict[str, object]) -> Callable[..., object]:
     """The body as a function, over these globals."""
     scope = dict(namespace)
-    exec(compile(program.source, "<program>", "exec"), scope)  # noqa: S102  # it was made here
-    return scope["body"]  # type: ignore[return-value]
+    exec(compile(program.source, "<program>", "exec"), scope)
+    body: Any = scope["body"]
+    return body  # type: ignore[no-any-return]
 
 
 # -- making them smaller
@@ -418,8 +620,8 @@ def _smaller_block(block: tuple[Node, ...]) -> Iterator[tuple[Node, ...]]:
             yield block[:place] + inner + block[place + 1 :]
         for which, inner in enumerate(node.blocks):
             for less in _smaller_block(inner):
-                blocks = node.blocks[:which] + (less,) + node.blocks[which + 1 :]
-                yield block[:place] + (replace(node, blocks=blocks),) + block[place + 1 :]
+                blocks = (*node.blocks[:which], less, *node.blocks[which + 1 :])
+                yield (*block[:place], replace(node, blocks=blocks), *block[place + 1 :])
 
 
 def shrunk(program: Program, fails: Callable[[Program], bool], attempts: int = 300) -> Program:

@@ -8,21 +8,37 @@ import random
 import sys
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from stepwell import DatabaseUnavailable, Retry, StepFailed, current_step
-from stepwell.engine.requests import StepInfo
+from stepwell import ContinueAsNew, DatabaseUnavailable, Retry, StepFailed, current_step
+from stepwell.core import definition
+from stepwell.core.records import Outcome
+from stepwell.engine.requests import StepInfo, StepRequest
 from stepwell.engine.runloop import Unwind
 
 TWICE = Retry(2, "20ms", jitter=0.5)
+RARELY = Retry(2, "1h", jitter=0.5)
+RETRIED = frozenset({"flaky", "slow", "picky"})
+"""Functions whose steps are tried twice."""
+
+PLACE: ContextVar[int] = ContextVar("place")
+_TRACE: ContextVar[Trace] = ContextVar("trace")
 
 
 def model(x: int) -> int:
     """What every step makes of its number."""
     return (x * 31 + 7) % 997
+
+
+class Trace(list[Any]):
+    """What the body saw from one start of it."""
+
+    over = False
+    """The process is lost: a thread of it may go on for a while, and sees nothing any more."""
 
 
 @dataclass(slots=True)
@@ -35,6 +51,32 @@ class Effect:
     life: int
     recorded: bool
     """Whether its outcome was in the database already: it must never be."""
+    stale: bool
+    """Begun by a worker from which the run had been taken, and which did not know it yet."""
+
+
+@dataclass
+class Chapter:
+    """What happens to a run until it ends, or goes on as new."""
+
+    argument: int
+    begun_at: float
+    outcomes: dict[str, Outcome]
+    """What is recorded: the row's own."""
+    traces: list[Trace] = field(default_factory=list)
+    """What the body saw, each time that it was started."""
+    effects: list[Effect] = field(default_factory=list)
+    given: set[str] = field(default_factory=set)
+    """Keys whose outcomes were there when this record began: the run was retried, forked, or comes from elsewhere."""
+
+
+class Row:
+    """The run in the store."""
+
+    begun_at: float
+    generation: int
+    claim: int
+    outcomes: dict[str, Outcome]
 
 
 @dataclass
@@ -42,27 +84,52 @@ class World:
     """One case: all lives of one run."""
 
     chance: random.Random
-    recorded: Callable[[str], bool]
-    effects: list[Effect] = field(default_factory=list)
+    row: Callable[[], Row]
+    chapters: list[Chapter] = field(default_factory=list)
     life: int = 0
-    traces: list[list[Any]] = field(default_factory=list)
-    """What the body saw, each time that it was started."""
-    silent: bool = False
+    strays: list[tuple[Any, ...]] = field(default_factory=list)
+    """What code of a body saw when it ran on the worker's own loop, where it has no business."""
+    switched_on: bool = True
+    """Whether steps that depend on it succeed."""
+    only_expected: bool = False
+    """The oracle is at work: what the body sees now belongs to no life."""
+    expected: Trace = field(default_factory=Trace)
 
-    def begin_life(self) -> None:
-        self.life += 1
-        self.silent = False
+    @property
+    def effects(self) -> list[Effect]:
+        return [effect for chapter in self.chapters for effect in chapter.effects]
 
-    def begin_body(self) -> None:
+    def begin_body(self, argument: int) -> None:
         """The body starts from its first line: in a new life, after a pause, or when a parked run has been let go."""
-        self.traces.append([])
+        trace = Trace()
+        _TRACE.set(trace)
+        if self.only_expected:
+            self.expected = trace
+            return
+        row = self.row()
+        if len(self.chapters) <= row.generation:
+            self.chapters.append(Chapter(argument, row.begun_at, row.outcomes))
+        chapter = self.chapters[row.generation]
+        chapter.outcomes = row.outcomes
+        chapter.traces.append(trace)
+
+    def end_life(self) -> None:
+        """All processes are lost."""
+        for chapter in self.chapters:
+            for trace in chapter.traces:
+                trace.over = True
 
     def note(self, *what: Any) -> None:
-        if not (self.silent or _is_being_left()):
-            self.traces[-1].append((*what, _loop_time()))
+        trace = _TRACE.get()
+        if isinstance(asyncio._get_running_loop(), VirtualLoop):
+            self.strays.append(what)
+        elif not (trace.over or _is_being_left()):
+            trace.append((*what, _loop_time()))
 
     def began(self, info: StepInfo, function: str, argument: int) -> None:
-        self.effects.append(Effect(info.key, function, argument, self.life, self.recorded(info.key)))
+        row, request = self.row(), definition.body.get()
+        stale = isinstance(request, StepRequest) and request.run.claimed.claim != row.claim  # type: ignore[attr-defined]
+        self.chapters[-1].effects.append(Effect(info.key, function, argument, self.life, info.key in row.outcomes, stale))
 
     def latency(self) -> float:
         return self.chance.choice((0.0, self.chance.random() * 0.004, 0.0095 + self.chance.random() * 0.001, self.chance.random() * 0.04))
@@ -87,18 +154,30 @@ class Around:
             "asyncio": asyncio,
             "contextlib": contextlib,
             "StepFailed": StepFailed,
+            "ContinueAsNew": ContinueAsNew,
             "Retry": Retry,
             "TWICE": TWICE,
-            "note": lambda *what: self.world.note(*what),
+            "RARELY": RARELY,
+            "PLACE": PLACE,
+            "note": self.note,
             "work": self.work,
             "near": self.near,
             "plain": self.plain,
+            "blocking": self.blocking,
+            "stubborn": self.stubborn,
+            "placed": self.placed,
             "fails": self.fails,
             "flaky": self.flaky,
+            "slow": self.slow,
+            "picky": self.picky,
+            "switched": self.switched,
             "breaks": self.breaks,
             "number_of": number_of,
             "outcome_of": outcome_of,
         }
+
+    def note(self, *what: Any) -> None:
+        self.world.note(*what)
 
     async def work(self, x: int) -> int:
         self.world.began(current_step(), "work", x)
@@ -116,6 +195,26 @@ class Around:
         self.world.began(current_step(), "plain", x)
         return model(x)
 
+    def blocking(self, x: int) -> int:
+        """In a thread."""
+        self.world.began(current_step(), "blocking", x)
+        return model(x)
+
+    async def stubborn(self, x: int) -> int:
+        """Takes no notice of its cancellation, and ends with a result that nobody wants."""
+        self.world.began(current_step(), "stubborn", x)
+        try:
+            await asyncio.sleep(self.world.latency())
+        except asyncio.CancelledError:
+            await asyncio.sleep(self.world.latency())
+        return model(x)
+
+    async def placed(self, x: int) -> int:
+        """Right only where its caller's context variable can be seen."""
+        self.world.began(current_step(), "placed", x)
+        await asyncio.sleep(self.world.latency())
+        return model(x) if PLACE.get(None) == x else -1
+
     async def fails(self, x: int) -> int:
         self.world.began(current_step(), "fails", x)
         await asyncio.sleep(self.world.latency())
@@ -127,6 +226,28 @@ class Around:
         await asyncio.sleep(self.world.latency())
         if self.world.chance.random() < 0.5:
             raise OSError(f"flaky {x}")
+        return model(x)
+
+    async def slow(self, x: int) -> int:
+        """Now and then beyond its timeout."""
+        self.world.began(current_step(), "slow", x)
+        await asyncio.sleep(self.world.chance.choice((0.001, 0.015, 0.03)))
+        return model(x)
+
+    async def picky(self, x: int) -> int:
+        """Fails for some of the items."""
+        self.world.began(current_step(), "picky", x)
+        await asyncio.sleep(self.world.latency())
+        if x % 4 == 0:
+            raise ValueError(f"not {x}")
+        return model(x)
+
+    async def switched(self, x: int) -> int:
+        """Fails until somebody outside turns the switch."""
+        self.world.began(current_step(), "switched", x)
+        await asyncio.sleep(self.world.latency())
+        if not self.world.switched_on:
+            raise ConnectionError(f"switched off for {x}")
         return model(x)
 
     async def breaks(self, step: Any, x: int) -> int:
@@ -209,12 +330,14 @@ class Crash:
         self._chance = chance
         self._at: int | None = None
         self._after = False
+        self._back_after: float | None = None
         self.happened = asyncio.Event()
         self.trouble = 0.0
         """How likely a commit is answered by an error, before or after it was made."""
 
-    def plan(self, at: int | None, after: bool) -> None:
-        self._at, self._after = at, after
+    def plan(self, at: int | None, after: bool, back_after: float | None = None) -> None:
+        """Lose the process at this commit. `back_after`: it only stood still for so many seconds, and others think that it is lost."""
+        self._at, self._after, self._back_after = at, after, back_after
         self.happened = asyncio.Event()
 
     async def before_commit(self, number: int) -> None:
@@ -231,5 +354,9 @@ class Crash:
             raise DatabaseUnavailable("the commit was made, its answer is lost")
 
     async def _lose(self) -> None:
+        self._at = None
         self.happened.set()
-        await asyncio.Event().wait()
+        if self._back_after is None:
+            await asyncio.Event().wait()
+        else:
+            await asyncio.sleep(self._back_after)

@@ -23,7 +23,6 @@ from tests.store.making import (
     bring_to,
     claim_one,
     claimed_run,
-    failure,
     line,
     move,
     new_run,
@@ -168,7 +167,7 @@ async def test_a_resumed_run_whose_worker_still_has_it_is_not_claimed(store: Sto
 async def test_the_number_of_the_claim_grows_with_each_claim(store: Store) -> None:
     await claimed_run(store)
 
-    claims = []
+    claims: list[int] = []
     for worker in (BOB, ALICE, ALICE):
         await write(store, move(Action.RELEASE, claim=len(claims) + 1), worker=(await store.get(FIRST)).worker or "")
         claims.append((await claim_one(store, worker)).claim)
@@ -244,7 +243,7 @@ async def test_the_claim_says_what_the_body_has_logged_last(store: Store) -> Non
     assert claimed.logged == (4, 1)
 
 
-TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 INSTANTS = st.floats(min_value=0, max_value=1e11)
 
 

@@ -65,7 +65,9 @@ async def test_an_empty_batch_is_answered_with_nothing(store: Store) -> None:
 
 @pytest.mark.parametrize("written", EVERY_KIND, ids=named)
 @pytest.mark.parametrize("status", list(RunStatus))
-async def test_each_write_is_answered_with_a_status_that_the_worker_does_not_expect(store: Store, status: RunStatus, written: Write) -> None:
+async def test_each_write_is_answered_with_a_status_that_the_worker_does_not_expect(
+    store: Store, status: RunStatus, written: Write
+) -> None:
     await bring_to(store, status)
 
     answers = await write(store, written)

@@ -83,7 +83,9 @@ async def test_steps_are_in_the_order_in_which_they_were_started(store: Store) -
     await claimed_run(store)
 
     await write(store, outcome("long", 3, started_at=NOW, at=NOW + 9), attempt("tried", 1, started_at=NOW + 1, finished_at=NOW + 8))
-    await write(store, outcome("tried", 4, attempt=2, started_at=NOW + 10, at=NOW + 11), outcome("short", 5, started_at=NOW + 2, at=NOW + 12))
+    await write(
+        store, outcome("tried", 4, attempt=2, started_at=NOW + 10, at=NOW + 11), outcome("short", 5, started_at=NOW + 2, at=NOW + 12)
+    )
 
     assert [(step.key, step.attempt) for step in await store.steps(FIRST)] == [("long", 1), ("tried", 1), ("short", 1), ("tried", 2)]
 
@@ -92,7 +94,9 @@ async def test_of_steps_started_in_one_moment_those_asked_for_first_come_first(s
     await claimed_run(store)
 
     await write(store, outcome("reserve", 1, started_at=NOW, at=NOW), attempt("charge", 1, asked=1, started_at=NOW, finished_at=NOW))
-    await write(store, outcome("charge", 2, asked=1, attempt=2, started_at=NOW, at=NOW), outcome("ship", 3, asked=2, started_at=NOW, at=NOW))
+    await write(
+        store, outcome("charge", 2, asked=1, attempt=2, started_at=NOW, at=NOW), outcome("ship", 3, asked=2, started_at=NOW, at=NOW)
+    )
 
     steps = [(step.key, step.attempt) for step in await store.steps(FIRST)]
     assert steps == [("reserve", 1), ("charge", 1), ("charge", 2), ("ship", 1)]
@@ -112,9 +116,7 @@ async def test_a_line_is_shown_as_it_was_said(store: Store) -> None:
 
     await write(store, line("Grüße ✓", 1, level="warning", fields='{"n": [1, null]}', step="charge", after=-1, scope="charge#1.1"))
 
-    assert await store.logs(FIRST) == [
-        LogLine(at=at(NOW + 1), level="warning", message="Grüße ✓", fields={"n": [1, None]}, step="charge")
-    ]
+    assert await store.logs(FIRST) == [LogLine(at=at(NOW + 1), level="warning", message="Grüße ✓", fields={"n": [1, None]}, step="charge")]
 
 
 async def test_lines_are_in_order_of_time_whatever_the_order_of_writing(store: Store) -> None:

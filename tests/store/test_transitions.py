@@ -5,7 +5,21 @@ import pytest
 from stepwell.core.status import TRANSITIONS, Action, RunStatus, after
 from stepwell.errors import IllegalTransition, RunNotFound
 from stepwell.store.port import Store
-from tests.store.making import ALICE, BOB, FIRST, LANE, NOW, WRITTEN_BY_WORKERS, bring_to, claim_one, everything, move, new_run, outcome, write
+from tests.store.making import (
+    ALICE,
+    BOB,
+    FIRST,
+    LANE,
+    NOW,
+    WRITTEN_BY_WORKERS,
+    bring_to,
+    claim_one,
+    everything,
+    move,
+    new_run,
+    outcome,
+    write,
+)
 
 LIVE = [status for status in RunStatus if not status.ended]
 OPERATORS = ["pause", "resume", "cancel", "retry"]

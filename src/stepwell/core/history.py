@@ -185,9 +185,16 @@ class History:
         Raises:
             Diverged: a step was tried that the code no longer asks for.
         """
+        requests = self._requests
         for key, tried in self._tried.items():
-            if tried.evidence and key not in self._requests and key != BODY:
+            if not tried.evidence or key == BODY:
+                continue
+            request = requests.get(key)
+            if key not in requests:
                 raise Diverged(self._finding(f"step {key!r} was tried {_times(tried.attempts)}, and the code does not ask for it", key))
+            if request is not None and request.kind != Kind.FUNCTION:
+                what = f"step {key!r} was tried {_times(tried.attempts)}, and the code asks for a {request.kind.word} of that name"
+                raise Diverged(self._finding(what, key))
 
     def ended(self) -> None:
         """The body has returned. Outcomes may be left that it asked for and did not await, but none that it never asked for.
@@ -199,17 +206,22 @@ class History:
         if marks is not None and marks.moved is not None:
             raise Diverged(self._moved(*marks.moved))
         for outcome in self._gate:
-            if outcome.seq <= self.durable and outcome.key not in self._requests:
-                raise Diverged(self._finding(f"{_named(outcome)} is recorded, and the code returns without asking for it", outcome.key, outcome))
+            if outcome.seq > self.durable:
+                break
+            request = self._requests.get(outcome.key)
+            if outcome.key not in self._requests:
+                what = f"{_named(outcome)} is recorded, and the code returns without asking for it"
+                raise Diverged(self._finding(what, outcome.key, outcome))
+            if request is not None and request.kind != outcome.kind:
+                raise Diverged(self._unasked(outcome, request))
         if self.replaying:
             self.caught_up()
 
     def live(self) -> None:
         """Replay is over: what is asked for from now on has no recorded outcome."""
         self.replaying = False
-        self._recent = []
-        if self._marks is not None and not self._marks.suspicious:
-            self._marks = None
+        if self._marks is None or not self._marks.suspicious:
+            self._marks, self._recent = None, []
 
     def dispose(self) -> None:
         """Let go of all requests."""
@@ -232,7 +244,7 @@ class History:
 
     def _finding(self, what: str, key: str, outcome: Outcome | None = None) -> Finding:
         recorded = {each.key for each in self._gate}
-        upcoming = [each for each in list(self._gate)[:4] if each is not outcome and each.seq <= self.durable]
+        upcoming = [each for each in self._gate if (outcome is None or each.seq > outcome.seq) and each.seq <= self.durable]
         return Finding(
             what=what,
             key=key,

@@ -71,12 +71,14 @@ class Alarms:
     def _ring(self) -> None:
         self._alarm = None
         now = self._clock.now()
-        while (when := self.next()) is not None and when <= now:
-            sleeper = heapq.heappop(self._heap)[2]
-            sleeper.alarm_at = None
-            self._live -= 1
-            sleeper.ring()
-        self._arm()
+        try:
+            while (when := self.next()) is not None and when <= now:
+                sleeper = heapq.heappop(self._heap)[2]
+                sleeper.alarm_at = None
+                self._live -= 1
+                sleeper.ring()
+        finally:
+            self._arm()  # also after an error of one of them: the others are not to sleep on
 
     def close(self) -> None:
         """Ring no more."""

@@ -55,8 +55,9 @@ class Committer:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[Write, Writer]] = []
-        self._answers: deque[tuple[Write, Writer, RunStatus | None]] = deque()
+        self._answers: deque[tuple[Write, Writer, RunStatus | WriteRefused | None]] = deque()
         self._answering = False
+        self._failure: Exception | None = None  # of a writer that was being told
         self._wake: asyncio.Future[None] | None = None
         self._in_flight = False
         self.batches = 0
@@ -66,7 +67,8 @@ class Committer:
         """Write this with the next batch."""
         self._waiting.append((write, writer))
         if self._wake is not None:
-            self._wake.set_result(None)
+            if not self._wake.done():  # it is when this was stopped
+                self._wake.set_result(None)
             self._wake = None
 
     @property
@@ -75,15 +77,17 @@ class Committer:
         return not (self._waiting or self._in_flight or self._answers)
 
     async def run(self) -> None:
-        """Write until canceled. An error that leaves here is the end of the worker: its runs would wait for ever."""
-        while True:
+        """Write until canceled. An error that leaves here, a writer's too, is the end of the worker: its runs would wait for ever."""
+        while self._failure is None:
             if not self._waiting:
                 self._wake = self._loop.create_future()
                 await self._wake
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             self._in_flight = True
             await self._write(batch)
+            del batch  # an idle worker must not keep what has left in memory
             self._in_flight = False
+        raise self._failure
 
     async def _write(self, batch: Sequence[tuple[Write, Writer]]) -> None:
         """Write these; when the database finds fault with one of them, find it by halving and go on without it."""
@@ -93,13 +97,17 @@ class Committer:
             if len(batch) == 1:
                 write, writer = batch[0]
                 log.error("run %s: the database refuses a write: %s", write.run, error)  # noqa: TRY400  # the writer deals with it
-                self._loop.call_soon(writer.refused, write, error)
+                self._tell([(write, writer, error)])
                 return
             half = len(batch) // 2
             await self._write(batch[:half])
             await self._write(batch[half:])
             return
-        self._loop.call_soon(self._written, batch, answers)  # out of this task: bodies are stepped from plain callbacks
+        if answers:
+            running = RunStatus.RUNNING
+            self._tell([(write, writer, answers.get((write.run, write.claim), running)) for write, writer in batch])
+        else:
+            self._tell([(write, writer, RunStatus.RUNNING) for write, writer in batch])
 
     async def _commit(self, writes: Sequence[Write]) -> Mapping[tuple[str, int], RunStatus | None]:
         sorted_writes = _sorted(writes)
@@ -108,8 +116,10 @@ class Committer:
             try:
                 answers = await self._store.commit(self._worker, sorted_writes, self._clock.now())
             except DatabaseUnavailable as error:  # unknown whether it was committed; the same batch again changes nothing
-                log.warning("%d writes wait for the database, the next try is in %.2f s: %s", len(writes), delay, error)
-                await self._pause(delay * (0.5 + self._clock.random()))
+                seconds = delay * (0.5 + self._clock.random())
+                waiting = "1 write waits" if len(writes) == 1 else f"{len(writes)} writes wait"
+                log.warning("%s for the database, the next try is in %.2f s: %s", waiting, seconds, error)
+                await self._pause(seconds)
                 delay = min(delay * 2, _LONGEST_RETRY)
             else:
                 self.batches += 1
@@ -117,30 +127,38 @@ class Committer:
 
     async def _pause(self, seconds: float) -> None:
         over = self._loop.create_future()
-        alarm = self._clock.call_at(self._clock.now() + seconds, lambda: over.done() or over.set_result(None))
+        alarm = self._clock.call_at(self._clock.now() + seconds, lambda: None if over.done() else over.set_result(None))
         try:
             await over
         finally:
             alarm.cancel()
 
-    def _written(self, batch: Sequence[tuple[Write, Writer]], answers: Mapping[tuple[str, int], RunStatus | None]) -> None:
-        if answers:
-            running = RunStatus.RUNNING
-            self._answers.extend((write, writer, answers.get((write.run, write.claim), running)) for write, writer in batch)
-        else:
-            self._answers.extend([(write, writer, RunStatus.RUNNING) for write, writer in batch])
+    def _tell(self, answers: Sequence[tuple[Write, Writer, RunStatus | WriteRefused | None]]) -> None:
+        self._answers.extend(answers)
         if not self._answering:
             self._answering = True
-            self._answer()
+            self._loop.call_soon(self._answer)  # out of this task: bodies are stepped from plain callbacks
 
     def _answer(self) -> None:
         answers = self._answers
-        for _ in range(min(PORTION, len(answers))):
-            write, writer, status = answers.popleft()
-            writer.written(write, status)
+        try:
+            for _ in range(min(PORTION, len(answers))):
+                write, writer, answer = answers.popleft()
+                if isinstance(answer, WriteRefused):
+                    writer.refused(write, answer)
+                else:
+                    writer.written(write, answer)
+        except Exception as error:  # noqa: BLE001  # it is raised by `run`: here, the event loop would only log it
+            self._fail(error)
+            return
         self._answering = bool(answers)
         if answers:
             self._loop.call_soon(self._answer)
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_exception(error)
 
 
 def _sorted(writes: Sequence[Write]) -> Batch:

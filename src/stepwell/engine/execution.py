@@ -34,7 +34,7 @@ from stepwell.engine.explain import explain
 from stepwell.engine.logger import Logger
 from stepwell.engine.requests import SleepRequest, StepRequest, ValueRequest
 from stepwell.engine.runloop import RunLoop, Timer, Unwind
-from stepwell.engine.step import Step
+from stepwell.engine.step import MAX_EXECUTING, Step
 from stepwell.errors import (
     ContinueAsNew,
     NonDeterminism,
@@ -60,9 +60,6 @@ if TYPE_CHECKING:
     from stepwell.engine.requests import Request
 
 log = logging.getLogger(__name__)
-
-MAX_EXECUTING: Final = 1_000
-"""Steps of one run that are executed at the same time; further ones wait for their turn."""
 
 MAX_REFUSALS: Final = 1_000
 """How often a body that is being left is told so."""
@@ -311,7 +308,7 @@ class Execution:
         """The body calls a step. It is started when the body is quiescent, unless its outcome is recorded."""
         loop = self._asked_in_body(name or function)
         if self.over or loop.closing:
-            return self._left()
+            return self._left()  # type: ignore[no-any-return]
         if type(function) is StepFunction:
             name = name or function.name
             retry = retry or function.retry
@@ -343,7 +340,7 @@ class Execution:
         """The body sleeps: until an instant, or for a time."""
         loop = self._asked_in_body(name)
         if self.over or loop.closing:
-            return self._left()
+            return self._left()  # type: ignore[no-any-return]
         key = loop.branch().key(key_name(name))
         due = loop.now + seconds if seconds is not None else until
         request = SleepRequest(self, loop, key, self.history.delivered, due, loop.now)  # type: ignore[arg-type]
@@ -356,7 +353,7 @@ class Execution:
         """The body wants to know the time, or a random number."""
         loop = self._asked_in_body(name)
         if self.over or loop.closing:
-            return self._left()
+            return self._left()  # type: ignore[no-any-return]
         key = loop.branch().key(name)
         clock = self.host.clock
         request = ValueRequest(self, loop, key, self.history.delivered, lambda: make(clock), decode)
@@ -807,7 +804,7 @@ class Execution:
     def progress(self, done: float, total: float | None, message: str | None) -> None:
         """How far the run has come; nothing while it only repeats what it did."""
         self._asked_in_body("progress")
-        if not self.history.replaying:
+        if not (self.history.replaying and self.history.waiting):
             self.host.committer.put(Progress(self.id, self.claimed.claim, done, total, message), self)
 
     def _warn_of_changed_arguments(self) -> None:

@@ -8,9 +8,12 @@ import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.core import definition
+from stepwell.core.codec import MAX_DEPTH, codec_of
 from stepwell.engine.requests import StepRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stepwell.engine.execution import Execution
 
 MAX_LINE: Final = 20_000
@@ -53,20 +56,39 @@ class Logger:
         self._log(logging.ERROR, message, {**fields, "traceback": traceback.format_exc(limit=50)})
 
     def _log(self, level: int, message: str, fields: dict[str, Any]) -> None:
-        message = str(message)[:MAX_LINE]
+        message = _clean(_shown(message, str))[:MAX_LINE]
         if not self._run.log(logging.getLevelName(level).lower(), message, _as_json(fields)):
             return
         asker = definition.body.get()
         step = asker.key if isinstance(asker, StepRequest) else None
-        shown = "".join(f" {name}={value!r}" for name, value in fields.items() if name != "traceback")
+        shown = "".join(f" {name}={_shown(value, repr)}" for name, value in fields.items() if name != "traceback")
         trace = f"\n{fields['traceback']}" if "traceback" in fields else ""
         extra = {"run_id": self._run.id, "step": step, "fields": fields}
         self._logger.log(level, "%s%s%s", message, shown, trace, extra=extra, stacklevel=3)
 
 
 def _as_json(fields: dict[str, Any]) -> str:
+    text = "{" + ", ".join(f"{json.dumps(_clean(name))}: {_value_as_json(value)}" for name, value in fields.items()) + "}"
+    return text if len(text) <= MAX_LINE else json.dumps({"cut": text[: MAX_LINE // 2]})
+
+
+def _value_as_json(value: Any) -> str:
     try:
-        text = json.dumps(fields, default=repr, ensure_ascii=True, allow_nan=False)
-    except (ValueError, TypeError):  # NaN, a cycle, odd keys
-        text = json.dumps({name: repr(value) for name, value in fields.items()})
-    return text if len(text) <= MAX_LINE else json.dumps({"cut": text[:MAX_LINE]})
+        text = _clean(json.dumps(value, default=repr, ensure_ascii=False, allow_nan=False))
+        if text.count("[") + text.count("{") > MAX_DEPTH:
+            codec_of(Any).decode(text)  # what is too deep for the one that reads it is no use
+        return text
+    except Exception:  # noqa: BLE001  # NaN, a cycle, odd keys, too deep, a __repr__ that raises: to log it must not fail
+        return json.dumps(_clean(_shown(value, repr)))
+
+
+def _shown(value: Any, show: Callable[[Any], str]) -> str:
+    try:
+        return show(value)
+    except Exception:  # noqa: BLE001  # its __repr__ is the user's
+        return f"<{type(value).__name__} that cannot be printed>"
+
+
+def _clean(text: str) -> str:
+    """Without NUL and lone surrogates, which databases refuse."""
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -241,6 +241,7 @@ class RunLoop(asyncio.AbstractEventLoop):
                 coroutine.close()
         except RuntimeError as error:
             self.owner.stray_error(error, "the body cannot be left")
+            _unclosable.append(coroutine)
 
     def _close_generators(self) -> None:
         """Run the `finally` of async generators that the body has left open, as asyncio does at the end of a loop."""
@@ -438,7 +439,22 @@ _WAIT_FOR: Final = tasks.wait_for.__code__ if sys.version_info < (3, 12) else No
 _AS_COMPLETED: Final = (tasks._AsCompletedIterator.__init__ if sys.version_info >= (3, 13) else tasks.as_completed).__code__  # type: ignore[attr-defined]
 
 
+_unclosable: Final[list[Any]] = []
+"""Coroutines that go on whatever is thrown into them. Kept: to drop one would let it go on once more."""
+
+
 # -- what a body must not do
+
+
+def refuse_in_body(does: str, instead: str) -> None:
+    """Raise, where the body of a workflow runs. `does` says what it does there, `instead` what to do.
+
+    Raises:
+        NotInStep: this is called by an `async` body. A `def` body has no loop to be told by.
+    """
+    if isinstance(events._get_running_loop(), RunLoop):
+        raise NotInStep(f"the body of a workflow {does}. On a replay that would happen again; {instead}, which runs once and is remembered.")
+
 
 _BELONGS: Final = {
     "run_in_executor": "hands work to a thread (asyncio.to_thread, run_in_executor)",

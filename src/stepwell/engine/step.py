@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 from stepwell.core.codec import codec_of
+from stepwell.core.definition import Workflow
 from stepwell.core.duration import Duration, parse_duration
 from stepwell.core.naming import checked_name
 from stepwell.core.retry import Retry
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 Item = TypeVar("Item")
+
+MAX_EXECUTING: Final = 1_000
+"""Steps of one run that are executed at the same time; further ones wait for their turn."""
 
 
 class DefinedStep(Generic[P, T]):
@@ -77,11 +81,14 @@ class Step:
             receipt = await step.run("charge", charge, order.id, amount=order.total)
         """
         if type(name) is not str:
-            if fn is not NOTHING:
-                args = (fn, *args)
-            name, fn = None, name
-        if not callable(fn):
-            raise _not_callable(name, fn)
+            if isinstance(name, str):
+                name = str.__str__(name)  # of an enum of names
+            else:
+                if fn is not NOTHING:
+                    args = (fn, *args)
+                name, fn = None, name
+        if not callable(fn) or type(fn) is Workflow:
+            raise _no_step(name, fn)
         return await self._run.ask_step(name, fn, args, kwargs)
 
     @overload
@@ -136,14 +143,14 @@ class Step:
             name: of the steps; the second is `name:1`, and so on.
             fn: called with one item.
             items: read at once.
-            concurrency: how many at the same time; None: all.
+            concurrency: how many at the same time; None: as many as a run may have under way, 1,000.
 
         Raises:
             StepFailed: the first failure.
         """
-        checked_name(name, "step")
-        if not callable(fn):
-            raise _not_callable(name, fn)
+        name = str.__str__(checked_name(name, "step"))
+        if not callable(fn) or type(fn) is Workflow:
+            raise _no_step(name, fn)
         if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
             raise DefinitionError(f"concurrency is a number of at least 1, or None; not {concurrency!r}")
         return await _Mapping(self._run, name, fn, list(items), concurrency).results()
@@ -291,7 +298,7 @@ class _Mapping:
         self._next = iter(list(zip(range(len(items)), run.reserve_keys(name, len(items)), items, strict=True)))
         self._outputs: list[Any] = [None] * len(items)
         self._under_way: dict[StepRequest, int] = {}
-        self._room = concurrency or len(items)
+        self._room = min(concurrency or len(items), MAX_EXECUTING)  # more would only be held, and could not be called off
         self._failure: BaseException | None = None
         self._over: asyncio.Future[None] = run.loop.create_future()
 
@@ -311,11 +318,16 @@ class _Mapping:
 
     def _ask(self) -> None:
         entry = next(self._next, None)
-        if entry is not None:
-            place, key, item = entry
+        if entry is None or self._failure is not None:
+            return
+        place, key, item = entry
+        try:
             request = self._run.ask_step(self._name, self._function, (item,), {}, key=key)
-            self._under_way[request] = place
-            request.add_done_callback(self._ended)
+        except Exception as refused:  # noqa: BLE001  # raised by `results`: this may be a callback
+            self._failure = refused
+            return
+        self._under_way[request] = place
+        request.add_done_callback(self._ended)
 
     def _ended(self, request: asyncio.Future[Any]) -> None:
         place = self._under_way.pop(cast("StepRequest", request))
@@ -335,24 +347,28 @@ class _Mapping:
 def _defined(
     name: Any, fn: Any, retry: Retry | None, timeout: Duration | None, result: Any
 ) -> tuple[str | None, Any, Retry | None, float | None, Codec | None]:
-    if type(name) is not str:
-        name, fn = None, name
+    if isinstance(name, str):
+        name = str.__str__(checked_name(name, "step"))
     else:
-        checked_name(name, "step")
-    if not callable(fn):
-        raise _not_callable(name, fn)
+        name, fn = None, name
+    if not callable(fn) or type(fn) is Workflow:
+        raise _no_step(name, fn)
     if retry is not None and not isinstance(retry, Retry):
         raise DefinitionError(f"retry is a Retry, not {type(retry).__name__}")
     seconds = None if timeout is None else parse_duration(timeout, "a step's timeout").total_seconds()
     return name, fn, retry, seconds, None if result is None else codec_of(result)
 
 
-def _not_callable(name: str | None, fn: Any) -> DefinitionError:
+def _no_step(name: str | None, fn: Any) -> DefinitionError:
     of = f" of step {name!r}" if name else ""
+    if isinstance(fn, Workflow):
+        return DefinitionError(f"the function{of} is workflow {fn}, which has steps of its own; a step is a plain function")
+    if fn is NOTHING:
+        return DefinitionError(f"the function{of} is missing: step.run(name, fn, *args)")
     if hasattr(fn, "close") and hasattr(fn, "cr_code"):
         fn.close()  # it will never be awaited
         return DefinitionError(f"the function{of} was called, and its coroutine given; give the function itself: step.run(name, fn, *args)")
-    return DefinitionError(f"the function{of} is missing or cannot be called: {fn!r}")
+    return DefinitionError(f"the function{of} cannot be called: {fn!r}")
 
 
 def _instant(text: str) -> datetime:

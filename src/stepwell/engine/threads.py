@@ -28,43 +28,54 @@ class Threads:
         self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
         self._idle: list[SimpleQueue[Any]] = []
         self._made = 0
-        self._busy = 0
-        self.left_behind = 0
-        """Calls that nobody waits for any more and that have not ended: timed out or canceled, a thread cannot be stopped."""
+        self._under_way: set[asyncio.Future[Any]] = set()
+        self._left: set[asyncio.Future[Any]] = set()
+        self._closed = False
 
     @property
     def busy(self) -> int:
         """Calls that run now, those left behind among them."""
-        return self._busy
+        return len(self._under_way)
+
+    @property
+    def left_behind(self) -> int:
+        """Calls that nobody waits for any more and that have not ended: timed out or canceled, a thread cannot be stopped."""
+        return len(self._left)
 
     def run(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
         """Call the function in a thread. Canceling the future leaves the call behind, it cannot be stopped."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        if self._busy - self.left_behind < self._limit:
+        if self._has_room():
             self._start(future, function)
         else:
             self._waiting.append((future, function))
         return future
 
     def close(self) -> None:
-        """Let idle threads end. Calls under way run out."""
+        """Let idle threads end. Calls under way run out, and then their threads end too. Closing twice changes nothing."""
+        self._closed = True
         while self._idle:
             self._idle.pop().put(None)
 
     def _start(self, future: asyncio.Future[Any], function: Callable[[], Any]) -> None:
-        self._busy += 1
         if self._idle:
             inbox = self._idle.pop()
         else:
-            self._made += 1
             inbox = SimpleQueue()
-            threading.Thread(target=self._work, args=(inbox,), name=f"{self._name}-{self._made}", daemon=True).start()
+            thread = threading.Thread(target=self._work, args=(inbox,), name=f"{self._name}-{self._made + 1}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system has no more of them
+                future.set_exception(error)
+                return
+            self._made += 1
+        self._under_way.add(future)
         future.add_done_callback(self._abandoned)
         inbox.put((future, function))
 
     def _abandoned(self, future: asyncio.Future[Any]) -> None:
-        if future.cancelled():
-            self.left_behind += 1
+        if future.cancelled() and future in self._under_way:  # it may have been canceled on the way from its thread
+            self._left.add(future)
             self._next()
 
     def _work(self, inbox: SimpleQueue[Any]) -> None:
@@ -82,20 +93,30 @@ class Threads:
             del job, future, function, result, error
 
     def _ended(self, inbox: SimpleQueue[Any], future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-        self._busy -= 1
-        self._idle.append(inbox)
-        if future.cancelled():
-            self.left_behind -= 1
-        elif isinstance(error, StopIteration):  # a future refuses to hold one
-            future.set_exception(RuntimeError("a step raised StopIteration"))
-        elif error is not None:
-            future.set_exception(error)
+        self._under_way.discard(future)
+        self._left.discard(future)
+        if self._closed:
+            inbox.put(None)
         else:
-            future.set_result(result)
+            self._idle.append(inbox)
+        if not future.cancelled():
+            _settle(future, result, error)
         self._next()
 
     def _next(self) -> None:
-        while self._waiting and self._busy - self.left_behind < self._limit:
+        while self._waiting and self._has_room():
             future, function = self._waiting.popleft()
             if not future.cancelled():
                 self._start(future, function)
+
+    def _has_room(self) -> bool:
+        return len(self._under_way) - len(self._left) < self._limit
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if isinstance(error, StopIteration):  # a future refuses to hold one
+        future.set_exception(RuntimeError("a step raised StopIteration"))
+    elif error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -221,15 +221,17 @@ class Worker:
                 await look
             finally:
                 alarm.cancel()
-            # What is claimed while the store is asked is not in its answer.
-            here = [*self._running, *self._parked]
-            if not here:
-                continue
-            try:
-                standing = await self._store.standing(self.name, self.clock.now())
-            except DatabaseUnavailable as error:
-                log.warning("worker %s cannot see how its runs stand: %s", self.name, error)
-                continue
+            await self._ask_how_runs_stand()
+
+    async def _ask_how_runs_stand(self) -> None:
+        here = [*self._running, *self._parked]  # what is claimed while the store is asked is not in its answer
+        if not here:
+            return
+        try:
+            standing = await self._store.standing(self.name, self.clock.now())
+        except DatabaseUnavailable as error:
+            log.warning("worker %s cannot see how its runs stand: %s", self.name, error)
+        else:
             self.loop.call_soon(self._compare, here, standing)
 
     def look(self) -> None:

@@ -169,7 +169,9 @@ class MemoryStore:
         self.tell()
         return answers
 
-    def _owned(self, worker: str, write: Outcome | Attempt | LogEntry | Move | Progress, answers: dict[tuple[str, int], RunStatus | None]) -> _Row | None:  # noqa: E501
+    def _owned(
+        self, worker: str, write: Outcome | Attempt | LogEntry | Move | Progress, answers: dict[tuple[str, int], RunStatus | None]
+    ) -> _Row | None:  # noqa: E501
         """The fence: the run's row, when this worker may write to it."""
         row = self._rows.get(write.run)
         claim = (write.run, write.claim)
@@ -252,9 +254,13 @@ class MemoryStore:
             if key not in outcomes and not outcome.ok and outcome.kind == Kind.FUNCTION:
                 row.attempts[key, outcome.attempt] = _as_attempt(outcome)
         row.outcomes, row.numbers = outcomes, {outcome.seq for outcome in kept}
-        row.void |= {place for place, attempt in row.attempts.items() if attempt.asked >= first or attempt.key in failed or attempt.key == BODY}
+        row.void |= {
+            place for place, attempt in row.attempts.items() if attempt.asked >= first or attempt.key in failed or attempt.key == BODY
+        }
         # What was said in the knowledge of what is taken back stays to be read, and leaves its place to what will be said there now.
-        lines = (entry if entry.after < first else entry._replace(after=-1, scope=f"~{row.claim}.{entry.after}") for entry in row.logs.values())
+        lines = (
+            entry if entry.after < first else entry._replace(after=-1, scope=f"~{row.claim}.{entry.after}") for entry in row.logs.values()
+        )
         row.logs = {(entry.after, entry.scope, entry.n): entry for entry in lines}
         row.status, row.due, row.attempt = RunStatus.PENDING, now, 1
         row.error = row.finished_at = None
@@ -293,7 +299,9 @@ class MemoryStore:
 
     def next_due(self) -> float | None:
         """When the next run can be claimed that nobody has; in the past, when one can be now."""
-        return min((row.due for row in self._rows.values() if row.worker is None and row.status in _WAITING and row.due is not None), default=None)
+        return min(
+            (row.due for row in self._rows.values() if row.worker is None and row.status in _WAITING and row.due is not None), default=None
+        )
 
     def tell(self) -> None:
         """Let those go on who wait for a change."""

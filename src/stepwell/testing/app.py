@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
-from stepwell.core.codec import codec_of, input_text, payload_text
+from stepwell.core.codec import codec_of, input_text
 from stepwell.core.definition import Workflow
 from stepwell.core.duration import Duration, parse_duration
 from stepwell.core.records import NewRun
 from stepwell.core.registry import Registry, check_version
 from stepwell.engine.clock import RunIds
+from stepwell.engine.runloop import refuse_in_body
 from stepwell.engine.worker import MAX_PAYLOAD, Worker
 from stepwell.handle import Handle
 from stepwell.store.memory import MemoryStore
@@ -114,7 +115,9 @@ class TestApp:
         Raises:
             InvalidInput: the input does not fit the workflow's schema; nothing is started.
             WorkflowNotFound: this app has none of this name.
+            NotInStep: the body of a workflow calls it.
         """
+        refuse_in_body("starts a run", "start it in a step")
         definition = self._definition(workflow, version)
         now = self.clock.now()
         run = NewRun(
@@ -158,8 +161,6 @@ class TestApp:
     def _input_text(workflow: Workflow[Any, Any], value: Any) -> str:
         if value is None and workflow.input_optional:
             return "null"
-        if workflow.input_parameter is None and workflow.input_schema is None and value is not None:
-            return payload_text(value, f"input of workflow {workflow.name!r}", MAX_PAYLOAD)
         return input_text(codec_of(workflow.input_annotation), value, workflow=workflow.name, limit=MAX_PAYLOAD)
 
     # -- time

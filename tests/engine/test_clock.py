@@ -1,0 +1,188 @@
+"""Time, chance, and ids made of both."""
+
+import asyncio
+import random
+import time
+from uuid import RFC_4122, UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepwell.engine.clock import RunIds, SystemClock
+from stepwell.testing.clock import EPOCH, LoopClock, MovedClock
+from tests.loops import on_a_loop, turns
+
+# -- ids of runs
+
+
+def test_an_id_is_a_uuid_of_version_7_made_now() -> None:
+    run_id = UUID(RunIds(MovedClock()).new())
+
+    assert (run_id.version, run_id.variant) == (7, RFC_4122)
+    assert run_id.int >> 80 == int(EPOCH * 1_000)
+
+
+def test_an_id_is_written_as_uuids_are() -> None:
+    run_id = RunIds(MovedClock()).new()
+
+    assert str(UUID(run_id)) == run_id
+
+
+@given(st.integers(0, 255), st.integers())
+def test_a_shard_can_be_read_off_the_id(shard: int, seed: int) -> None:
+    run_id = UUID(RunIds(MovedClock(seed)).new(shard))
+
+    assert run_id.int >> 54 & 0xFF == shard
+    assert (run_id.version, run_id.variant) == (7, RFC_4122)
+
+
+def test_without_a_shard_chance_decides() -> None:
+    ids = RunIds(MovedClock())
+
+    assert len({UUID(ids.new()).int >> 54 & 0xFF for _ in range(5_000)}) == 256
+
+
+@given(st.lists(st.floats(-10_000, 10_000), min_size=1, max_size=50))
+def test_every_id_is_greater_than_those_before_it_however_the_clock_jumps(jumps: list[float]) -> None:
+    class Jumping(MovedClock):
+        def now(self) -> float:
+            return EPOCH + jumps[min(len(made), len(jumps) - 1)]
+
+    made: list[str] = []
+    ids = RunIds(Jumping())
+    for _ in range(len(jumps) + 5):
+        made.append(ids.new())  # noqa: PERF401  # the clock looks at how many there are
+
+    assert made == sorted(set(made))
+    assert {UUID(run_id).version for run_id in made} == {7}
+
+
+def test_ids_of_one_millisecond_grow_beyond_what_its_counter_holds() -> None:
+    ids = RunIds(MovedClock())
+
+    made = [ids.new(shard=7) for _ in range(10_000)]
+
+    assert made == sorted(set(made))
+    assert {(UUID(run_id).version, UUID(run_id).variant, UUID(run_id).int >> 54 & 0xFF) for run_id in made} == {(7, RFC_4122, 7)}
+
+
+def test_two_makers_with_the_same_chance_make_the_same_ids() -> None:
+    first, second = (RunIds(MovedClock(seed=5)) for _ in range(2))
+
+    assert [first.new() for _ in range(10)] == [second.new() for _ in range(10)]
+
+
+# -- the machine's clock
+
+
+@on_a_loop
+async def test_the_system_clock_tells_the_machines_time() -> None:
+    before, now, after = time.time(), SystemClock().now(), time.time()
+
+    assert before <= now <= after
+
+
+@on_a_loop
+async def test_the_system_clock_calls_when_it_is_time_and_at_once_when_it_has_passed() -> None:
+    clock, called = SystemClock(), list[str]()
+    over = asyncio.get_running_loop().create_future()
+
+    clock.call_at(clock.now() + 0.02, lambda: over.set_result(None))
+    clock.call_at(clock.now() - 1_000_000, lambda: called.append("passed"))
+    begun = [*called]
+    await asyncio.wait_for(over, 5)
+
+    assert (begun, called) == ([], ["passed"])
+
+
+@on_a_loop
+async def test_a_canceled_call_of_the_system_clock_is_not_made() -> None:
+    clock, called = SystemClock(), list[str]()
+
+    alarm = clock.call_at(clock.now(), lambda: called.append("canceled"))
+    alarm.cancel()
+    alarm.cancel()
+    await asyncio.sleep(0.01)
+
+    assert called == []
+
+
+@on_a_loop
+async def test_chance_is_in_its_range_and_can_be_given() -> None:
+    chance = [SystemClock().random() for _ in range(100)]
+    seeded = SystemClock(random.Random(1))
+
+    assert all(0 <= number < 1 for number in chance)
+    assert len(set(chance)) == 100
+    assert (seeded.random(), SystemClock().random_bits(8) < 256) == (random.Random(1).random(), True)
+
+
+# -- a clock that is moved
+
+
+@on_a_loop
+async def test_a_moved_clock_stands_still_until_it_is_moved() -> None:
+    clock = MovedClock()
+
+    times = [clock.now(), clock.now()]
+    clock.move_to(EPOCH + 90)
+
+    assert [*times, clock.now()] == [EPOCH, EPOCH, EPOCH + 90]
+
+
+@on_a_loop
+async def test_a_moved_clock_never_goes_back() -> None:
+    clock = MovedClock()
+    clock.move_to(EPOCH + 90)
+
+    clock.move_to(EPOCH + 30)
+
+    assert clock.now() == EPOCH + 90
+
+
+@on_a_loop
+async def test_a_moved_clock_calls_who_is_due_in_order_and_says_who_is_next() -> None:
+    clock, called = MovedClock(), list[str]()
+    for name, delay in [("b", 2.0), ("a", 1.0), ("c", 2.0), ("d", 3.0)]:
+        clock.call_at(EPOCH + delay, lambda name=name: called.append(name))  # type: ignore[misc]
+    first = clock.next()
+
+    clock.move_to(EPOCH + 2.5)
+    before_its_turn = [*called]
+    await turns(1)
+
+    assert (first, clock.next()) == (EPOCH + 1.0, EPOCH + 3.0)
+    assert (before_its_turn, called) == ([], ["a", "b", "c"])
+
+
+@on_a_loop
+async def test_a_canceled_call_of_a_moved_clock_is_not_made() -> None:
+    clock, called = MovedClock(), list[str]()
+    alarm = clock.call_at(EPOCH + 1, lambda: called.append("canceled"))
+
+    alarm.cancel()
+    alarm.cancel()
+    clock.move_to(EPOCH + 2)
+    await turns(1)
+
+    assert (called, clock.next()) == ([], None)
+
+
+def test_a_moved_clock_has_the_same_chance_for_the_same_seed() -> None:
+    first, second, other = MovedClock(1), MovedClock(1), MovedClock(2)
+
+    assert [first.random(), first.random_bits(62)] == [second.random(), second.random_bits(62)]
+    assert other.random() != MovedClock(1).random()
+
+
+@on_a_loop
+async def test_the_clock_of_a_loop_follows_the_loop() -> None:
+    loop, called = asyncio.get_running_loop(), list[str]()
+    clock = LoopClock(loop, random.Random(3))
+
+    clock.call_at(loop.time(), lambda: called.append("due"))
+    await asyncio.sleep(0.01)
+
+    assert called == ["due"]
+    assert abs(clock.now() - loop.time()) < 1
+    assert (clock.random(), clock.random_bits(5) < 32) == (random.Random(3).random(), True)
