@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from stepwell.core.naming import MAX_NAME, Branch, checked_name, function_name, key_name, name_of, snake_case
 from stepwell.errors import DefinitionError
 
-NAMES = st.text(min_size=1, max_size=20).filter(str.strip) | st.sampled_from(["a", "a:1", "a/b", "@0", "~timer", "100%", "%40", "a%3A1"])
+TEXT = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+NAMES = st.text(TEXT, min_size=1, max_size=20).filter(str.strip) | st.sampled_from(["a", "a:1", "a/b", "@0", "~timer", "100%", "%40", "a%3A1"])
 
 
 @pytest.mark.parametrize(
@@ -132,3 +133,9 @@ def test_no_two_steps_of_a_run_have_the_same_key(data: st.DataObject) -> None:
             keys.append(branch.key(key_name(data.draw(NAMES))))
 
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("name", ["nul\0", "half of a \ud800 pair"])
+def test_a_name_that_databases_refuse_is_refused(name: str) -> None:
+    with pytest.raises(DefinitionError, match="without NUL and lone surrogates"):
+        key_name(name)

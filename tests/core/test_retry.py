@@ -119,7 +119,11 @@ def test_an_initial_interval_of_zero_tries_again_at_once() -> None:
 
 
 def test_a_first_delay_beyond_the_longest_is_cut_to_it() -> None:
-    assert Retry(initial_interval="5m", jitter=0).delay(1, MIDDLE) == timedelta(minutes=1)
+    assert Retry(initial_interval="5m", max_interval="2m", jitter=0).delay(1, MIDDLE) == timedelta(minutes=2)
+
+
+def test_a_first_delay_beyond_the_default_of_the_longest_is_meant_as_it_is() -> None:
+    assert Retry(initial_interval="1h", jitter=0).delay(1, MIDDLE) == timedelta(hours=1)
 
 
 def test_jitter_spreads_the_delay_up_and_down() -> None:
@@ -144,6 +148,7 @@ def test_whatever_the_numbers_a_delay_is_within_its_bounds(
     delay = retry.next(ValueError(), attempt, chance)
 
     assert delay is not None
+    longest = retry.max_interval
     assert timedelta(0) <= delay <= longest
     # Floats hold 53 bits, and so not every microsecond of 2.7 million years.
     slack = timedelta(milliseconds=1) + min(initial, longest) * 1e-9

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from stepwell import IllegalTransition, Retry, RunCanceled, RunFailed, RunStatus, Step, StepFailed, SyncStep, workflow
+from stepwell import DatabaseUnavailable, IllegalTransition, Retry, RunCanceled, RunFailed, RunStatus, Step, StepFailed, SyncStep, workflow
+from stepwell.core.records import Claimed
+from stepwell.core.registry import Lane
 from stepwell.handle import Handle
+from stepwell.store.memory import MemoryStore
 from stepwell.testing import TestApp
 from tests.engine.harness import ONCE, Counter, caught, scenario, settled, until, worker_of
 
@@ -653,3 +657,37 @@ async def test_a_run_that_is_claimed_while_the_worker_looks_how_its_runs_stand_i
         assert [await first.result(5), await second.result(5)] == ["done", "done"]
 
     assert gate.calls == 2
+
+
+class _LosesAnswersOfClaims(MemoryStore):
+    """Its first claim is made, and the answer lost."""
+
+    lost = False
+
+    async def claim(self, worker: str, lanes: Collection[Lane], limit: int, now: float) -> list[Claimed]:
+        claimed = await super().claim(worker, lanes, limit, now)
+        if claimed and not self.lost:
+            self.lost = True
+            raise DatabaseUnavailable("the answer is lost")
+        return claimed
+
+
+@scenario
+async def test_a_run_whose_claim_was_made_and_never_answered_is_given_back_and_executed() -> None:
+    @workflow
+    async def flow(step: Step) -> int:
+        return await step.run("work", _one)
+
+    app = TestApp(flow)
+    app.store = _LosesAnswersOfClaims()
+    async with app:
+        handle = await app.start(flow)
+        for _ in range(5):
+            await app.advance("2s")
+
+        assert await handle.result(1) == 1
+        assert [(record.key, record.attempt) for record in await handle.steps()] == [("work", 1)]
+
+
+async def _one() -> int:
+    return 1

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from threading import get_ident
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +21,9 @@ from stepwell.core.failure import error_from
 from stepwell.core.mark import mark_of
 from stepwell.core.naming import Branch, key_name
 from stepwell.core.records import Kind, Outcome
-from stepwell.engine.runloop import RunLoop, Timer, adopt_generators
+from stepwell.engine.runloop import RunLoop
+from stepwell.engine.generators import adopt_generators
+from stepwell.engine.tasks import Timer
 from tests.proof.world import model
 
 
@@ -132,7 +133,7 @@ class _Oracle:
         self.delivered = 0
         self._telling = telling
         self.loop = RunLoop(self, started_at)  # type: ignore[abstract]  # it says itself that nothing is missing
-        self.loop.thread = get_ident()
+        self._outer = self.loop.enter()
         self._main = self.loop.start(body(Script(self), argument), copy_context())
         self.loop.run_ready(10**6)
 
@@ -166,7 +167,7 @@ class _Oracle:
     def close(self) -> None:
         """Leave what the body left."""
         self.loop.unwind()
-        self.loop.thread = 0
+        self.loop.leave(self._outer)
 
     # -- as owner of the loop
 

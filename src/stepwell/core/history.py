@@ -81,7 +81,7 @@ class History:
 
     __slots__ = ("_gate", "_marks", "_recent", "_requests", "_tried", "changed_arguments", "delivered", "durable", "last_at", "last_seq", "replaying")
 
-    def __init__(self, outcomes: Iterable[Outcome], tried: Mapping[str, Tried], started_at: float) -> None:
+    def __init__(self, outcomes: Iterable[Outcome], tried: Mapping[str, Tried], started_at: float, at_least: int = 0) -> None:
         self._gate: deque[Outcome] = deque(sorted(outcomes, key=_seq))
         self._requests: dict[str, Request | None] = {}  # all keys ever asked for; None once delivered
         self._tried = tried
@@ -91,7 +91,7 @@ class History:
         """Recorded steps that are now called with other arguments, since somebody last looked."""
         self.delivered = 0
         """The number of the last outcome that was delivered."""
-        self.last_seq = self._gate[-1].seq if self._gate else 0
+        self.last_seq = max(self._gate[-1].seq if self._gate else 0, at_least)
         self.durable = self.last_seq
         """Outcomes up to this number are written; whoever writes them answers in their order."""
         self.last_at = self._gate[-1].at if self._gate else started_at

@@ -36,7 +36,7 @@ def checked_name(name: object, what: str) -> str:
     """The name itself, when it can be one.
 
     Raises:
-        DefinitionError: it is no string, empty, or longer than `MAX_NAME`.
+        DefinitionError: it is no string, empty, longer than `MAX_NAME`, or has characters that databases refuse.
     """
     if not isinstance(name, str):
         raise DefinitionError(f"the name of a {what} is a string, not {type(name).__name__}: {name!r}")
@@ -44,6 +44,8 @@ def checked_name(name: object, what: str) -> str:
         raise DefinitionError(f"the name of a {what} is empty; give it one")
     if len(name) > MAX_NAME:
         raise DefinitionError(f"the name of a {what} has at most {MAX_NAME} characters; {name[:40]!r}… has {len(name)}")
+    if "\0" in name or any("\ud800" <= sign <= "\udfff" for sign in name):
+        raise DefinitionError(f"the name of a {what} is text without NUL and lone surrogates; {name!r} has one")
     return name
 
 

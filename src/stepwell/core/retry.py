@@ -41,6 +41,8 @@ _FINAL: Final = (
 )
 """Errors that come again however often one tries."""
 
+_DEFAULT_LONGEST: Final = timedelta(minutes=1)
+
 _LARGEST_EXPONENT: Final = 2**53  # the largest count of attempts that a float tells from its neighbours
 
 
@@ -111,7 +113,9 @@ class Retry:
         keep("max_attempts", _checked_attempts(max_attempts))
         keep("initial_interval", parse_duration(initial_interval, "initial_interval"))
         keep("backoff_coefficient", _checked_number(backoff_coefficient, "backoff_coefficient", at_least=1, at_most=math.inf))
-        keep("max_interval", parse_duration(max_interval, "max_interval"))
+        longest = parse_duration(max_interval, "max_interval")
+        # Somebody who asks for an hour between attempts, and leaves the longest interval at its default, means an hour.
+        keep("max_interval", max(longest, self.initial_interval) if longest == _DEFAULT_LONGEST else longest)
         keep("jitter", _checked_number(jitter, "jitter", at_least=0, at_most=1))
         keep("non_retryable", _checked_kinds(non_retryable))
         keep("should_retry", _checked_predicate(should_retry))
@@ -145,8 +149,8 @@ class Retry:
             growth = self.backoff_coefficient ** min(attempt - 1, _LARGEST_EXPONENT)
         except OverflowError:
             growth = math.inf
-        longest = self.max_interval.total_seconds()
         first = self.initial_interval.total_seconds()
+        longest = self.max_interval.total_seconds()
         backoff = min(first * growth, longest) if first else 0.0
         seconds = backoff * (1 + self.jitter * (2 * jitter - 1))
         return self.max_interval if seconds >= longest else timedelta(seconds=seconds)

@@ -11,9 +11,10 @@ from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from stepwell.core import definition
+from stepwell.engine.asking import MAX_REFUSALS
 from stepwell.engine.runloop import Unwind
 from stepwell.engine.step import Step, SyncStep
 from stepwell.errors import OutsideRun
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from stepwell.engine.execution import Execution
-
-
-MAX_REFUSALS: Final = 1_000
-"""How often a body that is being left is told so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +60,8 @@ class _Reply:
 class BodyThread:
     """The thread of one run's `def` body, and the wire to it."""
 
-    def __init__(self, run: Execution) -> None:
-        self.step = SyncStep(Step(run), self.call)
+    def __init__(self, run: Execution, step: Step) -> None:
+        self.step = SyncStep(step, self.call)
         self._run = run
         self._outer = run.host.loop
         self._inbox: SimpleQueue[_Work | _Reply] = SimpleQueue()
@@ -103,10 +100,8 @@ class BodyThread:
         return await self._message
 
     def _arrived(self, message: _Call | _Ended) -> None:
-        if self._closed:
-            return
-        self._run.computing = False
-        self._run.hand_over(self._message, message)
+        if not self._closed and self._message is not None:
+            self._run.hand_over(self._message, message)
 
     def execute(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
         """Call a `def` step in the body's thread, which waits for it."""

@@ -58,6 +58,9 @@ class SystemClock:
         return self._random.getrandbits(count)
 
 
+SHARDS: Final = 256
+"""Of how many shards an id can name one."""
+
 _VERSION_7: Final = 0x7000
 _VARIANT: Final = 0x8000_0000_0000_0000
 
@@ -73,7 +76,13 @@ class RunIds:
         self._last = 0
 
     def new(self, shard: int | None = None) -> str:
-        """An id greater than all that were made here before. A shard is a number below 256; left out, chance decides."""
+        """An id greater than all that were made here before. A shard is a number below 256; left out, chance decides.
+
+        Raises:
+            ValueError: there is no such shard.
+        """
+        if shard is not None and not 0 <= shard < SHARDS:
+            raise ValueError(f"a shard is a number from 0 to {SHARDS - 1}, not {shard}")
         tick = int(self._clock.now() * 1_000) << 12  # milliseconds, and a counter within them
         self._last = tick = max(tick, self._last + 1)
         low = self._clock.random_bits(62)

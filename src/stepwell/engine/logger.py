@@ -1,23 +1,32 @@
-"""What user code logs with. A line is written once, although the body replays."""
+"""What user code logs with, and where in the history a line belongs: it is written once, although the body replays."""
 
 from __future__ import annotations
 
 import json
 import logging
 import traceback
+from contextlib import suppress
+from itertools import count
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.core import definition
 from stepwell.core.codec import MAX_DEPTH, codec_of
+from stepwell.core.records import LogEntry
 from stepwell.engine.requests import StepRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from stepwell.engine.execution import Execution
 
+log = logging.getLogger(__name__)
+
 MAX_LINE: Final = 20_000
 """Characters of a message, and of its fields as JSON; what is longer is cut off."""
+
+_LINES: Final = count(1)
+"""Numbers the lines that steps log, from whatever thread."""
 
 
 class Logger:
@@ -29,10 +38,11 @@ class Logger:
         logger.info("Sending welcome email", email=input.email)
     """
 
-    __slots__ = ("_logger", "_run")
+    __slots__ = ("_book", "_logger", "_run")
 
     def __init__(self, run: Execution) -> None:
         self._run = run
+        self._book = _Logbook(run)
         self._logger = logging.getLogger(f"stepwell.workflow.{run.claimed.workflow}")
 
     def debug(self, message: str, /, **fields: Any) -> None:
@@ -57,7 +67,7 @@ class Logger:
 
     def _log(self, level: int, message: str, fields: dict[str, Any]) -> None:
         message = _clean(_shown(message, str))[:MAX_LINE]
-        if not self._run.log(logging.getLevelName(level).lower(), message, _as_json(fields)):
+        if not self._book.write(logging.getLevelName(level).lower(), message, _as_json(fields)):
             return
         asker = definition.body.get()
         step = asker.key if isinstance(asker, StepRequest) else None
@@ -65,6 +75,60 @@ class Logger:
         trace = f"\n{fields['traceback']}" if "traceback" in fields else ""
         extra = {"run_id": self._run.id, "step": step, "fields": fields}
         self._logger.log(level, "%s%s%s", message, shown, trace, extra=extra, stacklevel=3)
+
+
+class _Logbook:
+    """The lines of one run, on their way to the database."""
+
+    __slots__ = ("_count", "_place", "_run")
+
+    def __init__(self, run: Execution) -> None:
+        self._run = run
+        self._place = -1  # outcomes delivered when the body last spoke
+        self._count = 0  # how often it has spoken since
+
+    def write(self, level: str, message: str, fields: str) -> bool:
+        """Store a line; False when it was stored by an earlier life of the run, or the body is being left."""
+        run = self._run
+        now, claim = run.host.clock.now(), run.claimed.claim
+        if not self._is_body_speaking():
+            asker = definition.body.get()
+            step, scope = (asker.key, f"{asker.key}#{asker.attempt}.{claim}") if isinstance(asker, StepRequest) else (None, f"~{claim}")
+            _put(run, LogEntry(run.id, claim, -1, scope, next(_LINES), now, level, message, fields, step))
+            return True
+        if run.over or run.loop.closing:
+            return False
+        place = run.history.delivered
+        if place != self._place:
+            self._place, self._count = place, 0
+        self._count += 1
+        if (place, self._count) <= run.claimed.logged:
+            return False
+        _put(run, LogEntry(run.id, claim, place, "", self._count, now, level, message, fields, None))
+        return True
+
+    def _is_body_speaking(self) -> bool:
+        """And not a step, or a thread that a step has made."""
+        body_thread = self._run.body_thread
+        return self._run.loop.is_entered if body_thread is None else body_thread.is_body_speaking()
+
+
+def warn_of_changed_arguments(run: Execution, keys: Iterable[str]) -> None:
+    """Steps are called with other arguments than their recorded results came from. The results stay; somebody may want to know."""
+    claim, now = run.claimed.claim, run.host.clock.now()
+    for key in keys:
+        message = f"step {key!r} is called with other arguments than those its recorded result came from; the result stays"
+        log.warning("run %s of %s: %s", run.id, run.claimed.workflow, message)
+        _put(run, LogEntry(run.id, claim, -1, f"~{key}", 0, now, "warning", message, "{}", key))
+
+
+def _put(run: Execution, entry: LogEntry) -> None:
+    host = run.host
+    if get_ident() == host.thread:
+        host.committer.put(entry, run)
+        return
+    with suppress(RuntimeError):  # the worker's loop has been closed, and this thread left behind
+        host.loop.call_soon_threadsafe(host.committer.put, entry, run)
 
 
 def _as_json(fields: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from stepwell.core.codec import Codec
     from stepwell.core.definition import StepFunction
-    from stepwell.core.records import Outcome
+    from stepwell.core.records import Outcome, Tried
     from stepwell.core.retry import Retry
     from stepwell.engine.runloop import RunLoop
 
@@ -106,7 +106,7 @@ class StepRequest(Request):
 
     def __init__(
         self, run: Asker, loop: RunLoop, key: str, asked: int, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
-        retry: Retry, timeout: float | None, codec: Codec, context: Context, mark: int,
+        retry: Retry, timeout: float | None, codec: Codec, context: Context, mark: int, tried: Tried,
     ) -> None:  # fmt: skip
         super().__init__(run, loop, key, asked)
         self.function = function
@@ -117,6 +117,8 @@ class StepRequest(Request):
         self.codec = codec
         self.context = context
         self.mark = mark
+        self.attempt, self.failures, self.due, _ = tried
+        self.started_at = 0.0
         self.task: asyncio.Task[None] | None = None
         self.value: Any = NOTHING  # of the last attempt, decoded from what is being stored; on replay it comes from the record
         self.cause: BaseException | None = None

@@ -16,17 +16,17 @@ from collections import deque
 from contextvars import Context, copy_context
 from pathlib import Path
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from stepwell.core.naming import TIMER, Branch
-from stepwell.core.records import Kind
+from stepwell.engine.generators import Generators
+from stepwell.engine.refusals import without_io
+from stepwell.engine.tasks import BranchTask, Handle, NumberedFuture, Timer
 from stepwell.errors import NotInStep, OutsideRun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
     from types import FrameType
-
-    from stepwell.core.records import Outcome
 
 MAX_SLICE: Final = 10_000
 """Callbacks that a body may run before other runs get their turn."""
@@ -72,91 +72,7 @@ class Nobody:
 NOBODY: Final = Nobody()
 
 
-class Handle:
-    """A callback that is ready. asyncio's own asks for the loop's debug mode and keeps more."""
-
-    __slots__ = ("args", "callback", "context", "gone")
-
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context) -> None:
-        self.callback: Callable[..., Any] | None = callback
-        self.args: tuple[Any, ...] = args
-        self.context = context
-        self.gone = False
-
-    def cancel(self) -> None:
-        """It will not be called."""
-        self.gone = True
-        self.callback = None
-        self.args = ()
-
-    def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
-        return self.gone
-
-
-class Timer(Handle):
-    """A callback that becomes due by the recorded passing of time. Its firing is an outcome like any other."""
-
-    __slots__ = ("asked", "deadline", "key", "loop")
-
-    kind: Final = Kind.TIMER
-
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context, loop: RunLoop, deadline: float, key: str) -> None:
-        super().__init__(callback, args, context)
-        self.loop = loop
-        self.deadline = deadline
-        self.key = key
-        self.asked = 0  # the owner's note
-
-    def when(self) -> float:
-        """When it is due, in the time of the loop."""
-        return self.deadline
-
-    def cancel(self) -> None:
-        """It will not fire. A firing that is recorded already is passed over."""
-        if not self.gone:
-            super().cancel()
-            self.loop.owner.timer_canceled(self)
-
-    def deliver(self, _: Outcome) -> None:
-        """It has fired, and that is durable."""
-        if not self.gone:
-            self.loop.make_ready(self)
-
-
-class BranchTask(asyncio.Task[Any]):
-    """A task that knows its branch, and whose hash is a number of the run.
-
-    `asyncio.wait` returns sets, and `TaskGroup` cancels its children in the order of one: by address, each replay would differ.
-    """
-
-    __slots__ = ("branch", "number")
-
-    def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: RunLoop, branch: Branch, number: int, context: Context | None, **options: Any) -> None:  # noqa: E501
-        self.branch = branch
-        # asyncio keeps the tasks of all loops in one WeakSet, which hashes them once, here: by numbers that each run counts from 1,
-        # thousands of runs would collide there.
-        self.number = id(self)
-        super().__init__(coro, loop=loop, name=branch.path or "main", context=context, **options)
-        self.number = number
-
-    def __hash__(self) -> int:
-        return self.number
-
-
-class NumberedFuture(asyncio.Future[Any]):
-    """A future whose hash is a number of the run, so that a set of futures has the same order on every replay."""
-
-    __slots__ = ("number",)
-
-    def __init__(self, *, loop: RunLoop) -> None:
-        self.number = loop.next_number()
-        super().__init__(loop=loop)
-
-    def __hash__(self) -> int:
-        return self.number
-
-
+@without_io
 class RunLoop(asyncio.AbstractEventLoop):
     """One run's event loop. `now` is the time of the last outcome delivered: the body's time stands still in between."""
 
@@ -165,36 +81,46 @@ class RunLoop(asyncio.AbstractEventLoop):
         self.now = now
         self.root = Branch()
         self.tasks: list[BranchTask] = []  # strong: asyncio lets go of tasks that nobody holds, whenever the garbage collector likes
-        self.thread = 0  # who may touch the loop now; 0: nobody
         self.closing = False
+        self._thread = 0  # in which it is entered; 0: in none
+        self.generators = Generators()
         self._ready: deque[Handle] = deque()
-        self._generators: list[int] = []
-        self._left_open: list[AsyncGenerator[Any, Any]] = []
         self._number = 0
         self._prune_at = 16
         self._as_completed: _AsCompleted | None = None
 
     # -- stepping, for the owner
 
+    def enter(self) -> asyncio.AbstractEventLoop | None:
+        """Make it the running loop of this thread: only then can it be stepped, and what is on it be touched. The loop to return to."""
+        outer = events._get_running_loop()
+        events._set_running_loop(self)
+        self._thread = get_ident()
+        return outer
+
+    def leave(self, outer: asyncio.AbstractEventLoop | None) -> None:
+        """Return to the loop that ran before."""
+        if outer is not self:
+            self._thread = 0
+        events._set_running_loop(outer)
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether it is the running loop of this thread. To ask Python would cost a system call, before 3.12."""
+        return self._thread == get_ident()
+
     def run_ready(self, limit: int = MAX_SLICE) -> bool:
         """Run until nothing is ready, which is True; False when `limit` callbacks have run and there are more."""
         ready = self._ready
-        if not ready:
-            return True
-        outer = events._get_running_loop()
-        events._set_running_loop(self)
-        try:
-            while ready and limit > 0:
-                try:
-                    while ready and limit > 0:
-                        limit -= 1
-                        handle = ready.popleft()
-                        if not handle.gone:
-                            handle.context.run(handle.callback, *handle.args)  # type: ignore[arg-type]  # None only when gone
-                except BaseException as error:  # noqa: BLE001  # a callback's own, or SystemExit of a task, which the task holds as well
-                    self.owner.stray_error(error, "in a callback")
-        finally:
-            events._set_running_loop(outer)
+        while ready and limit > 0:
+            try:
+                while ready and limit > 0:
+                    limit -= 1
+                    handle = ready.popleft()
+                    if not handle.gone:
+                        handle.context.run(handle.callback, *handle.args)  # type: ignore[arg-type]  # None only when gone
+            except BaseException as error:  # noqa: BLE001  # a callback's own, or SystemExit of a task, which the task holds as well
+                self.owner.stray_error(error, "in a callback")
         return not ready
 
     def start(self, body: Coroutine[Any, Any, Any], context: Context) -> BranchTask:
@@ -203,9 +129,13 @@ class RunLoop(asyncio.AbstractEventLoop):
         self.tasks.append(main)
         return main
 
-    def make_ready(self, handle: Handle) -> None:
-        """Let a timer's callback run."""
-        self._ready.append(handle)
+    def timer_fired(self, timer: Timer) -> None:
+        """See `TimerLoop.timer_fired`."""
+        self._ready.append(timer)
+
+    def timer_canceled(self, timer: Timer) -> None:
+        """See `TimerLoop.timer_canceled`."""
+        self.owner.timer_canceled(timer)
 
     def next_number(self) -> int:
         """The next of the numbers by which tasks and futures are hashed: equal on each replay of a run."""
@@ -217,7 +147,7 @@ class RunLoop(asyncio.AbstractEventLoop):
 
         Coroutines are never just dropped: their `finally` would run at garbage collection, inside another run, and shift its keys.
         """
-        entered_by, self.thread = self.thread, get_ident()
+        outer = self.enter()
         self.closing = True
         for _ in range(UNWINDING_ROUNDS):
             open_tasks = [task for task in self.tasks if not task.done()]
@@ -230,7 +160,7 @@ class RunLoop(asyncio.AbstractEventLoop):
             for task in open_tasks:
                 self._close_by_force(task)
         self._close_generators()
-        self.thread = entered_by
+        self.leave(outer)
 
     def _close_by_force(self, task: BranchTask) -> None:
         """A body that swallows its cancellation for ever. What it would still do is not the run's any more."""
@@ -245,27 +175,16 @@ class RunLoop(asyncio.AbstractEventLoop):
 
     def _close_generators(self) -> None:
         """Run the `finally` of async generators that the body has left open, as asyncio does at the end of a loop."""
-        while self._left_open:
-            generator = self._left_open.pop(0)
+        left_open = self.generators.left_open
+        while left_open:
+            generator = left_open.pop(0)
             closing = BranchTask(_closed(generator), loop=self, branch=Branch("~closing"), number=self.next_number(), context=None)
             self.run_ready(MAX_UNWINDING)
             if not closing.done():
                 self._close_by_force(closing)
             elif not closing.cancelled():
                 closing.exception()  # a `finally` that fails here has nobody to tell
-        for generator_id in self._generators:
-            if _homes.get(generator_id) is self:  # ids are used again, then it is another run's
-                del _homes[generator_id]
-        self._generators.clear()
-
-    def generator_begun(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """The body iterates an async generator for the first time."""
-        self._generators.append(id(generator))
-        _homes[id(generator)] = self
-
-    def generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """Nobody holds it any more, and it has not run to its end."""
-        self._left_open.append(generator)
+        self.generators.forget()
 
     def places(self) -> list[str]:
         """Where each task of the body waits: `app/pay.py:41 in charge_all`."""
@@ -277,13 +196,12 @@ class RunLoop(asyncio.AbstractEventLoop):
         self._ready.clear()
         self._as_completed = None
         self.owner = NOBODY
-        self._as_completed = None
 
     # -- what asyncio asks of a loop
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
         """Run the callback in this slice."""
-        if self.thread != get_ident():
+        if self._thread != get_ident():
             raise OutsideRun(_TOUCHED)
         handle = Handle(callback, args, copy_context() if context is None else context)
         self._ready.append(handle)
@@ -295,7 +213,7 @@ class RunLoop(asyncio.AbstractEventLoop):
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Timer:  # type: ignore[override]
         """Set a durable timer."""
-        if self.thread != get_ident():
+        if self._thread != get_ident():
             raise OutsideRun(_TOUCHED)
         timer = Timer(callback, args, copy_context() if context is None else context, self, when, self.branch().key(TIMER))
         self.owner.timer_set(timer)
@@ -303,7 +221,7 @@ class RunLoop(asyncio.AbstractEventLoop):
 
     def create_future(self) -> NumberedFuture:
         """A future that can be in a set."""
-        return NumberedFuture(loop=self)
+        return NumberedFuture(loop=self, number=self.next_number())
 
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None, **options: Any
@@ -443,9 +361,6 @@ _unclosable: Final[list[Any]] = []
 """Coroutines that go on whatever is thrown into them. Kept: to drop one would let it go on once more."""
 
 
-# -- what a body must not do
-
-
 def refuse_in_body(does: str, instead: str) -> None:
     """Raise, where the body of a workflow runs. `does` says what it does there, `instead` what to do.
 
@@ -454,93 +369,3 @@ def refuse_in_body(does: str, instead: str) -> None:
     """
     if isinstance(events._get_running_loop(), RunLoop):
         raise NotInStep(f"the body of a workflow {does}. On a replay that would happen again; {instead}, which runs once and is remembered.")
-
-
-_BELONGS: Final = {
-    "run_in_executor": "hands work to a thread (asyncio.to_thread, run_in_executor)",
-    "subprocess_shell": "starts a subprocess",
-    "subprocess_exec": "starts a subprocess",
-    "call_soon_threadsafe": "takes calls from another thread (call_soon_threadsafe)",
-    "getaddrinfo": "looks up a host's address",
-    "getnameinfo": "looks up a host's name",
-    "create_server": "starts a server",
-    "create_unix_server": "starts a server",
-    "add_signal_handler": "handles a signal",
-    "remove_signal_handler": "handles a signal",
-    "set_task_factory": "sets a task factory (tasks of a body are made in an order that replays)",
-    "set_exception_handler": "sets an exception handler",
-} | dict.fromkeys(
-    ("run_forever", "run_until_complete", "stop", "close", "shutdown_asyncgens", "shutdown_default_executor"), "drives the event loop itself"
-)
-
-
-def _refusal(name: str) -> Callable[..., NoReturn]:
-    does = _BELONGS.get(name, "opens or uses a connection")
-
-    def refused(self: RunLoop, *args: Any, **kwargs: Any) -> NoReturn:
-        raise NotInStep(
-            f"the body of a workflow {does}. On a replay that would happen again, and in another order. "
-            'Put it into a step, where it runs once and its result is remembered: await step.run("name", function, ...)'
-        )
-
-    refused.__name__ = name
-    return refused
-
-
-for _name, _method in vars(asyncio.AbstractEventLoop).items():
-    if callable(_method) and not _name.startswith("_") and _name not in vars(RunLoop):
-        setattr(RunLoop, _name, _refusal(_name))
-RunLoop.__abstractmethods__ = frozenset()
-
-
-# -- asyncio.gather
-
-def _hash_of_gathering(future: asyncio.Future[Any]) -> int:
-    loop = future.get_loop()
-    if not isinstance(loop, RunLoop):
-        return object.__hash__(future)
-    number: int | None = future.__dict__.get("_stepwell_number")
-    if number is None:
-        number = future.__dict__["_stepwell_number"] = loop.next_number()
-    return number
-
-
-# `gather` makes its future itself, not through the loop. In a set (`asyncio.wait`) it would be ordered by address.
-tasks._GatheringFuture.__hash__ = _hash_of_gathering  # type: ignore[attr-defined]
-
-
-# -- async generators
-
-_homes: Final[dict[int, RunLoop]] = {}
-"""On which run's loop an async generator was begun, by the generator's id."""
-
-
-def adopt_generators() -> None:
-    """Keep async generators of bodies apart from the worker's loop. To be called in the thread of that loop, while it runs; again: nothing.
-
-    Python tells one pair of hooks a thread of generators that begin, and of ones that nobody holds any more. Without this, a body's
-    generator that is left open would be closed by the worker's loop, outside of its run. When the garbage collector gets to it is chance,
-    so it is kept, and closed when the run is left.
-    """
-    outer = sys.get_asyncgen_hooks()
-    if getattr(outer.firstiter, "of_stepwell", False):
-        return
-
-    def begun(generator: AsyncGenerator[Any, Any]) -> None:
-        loop = events._get_running_loop()
-        if isinstance(loop, RunLoop):
-            loop.generator_begun(generator)
-            return
-        _homes.pop(id(generator), None)  # of one that ran to its end, whose id this one has now
-        if outer.firstiter is not None:
-            outer.firstiter(generator)
-
-    def dropped(generator: AsyncGenerator[Any, Any]) -> None:
-        loop = _homes.pop(id(generator), None)
-        if loop is not None:
-            loop.generator_dropped(generator)
-        elif outer.finalizer is not None:
-            outer.finalizer(generator)
-
-    begun.of_stepwell = True  # type: ignore[attr-defined]
-    sys.set_asyncgen_hooks(begun, dropped)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from stepwell.core.codec import Codec
-    from stepwell.engine.execution import Execution
+    from stepwell.engine.asking import Asking
     from stepwell.engine.requests import StepRequest
 
 P = ParamSpec("P")
@@ -53,10 +53,10 @@ class DefinedStep(Generic[P, T]):
 class Step:
     """Runs steps in an `async` body. What is finished is not run again when the body starts anew after a crash, a sleep or a deploy."""
 
-    __slots__ = ("_run",)
+    __slots__ = ("_asking",)
 
-    def __init__(self, run: Execution) -> None:
-        self._run = run
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
 
     @overload
     async def run(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -89,7 +89,7 @@ class Step:
                 name, fn = None, name
         if not callable(fn) or type(fn) is Workflow:
             raise _no_step(name, fn)
-        return await self._run.ask_step(name, fn, args, kwargs)
+        return await self._asking.step(name, fn, args, kwargs)
 
     @overload
     def define(
@@ -125,7 +125,7 @@ class Step:
         return DefinedStep(self._call, *_defined(name, fn, retry, timeout, result))
 
     async def _call(self, name: str | None, fn: Any, args: Any, kwargs: Any, retry: Retry | None, timeout: float | None, codec: Codec | None) -> Any:  # noqa: E501, PLR0913
-        return await self._run.ask_step(name, fn, args, kwargs, retry, timeout, codec)
+        return await self._asking.step(name, fn, args, kwargs, retry, timeout, codec)
 
     @overload
     async def map(
@@ -153,7 +153,7 @@ class Step:
             raise _no_step(name, fn)
         if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
             raise DefinitionError(f"concurrency is a number of at least 1, or None; not {concurrency!r}")
-        return await _Mapping(self._run, name, fn, list(items), concurrency).results()
+        return await _Mapping(self._asking, name, fn, list(items), concurrency).results()
 
     async def sleep(self, name: str, duration: Duration, /) -> None:
         """Sleep durably: through crashes and deploys, and without a slot of a worker.
@@ -161,7 +161,7 @@ class Step:
         Raises:
             ValueError, TypeError: it is no duration.
         """
-        await self._run.ask_sleep(checked_name(name, "sleep"), None, parse_duration(duration).total_seconds())
+        await self._asking.sleep(checked_name(name, "sleep"), None, parse_duration(duration).total_seconds())
 
     async def sleep_until(self, name: str, when: datetime, /) -> None:
         """Sleep until an instant; not at all, when it has passed.
@@ -174,23 +174,23 @@ class Step:
             raise TypeError(f"sleep_until takes a datetime, not {type(when).__name__}")
         if when.utcoffset() is None:
             raise ValueError(f"{when!r} has no time zone, so it is not clear when that is; use datetime(..., tzinfo=UTC)")
-        await self._run.ask_sleep(checked_name(name, "sleep"), when.timestamp(), None)
+        await self._asking.sleep(checked_name(name, "sleep"), when.timestamp(), None)
 
     async def now(self) -> datetime:
         """The time, in UTC: recorded, so equal on every replay."""
-        return cast("datetime", await self._run.ask_value("now", lambda clock: repr(clock.now()), _instant))
+        return cast("datetime", await self._asking.value("now", lambda clock: repr(clock.now()), _instant))
 
     async def uuid(self) -> uuid.UUID:
         """A random UUID: recorded, so equal on every replay."""
-        return cast("uuid.UUID", await self._run.ask_value("uuid", lambda clock: f'"{uuid.UUID(int=clock.random_bits(128), version=4)}"', _uuid))
+        return cast("uuid.UUID", await self._asking.value("uuid", lambda clock: f'"{uuid.UUID(int=clock.random_bits(128), version=4)}"', _uuid))
 
     async def random(self) -> float:
         """A random number in [0, 1): recorded, so equal on every replay."""
-        return cast("float", await self._run.ask_value("random", lambda clock: repr(clock.random()), float))
+        return cast("float", await self._asking.value("random", lambda clock: repr(clock.random()), float))
 
     async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Show operators how far the run has come. No checkpoint: it costs no commit of its own."""
-        self._run.progress(done, total, message)
+        self._asking.progress(done, total, message)
 
 
 class SyncDefinedStep(Generic[P, T]):
@@ -289,18 +289,18 @@ class SyncStep:
 class _Mapping:
     """One call of `step.map`: asks for as many items as may run at once, and for the next when one has ended."""
 
-    __slots__ = ("_failure", "_function", "_next", "_outputs", "_over", "_room", "_run", "_under_way", "_name")
+    __slots__ = ("_failure", "_function", "_next", "_outputs", "_over", "_room", "_asking", "_under_way", "_name")
 
-    def __init__(self, run: Execution, name: str, function: Any, items: list[Any], concurrency: int | None) -> None:
-        self._run = run
+    def __init__(self, asking: Asking, name: str, function: Any, items: list[Any], concurrency: int | None) -> None:
+        self._asking = asking
         self._name = name
         self._function = function
-        self._next = iter(list(zip(range(len(items)), run.reserve_keys(name, len(items)), items, strict=True)))
+        self._next = iter(list(zip(range(len(items)), asking.keys(name, len(items)), items, strict=True)))
         self._outputs: list[Any] = [None] * len(items)
         self._under_way: dict[StepRequest, int] = {}
         self._room = min(concurrency or len(items), MAX_EXECUTING)  # more would only be held, and could not be called off
         self._failure: BaseException | None = None
-        self._over: asyncio.Future[None] = run.loop.create_future()
+        self._over: asyncio.Future[None] = asking.loop.create_future()
 
     async def results(self) -> list[Any]:
         for _ in range(self._room):
@@ -322,7 +322,7 @@ class _Mapping:
             return
         place, key, item = entry
         try:
-            request = self._run.ask_step(self._name, self._function, (item,), {}, key=key)
+            request = self._asking.step(self._name, self._function, (item,), {}, key=key)
         except Exception as refused:  # noqa: BLE001  # raised by `results`: this may be a callback
             self._failure = refused
             return

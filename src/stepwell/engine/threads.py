@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MAX_THREADS: Final = 256
 """Calls that run at the same time in one pool; further ones wait for their turn."""
 
+MAX_LEFT_BEHIND: Final = 1_000
+"""Calls that go on although nobody waits for them: with more, no further ones are begun until some have ended."""
+
 
 class Threads:
     """A pool of daemon threads whose calls end on the event loop."""
@@ -110,7 +113,7 @@ class Threads:
                 self._start(future, function)
 
     def _has_room(self) -> bool:
-        return len(self._under_way) - len(self._left) < self._limit
+        return len(self._under_way) - len(self._left) < self._limit and len(self._left) < MAX_LEFT_BEHIND
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from stepwell.core.records import Move
+from stepwell.core.status import Action, RunStatus
 from stepwell.engine.alarms import Alarms
 from stepwell.engine.attempts import StepRunner
 from stepwell.engine.committer import Committer
 from stepwell.engine.execution import Execution
-from stepwell.engine.runloop import adopt_generators
+from stepwell.engine.generators import adopt_generators
 from stepwell.engine.threads import Threads
 from stepwell.errors import DatabaseUnavailable
 
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from stepwell.core.ending import Ending
     from stepwell.core.records import Claimed
     from stepwell.core.registry import Registry
-    from stepwell.core.status import RunStatus
     from stepwell.engine.clock import Clock
     from stepwell.store.port import Store
 
@@ -30,6 +32,9 @@ log = logging.getLogger(__name__)
 
 MAX_PAYLOAD: Final = 4 * 1024 * 1024
 """Bytes of JSON of an input, a result or an output."""
+
+WAIT_FOR_SLOT: Final = 1.0
+"""Seconds that a run which wakes here waits for a slot; then any worker may take it."""
 
 
 class Worker:
@@ -73,6 +78,8 @@ class Worker:
         self._parked: dict[Execution, None] = {}  # in the order in which they fell asleep
         self._woken: deque[Execution] = deque()  # they wait for a slot
         self._claiming = False
+        self._is_claim_unknown = False  # an answer to a claim was lost, at some time
+        self._strays: set[tuple[str, int]] = set()
         self._hint: asyncio.Future[None] | None = None
         self._hinted = False
         self._look: asyncio.Future[None] | None = None
@@ -153,7 +160,6 @@ class Worker:
             and self.committer.idle
             and self.steps.running == 0
             and not any(execution.busy for execution in self._running)
-            and not self._woken
         )
 
     # -- claims
@@ -186,6 +192,7 @@ class Worker:
             return await self._store.claim(self.name, lanes, limit, self.clock.now())
         except DatabaseUnavailable as error:
             log.warning("worker %s cannot claim: %s", self.name, error)
+            self._is_claim_unknown = True
             return []
         finally:
             self._claiming = False
@@ -225,7 +232,7 @@ class Worker:
 
     async def _ask_how_runs_stand(self) -> None:
         here = [*self._running, *self._parked]  # what is claimed while the store is asked is not in its answer
-        if not here:
+        if not here and not self._is_claim_unknown:
             return
         try:
             standing = await self._store.standing(self.name, self.clock.now())
@@ -239,11 +246,29 @@ class Worker:
         if self._look is not None and not self._look.done():
             self._look.set_result(None)
 
-    @staticmethod
-    def _compare(here: list[Execution], standing: Mapping[str, tuple[int, RunStatus]]) -> None:
+    def _compare(self, here: list[Execution], standing: Mapping[str, tuple[int, RunStatus]]) -> None:
         for execution in here:
             known = standing.get(execution.id)
             execution.stands(known[1] if known is not None and known[0] == execution.claimed.claim else None)
+        self._give_back_strays(standing)
+
+    def _give_back_strays(self, standing: Mapping[str, tuple[int, RunStatus]]) -> None:
+        """Runs that the store says are here, and are not: the answer to their claim was lost. Twice in a row is sure."""
+        here = {execution.id for execution in [*self._running, *self._parked]}
+        strays = {(run_id, claim) for run_id, (claim, _) in standing.items() if run_id not in here}
+        for run_id, claim in self._strays & strays:
+            log.warning("worker %s gives back run %s, which it was given and never got", self.name, run_id)
+            self.committer.put(Move(run_id, claim, Action.RELEASE), self)
+        if not strays and not self._strays:
+            self._is_claim_unknown = False
+        self._strays = strays if not self._claiming else set()
+
+    def written(self, write: object, status: RunStatus | None) -> None:
+        """A stray run is given back."""
+
+    def refused(self, write: object, error: Exception) -> None:
+        """A move without data gives no reason to refuse it."""
+        raise RuntimeError(f"the database refuses {write}") from error
 
     # -- what executions report
 
@@ -262,10 +287,17 @@ class Worker:
         if len(self._running) >= self._concurrency:
             if execution not in self._woken:
                 self._woken.append(execution)
+                self.clock.call_at(self.clock.now() + WAIT_FOR_SLOT, partial(self._let_go_if_waiting, execution))
             return False
         self._parked.pop(execution, None)
         self._running[execution] = None
         return True
+
+    def _let_go_if_waiting(self, execution: Execution) -> None:
+        """Another worker may have a slot for it."""
+        if execution in self._woken:
+            self._woken.remove(execution)
+            execution.release()
 
     def left(self, execution: Execution, ending: Ending | None) -> None:
         """See `Host.left`."""

@@ -25,6 +25,10 @@ class _Entry:
     def cancel(self) -> None:
         self.callback = None
 
+    def ring(self) -> None:
+        if self.callback is not None:  # not canceled since it was due
+            self.callback()
+
 
 class MovedClock:
     """A clock that stands still until it is moved."""
@@ -40,10 +44,13 @@ class MovedClock:
         return self._now
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Alarm:
-        """Call back when the clock is moved to this instant."""
+        """Call back when the clock is moved to this instant; at once when it has passed."""
         entry = _Entry(callback)
-        self._count += 1
-        heapq.heappush(self._heap, (when, self._count, entry))
+        if when <= self._now:
+            asyncio.get_running_loop().call_soon(entry.ring)
+        else:
+            self._count += 1
+            heapq.heappush(self._heap, (when, self._count, entry))
         return entry
 
     def random(self) -> float:
@@ -65,9 +72,7 @@ class MovedClock:
         self._now = max(self._now, when)
         loop = asyncio.get_running_loop()
         while (due := self.next()) is not None and due <= self._now:
-            entry = heapq.heappop(self._heap)[2]
-            if entry.callback is not None:
-                loop.call_soon(entry.callback)
+            loop.call_soon(heapq.heappop(self._heap)[2].ring)
 
 
 class LoopClock:

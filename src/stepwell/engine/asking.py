@@ -1,0 +1,173 @@
+"""What a body asks for: every request gets its key here, is made known to the history, and is held until its time has come."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Final
+
+from stepwell.core import definition
+from stepwell.core.codec import codec_of, result_annotation
+from stepwell.core.definition import StepFunction
+from stepwell.core.mark import mark_of
+from stepwell.core.naming import function_name, key_name
+from stepwell.core.records import Progress
+from stepwell.core.retry import DEFAULT_RETRY
+from stepwell.engine.requests import SleepRequest, StepRequest, ValueRequest
+from stepwell.engine.runloop import Unwind
+from stepwell.errors import NonRetryable, OutsideRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stepwell.core.codec import Codec
+    from stepwell.core.retry import Retry
+    from stepwell.engine.clock import Clock
+    from stepwell.engine.execution import Execution
+    from stepwell.engine.runloop import RunLoop
+    from stepwell.engine.tasks import Timer
+
+MAX_REFUSALS: Final = 1_000
+"""How often a body that is being left is told so."""
+
+
+class Asking:
+    """Takes the requests of one run's body."""
+
+    __slots__ = ("_count", "_limit", "_refusals", "_retry", "_run")
+
+    def __init__(self, run: Execution, retry: Retry | None, max_steps: int) -> None:
+        self._run = run
+        self._retry = retry or DEFAULT_RETRY
+        self._limit = max_steps
+        self._count = 0  # steps, and timers that have fired
+        self._refusals = 0
+
+    @property
+    def loop(self) -> RunLoop:
+        """The run's."""
+        return self._run.loop
+
+    def step(  # noqa: PLR0913
+        self, name: str | None, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], retry: Retry | None = None,
+        timeout: float | None = None, codec: Codec | None = None, key: str | None = None,
+    ) -> StepRequest:  # fmt: skip
+        """A call of a step."""
+        loop = self._loop_of_body(name or function)
+        run = self._run
+        if run.over or loop.closing:
+            return self._refuse()  # type: ignore[no-any-return]
+        if type(function) is StepFunction:
+            name = name or function.name
+            retry = retry or function.retry
+            if timeout is None and function.timeout is not None:
+                timeout = function.timeout.total_seconds()
+            function = function.function
+        elif name is None:
+            name = function_name(function, "step")
+        if codec is None:
+            codec = codec_of(result_annotation(function))
+        if key is None:
+            key = loop.branch().key(key_name(name))
+        history = run.history
+        mark = mark_of(name, args, kwargs) if args or kwargs else 0
+        context = copy_context() if run.body_thread is None else run.body_thread.context
+        request = StepRequest(
+            run, loop, key, history.delivered, function, args, kwargs, retry or self._retry, timeout, codec, context, mark, history.tried(key)
+        )  # fmt: skip
+        history.meet(key, request, mark)
+        self._limit_steps()
+        run.held.append(request)
+        return request
+
+    def sleep(self, name: str, until: float | None, seconds: float | None) -> SleepRequest:
+        """A sleep: until an instant, or for a time."""
+        loop = self._loop_of_body(name)
+        run = self._run
+        if run.over or loop.closing:
+            return self._refuse()  # type: ignore[no-any-return]
+        key = loop.branch().key(key_name(name))
+        due = loop.now + seconds if seconds is not None else until
+        request = SleepRequest(run, loop, key, run.history.delivered, due, loop.now)  # type: ignore[arg-type]  # one of the two is given
+        run.history.meet(key, request)
+        self._limit_steps()
+        run.due.add(request.due, request)
+        return request
+
+    def value(self, name: str, make: Callable[[Clock], str], decode: Callable[[str], Any]) -> ValueRequest:
+        """The time, or a random number."""
+        loop = self._loop_of_body(name)
+        run = self._run
+        if run.over or loop.closing:
+            return self._refuse()  # type: ignore[no-any-return]
+        key = loop.branch().key(name)
+        clock = run.host.clock
+        request = ValueRequest(run, loop, key, run.history.delivered, lambda: make(clock), decode)
+        run.history.meet(key, request)
+        self._limit_steps()
+        run.held.append(request)
+        return request
+
+    def timer(self, timer: Timer) -> None:
+        """A timer of asyncio's."""
+        run = self._run
+        if run.over or run.loop.closing:
+            self._refuse()
+            return
+        self._limit_steps(counted=0)
+        timer.asked = run.history.delivered
+        run.history.meet(timer.key, timer)
+        run.due.add(timer.deadline, timer)
+
+    def timer_fired(self) -> None:
+        """Count it: a body that only sleeps has no end otherwise."""
+        self._count += 1
+
+    def keys(self, name: str, count: int) -> list[str]:
+        """The next `count` keys of this name on the branch of the caller."""
+        loop = self._loop_of_body(name)
+        if self._run.over or loop.closing:
+            raise Unwind
+        branch = loop.branch()
+        escaped = key_name(name)
+        return [branch.key(escaped) for _ in range(count)]
+
+    def progress(self, done: float, total: float | None, message: str | None) -> None:
+        """How far the run has come; nothing while it only repeats what it did."""
+        self._loop_of_body("progress")
+        run = self._run
+        if not (run.history.replaying and run.history.waiting):
+            run.host.committer.put(Progress(run.id, run.claimed.claim, done, total, message), run)
+
+    def _loop_of_body(self, what: object) -> RunLoop:
+        loop = self._run.loop
+        if not loop.is_entered:
+            raise OutsideRun(self._outside(what))
+        return loop
+
+    def _outside(self, what: object) -> str:
+        name = what if isinstance(what, str) else getattr(what, "__name__", repr(what))
+        asker = definition.body.get()
+        if isinstance(asker, StepRequest):
+            return (
+                f"step {name!r} is called inside step {asker.name!r}. A step is one unit: it runs again as a whole. "
+                "Call the function itself, or return from the step and call the other one in the body."
+            )
+        return (
+            f"step {name!r} is called outside of the body of run {self._run.id}, from another thread, loop or task. "
+            "Only the body, and the tasks that it makes, can call steps."
+        )
+
+    def _refuse(self) -> Any:
+        """What a body gets that is being left: `Unwind`. One that catches even this for ever waits for ever, and is closed by force."""
+        self._refusals += 1
+        if self._refusals <= MAX_REFUSALS:
+            raise Unwind
+        return self._run.loop.create_future()
+
+    def _limit_steps(self, counted: int = 1) -> None:
+        self._count += counted
+        if self._count > self._limit:
+            raise NonRetryable(
+                f"this run has asked for more than max_steps={self._limit:,} steps and timers. "
+                "Go on with an empty history by `raise ContinueAsNew(input)`, split the work into child runs, or raise max_steps."
+            )
