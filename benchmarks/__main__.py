@@ -21,8 +21,11 @@ def main() -> int:
     parser.add_argument("--only", default="", help="figures whose name contains this")
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results.json")
     options = parser.parse_args()
-    print(f"CPython {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}; null store; median of {options.repeat}, and (least–most)")
-    rows = [row for loop in _loops() for figure in FIGURES if options.only in figure[0] for row in [_measured(figure, loop, options.repeat)]]
+    print(f"CPython {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}; a store that does nothing")
+    print(f"median of {options.repeat} windows, and (least - most); no-op async steps whose results go through pydantic")
+    rows = [
+        row for loop in _loops() for figure in FIGURES if options.only in figure[0] for row in [_measured(figure, loop, options.repeat)]
+    ]
     for row in rows:
         print(_line(row))
     options.json.write_text(json.dumps({"python": platform.python_version(), "cores": os.cpu_count(), "figures": rows}, indent=2) + "\n")
@@ -44,7 +47,14 @@ def _measured(figure: Figure, loop: str, repeat: int) -> dict[str, Any]:
         ours.append(_run(measure, loop))
         if plain is not None:
             theirs.append(_run(plain, loop))
-    row: dict[str, Any] = {"name": name, "loop": loop, "unit": unit, "median": statistics.median(ours), "least": min(ours), "most": max(ours)}
+    row: dict[str, Any] = {
+        "name": name,
+        "loop": loop,
+        "unit": unit,
+        "median": statistics.median(ours),
+        "least": min(ours),
+        "most": max(ours),
+    }
     if theirs:
         row["plain asyncio"] = statistics.median(theirs)
     if target is not None:
@@ -66,7 +76,9 @@ def _run(measure: Any, loop: str) -> float:
 
 def _line(row: dict[str, Any]) -> str:
     digits = ",.2f" if row["median"] < 100 else ",.0f"
-    text = f"{row['name']:<30}{row['loop']:<9}{row['median']:>12{digits}} {row['unit']:<17}({row['least']:{digits}}–{row['most']:{digits}})"
+    text = (
+        f"{row['name']:<30}{row['loop']:<9}{row['median']:>12{digits}} {row['unit']:<17}({row['least']:{digits}} - {row['most']:{digits}})"
+    )
     if "plain asyncio" in row:
         text += f"  plain asyncio {row['plain asyncio']:{digits}}, ratio {row['median'] / row['plain asyncio']:.2f}"
     if "target" in row:

@@ -40,9 +40,10 @@ from stepwell.errors import (
 from stepwell.handle import Handle
 
 __all__ = [
-    "ChildFailed", "ContinueAsNew", "DatabaseTooNew", "DatabaseUnavailable", "DeadlineExceeded", "Debounce", "DefinitionError", "Duration",
-    "ErrorInfo", "Handle", "IllegalTransition", "InvalidInput", "InvalidOutput", "Limit", "LogLine", "Logger", "NonDeterminism",
-    "NonRetryable", "NotInStep", "NotSerializable", "OutsideRun", "PayloadTooLarge", "Rate", "Retry", "RetryAfter", "Run", "RunCanceled",
-    "RunFailed", "RunInfo", "RunNotFound", "RunStatus", "Schedule", "Step", "StepFailed", "StepFunction", "StepInfo", "StepRecord",
-    "StepTimeout", "StepwellError", "Stuck", "SyncStep", "WorkerCrashed", "Workflow", "WorkflowNotFound", "current_step", "step", "workflow",
+    "ChildFailed", "ContinueAsNew", "DatabaseTooNew", "DatabaseUnavailable", "DeadlineExceeded", "Debounce", "DefinitionError",
+    "Duration", "ErrorInfo", "Handle", "IllegalTransition", "InvalidInput", "InvalidOutput", "Limit", "LogLine", "Logger",
+    "NonDeterminism", "NonRetryable", "NotInStep", "NotSerializable", "OutsideRun", "PayloadTooLarge", "Rate", "Retry", "RetryAfter",
+    "Run", "RunCanceled", "RunFailed", "RunInfo", "RunNotFound", "RunStatus", "Schedule", "Step", "StepFailed", "StepFunction",
+    "StepInfo", "StepRecord", "StepTimeout", "StepwellError", "Stuck", "SyncStep", "WorkerCrashed", "Workflow", "WorkflowNotFound",
+    "current_step", "step", "workflow",
 ]  # fmt: skip

@@ -11,7 +11,9 @@ from stepwell.core.naming import MAX_NAME, Branch, checked_name, function_name, 
 from stepwell.errors import DefinitionError
 
 TEXT = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-NAMES = st.text(TEXT, min_size=1, max_size=20).filter(str.strip) | st.sampled_from(["a", "a:1", "a/b", "@0", "~timer", "100%", "%40", "a%3A1"])
+NAMES = st.text(TEXT, min_size=1, max_size=20).filter(str.strip) | st.sampled_from(
+    ["a", "a:1", "a/b", "@0", "~timer", "100%", "%40", "a%3A1"]
+)
 
 
 @pytest.mark.parametrize(

@@ -516,7 +516,11 @@ async def test_a_retry_keeps_finished_steps_and_gives_the_failed_one_a_new_budge
 
     @workflow(retry=Retry(2, "1s"))
     async def flow(step: Step) -> list[Any]:
-        return [await step.run("before", work.step, "before"), await step.run("charge", charge), await step.run("after", work.step, "after")]
+        return [
+            await step.run("before", work.step, "before"),
+            await step.run("charge", charge),
+            await step.run("after", work.step, "after"),
+        ]
 
     async with TestApp(flow) as app:
         handle = await app.start(flow)

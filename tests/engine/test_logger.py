@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import Any
+from typing import Any, Self
 
 from stepwell import Logger, Retry, RunInfo, Step, SyncStep, workflow
 from stepwell.testing import TestApp
@@ -21,7 +21,7 @@ class Keeper(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
 
-    def __enter__(self) -> Keeper:
+    def __enter__(self) -> Self:
         self.logger.addHandler(self)
         self.logger.setLevel(logging.DEBUG)
         return self
@@ -87,7 +87,11 @@ async def test_a_step_s_lines_name_the_step_also_from_threads() -> None:
             await handle.result()
             lines = await handle.logs()
 
-    assert sorted((line.message, line.step) for line in lines if line.step) == [("in helper", "loop"), ("in loop", "loop"), ("in thread", "thread")]
+    assert sorted((line.message, line.step) for line in lines if line.step) == [
+        ("in helper", "loop"),
+        ("in loop", "loop"),
+        ("in thread", "thread"),
+    ]
     assert {line.message for line in lines if line.step is None} == {"in body", "in body again", "in a thread of a thread"}
     assert next(record for record in keeper.records if record.msg and record.getMessage() == "in loop").step == "loop"  # type: ignore[attr-defined]
 
@@ -104,7 +108,7 @@ async def test_lines_of_steps_take_no_line_of_the_body_away() -> None:
             logger.info(name)
             await step.run("chatty", chatty)
             await step.sleep("a while", "1 day")
-            logger.info(name + " ends")
+            logger.info(f"{name} ends")  # noqa: G004  # this logger takes a finished message
 
         await asyncio.gather(branch("a"), branch("b"))
 

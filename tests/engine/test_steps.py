@@ -79,7 +79,7 @@ def with_options(number: int) -> int:
 async def run_in_body(what: Any, **options: Any) -> tuple[Any, list[str]]:
     """The result of a body, and the keys of its steps."""
 
-    @workflow(retry=TWICE, **options)
+    @workflow(retry=TWICE, **options)  # type: ignore[untyped-decorator]  # which form it is cannot be told from **options
     async def body(step: Step) -> Any:
         return await what(step)
 
@@ -723,7 +723,11 @@ async def test_map_gives_results_in_the_order_of_the_items_with_so_many_at_a_tim
         return number * 2
 
     async def body(step: Step) -> list[Any]:
-        return [await step.map("work", work, range(20), concurrency=3), await step.map("none", work, []), await step.map("def", triple, iter([1, 2]))]
+        return [
+            await step.map("work", work, range(20), concurrency=3),
+            await step.map("none", work, []),
+            await step.map("def", triple, iter([1, 2])),
+        ]
 
     results, keys = await run_in_body(body)
 

@@ -35,7 +35,7 @@ async def begun(call: Call) -> None:
 
 async def eventually(true: Any) -> None:
     async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110  # threads end without telling anybody
+        while not true():  # threads end without telling anybody
             await asyncio.sleep(0.001)
 
 

@@ -43,4 +43,6 @@ def test_the_architecture_is_short_enough_to_be_read_and_names_every_module() ->
 
     assert len(text.splitlines()) <= 200
     modules = {path.stem for path in (ROOT / "src" / "stepwell").rglob("*.py")} - {"__init__"}
-    assert [module for module in sorted(modules) if f"`{module}" not in text and f"**`{module}`**" not in text and f"{module}.py" not in text] == []
+    assert [
+        module for module in sorted(modules) if f"`{module}" not in text and f"**`{module}`**" not in text and f"{module}.py" not in text
+    ] == []

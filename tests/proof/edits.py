@@ -322,6 +322,14 @@ class Edited:
         starts, effects = len(chapter.traces), len(chapter.effects)
         why = self._refused(recorded)
         await lives.live()
+        try:
+            return await self._verdict(recorded, starts, effects, original, why)
+        except Impossible as impossible:
+            raise Wrong(f"not found: {impossible}; the run is {lives.row.status}") from None
+
+    async def _verdict(self, recorded: Recorded, starts: int, effects: int, original: Program, why: str | None) -> str:
+        lives = self.lives
+        chapter = lives.world.chapters[-1]
         paused = lives.row.status is RunStatus.PAUSED
         begun = chapter.effects[effects:]
         for effect in begun:

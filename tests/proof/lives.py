@@ -6,23 +6,23 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from stepwell import ContinueAsNew, Retry, RunStatus, workflow
 from stepwell.core.ending import Complete, Diverge, Ending, Fail
-from stepwell.core.records import Kind, NewRun, Outcome
+from stepwell.core.records import Attempt, Kind, NewRun, Outcome
 from stepwell.core.registry import Registry
 from stepwell.engine.attempts import is_async
-from stepwell.engine.clock import RunIds
+from stepwell.engine.clock import Alarm, RunIds
 from stepwell.engine.execution import Execution
 from stepwell.engine.worker import Worker
 from stepwell.store.memory import MemoryStore
 from stepwell.testing.clock import LoopClock
 from tests.proof.oracle import Impossible, Story, tell
 from tests.proof.programs import Program, compiled
-from tests.proof.world import RETRIED, Around, Chapter, Crash, Stalled, Trace, VirtualLoop, World
+from tests.proof.world import RETRIED, Around, Chapter, Crash, Stalled, Trace, VirtualLoop, World, mistakes_in
 
 AROUND = Around()
 BODY_RETRY = Retry(2, "50ms", jitter=0.0)
@@ -30,6 +30,7 @@ BODY_RETRY = Retry(2, "50ms", jitter=0.0)
 
 _LONGEST = 10**6  # seconds of a life: more than anything in a program waits for
 _MOST_LIVES = 60
+_SKEW = 5.0  # seconds by which clocks may differ
 
 
 class Wrong(AssertionError):
@@ -53,6 +54,8 @@ class Case:
     """Somebody pauses and resumes."""
     zombies: float = 0.0
     """How likely a process that seems to be lost only stood still, and goes on beside the one that has taken its run."""
+    logs: bool = False
+    """The body logs what it sees."""
     cold: float | None = None
     """Seconds after which a run parks; None: chance decides for each life."""
 
@@ -114,6 +117,19 @@ class Universe:
                 self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
 
+class SkewedClock(LoopClock):
+    """The clock of one machine, which others do not agree with."""
+
+    ahead = 0.0
+    """Seconds."""
+
+    def now(self) -> float:
+        return super().now() + self.ahead
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Alarm:
+        return super().call_at(when - self.ahead + 1e-6, callback)  # rounded down, it would not be time yet, again and again
+
+
 class Lives:
     """One run, its world, and its lives so far."""
 
@@ -128,7 +144,7 @@ class Lives:
         self.run_id = RunIds(self.clock).new()
         self.taken_back = 0
         """How often an operator has retried the run."""
-        AROUND.world = self.world = World(self.chance, lambda: self.row)
+        Around.world = self.world = World(self.chance, lambda: self.row, loop.time, case.logs)
         self._workers: list[Worker] = []
         self._ended = asyncio.Event()
         self.use(program)
@@ -138,13 +154,13 @@ class Lives:
         body: Any = compiled(program, AROUND.namespace())
         world = self.world
 
-        async def traced(step: Any, x: int) -> int:
-            world.begin_body(x)
+        async def traced(step: Any, x: int, logger: Any = None) -> int:
+            world.begin_body(x, logger)
             result: int = await body(step, x)
             return result
 
-        def traced_def(step: Any, x: int) -> int:
-            world.begin_body(x)
+        def traced_def(step: Any, x: int, logger: Any = None) -> int:
+            world.begin_body(x, logger)
             result: int = body(step, x)
             return result
 
@@ -176,9 +192,10 @@ class Lives:
                 return  # by one that had only stood still
         raise Wrong("it does not end")
 
-    async def begin(self) -> None:
+    async def begin(self, argument: int = 1) -> None:
+        """Start the run."""
         now = self.clock.now()
-        await self.store.enqueue([NewRun(self.run_id, "p", None, "1", now, now)])
+        await self.store.enqueue([NewRun(self.run_id, "p", None, str(argument), now, now)])
 
     async def live(self, crash_at: int | None = None, after: bool = False) -> bool:
         """One life of a worker, until the run has ended, or is paused because its code has changed: True. False: the process was lost."""
@@ -228,9 +245,11 @@ class Lives:
 
     def _worker(self) -> Worker:
         chance = self.chance
+        clock = SkewedClock(self.loop, self.chance)
+        clock.ahead = chance.choice((0.0, 0.0, 0.0, -0.02, 0.02, -_SKEW, _SKEW)) if self.case.crash_at is not None else 0.0
         park_after = self.case.cold if self.case.cold is not None else chance.choice((0.0, 0.05, 1e9))
         return Worker(
-            self.store, Registry([self.definition]), self.clock, name=f"worker-{self.world.life}", concurrency=4,
+            self.store, Registry([self.definition]), clock, name=f"worker-{self.world.life}", concurrency=4,
             park_after=park_after, max_parked=chance.choice((0, 1_000)), poll=300.0, on_left=self._left,
         )  # fmt: skip
 
@@ -283,11 +302,20 @@ class Lives:
             raise Wrong(f"the run is {row.status} with {row.output}, and should have completed with {story.result}")
         if story.error is not None and (row.status is not RunStatus.FAILED or isinstance(story.error, ContinueAsNew)):
             raise Wrong(f"the run is {row.status}, and should have failed with {story.error!r}")
+        if self.case.logs:
+            self._check_logs(self.world.expected)
+        mistakes = self.world.mistakes + (mistakes_in(story.error) if story.error is not None else [])
+        if mistakes:
+            raise Wrong(f"in every life alike, the body met {mistakes}")
+        if self.world.strays:
+            raise Wrong(f"code of the body ran on the worker's loop: {self.world.strays}")
 
     def _check_effects(self, chapter: Chapter) -> None:
         arguments: dict[str, tuple[str, int]] = {}
         begun: dict[tuple[str, int], int] = {}
         for effect in chapter.effects:
+            if effect.canceled:
+                raise Wrong(f"{effect.key} was begun although the body had canceled it")
             if effect.stale:
                 continue
             if effect.recorded:
@@ -301,25 +329,62 @@ class Lives:
         for outcome in chapter.outcomes.values():
             if outcome.kind == Kind.FUNCTION and outcome.key not in arguments and outcome.key not in chapter.given:
                 raise Wrong(f"{outcome.key} has an outcome and was never run")
-            if outcome.attempt > _attempts(arguments.get(outcome.key, ("",))[0]) * (1 + self.taken_back) and outcome.key not in chapter.given:
+            if (outcome.key, outcome.claim) in chapter.unwanted:
+                raise Wrong(f"{outcome.key} was canceled by the body, and its late result is recorded")
+            if outcome.kind == Kind.FUNCTION and not outcome.ok and outcome.attempt < _attempts(arguments.get(outcome.key, ("",))[0]):
+                raise Wrong(f"{outcome.key} has failed for good at attempt {outcome.attempt}")
+            most = 2 * (1 + self.taken_back) if self.taken_back else _attempts(arguments.get(outcome.key, ("",))[0])
+            if outcome.attempt > most and outcome.key not in chapter.given:
                 raise Wrong(f"{outcome.key} had {outcome.attempt} attempts")
 
-    def check_story(self, chapter: Chapter) -> Story:
-        """What the body saw in all its starts is what it sees undisturbed. How it ends so."""
+        for attempt in self.row.attempts.values():
+            self._check_not_early(chapter, attempt)
+
+    def _check_not_early(self, chapter: Chapter, attempt: Attempt) -> None:
+        """The attempt after a failed one waits until it is due, in whatever life."""
+        if attempt.due is None:
+            return
+        for effect in chapter.effects:
+            if (effect.key, effect.attempt) == (attempt.key, attempt.attempt + 1) and effect.claim >= attempt.claim and not effect.stale and effect.at < attempt.due - 2 * _SKEW - 1:
+                raise Wrong(f"{attempt.key} was tried again at {effect.at}, and was due at {attempt.due}")
+
+    def _check_logs(self, expected: Trace) -> None:
+        """Each line once, in order."""
+        lines = sorted((entry.after, entry.n, entry.message) for entry in self.row.logs.values() if entry.after >= 0)
+        logged, noted = [message for _, _, message in lines], [repr(tuple(what[:-1])) for what in expected]
+        if logged != noted:
+            raise Wrong(f"the log has {logged}, and should have {noted}")
+
+    def check_prefix(self) -> None:
+        """What is recorded now is what the body can have led to."""
+        story = self._told(self.world.chapters[-1])
+        unasked = [key for key in self.row.outcomes if key not in story.asked]
+        if unasked:
+            raise Wrong(f"{unasked} are recorded, and cannot have been asked for")
+
+    def _told(self, chapter: Chapter) -> Story:
         world = self.world
         world.only_expected = True
         try:
-            story = tell(self.definition.function, chapter.argument, chapter.begun_at, in_order(chapter.outcomes))
+            return tell(self.definition.function, chapter.argument, chapter.begun_at, in_order(chapter.outcomes))
         except Impossible as impossible:
             raise Wrong(f"no undisturbed run has this history: {impossible}") from None
         finally:
             world.only_expected = False
+
+    def check_story(self, chapter: Chapter) -> Story:
+        """What the body saw in all its starts is what it sees undisturbed. How it ends so."""
+        world = self.world
+        story = self._told(chapter)
         for outcome in story.left:
             if outcome.key not in story.asked:
                 raise Wrong(f"{outcome.key} is recorded, and was never asked for")
         if not story.ended:
             raise Wrong(f"the run is {self.row.status}, and its body would still wait")
         _compare(chapter.traces, world.expected)
+        times = [outcome.at for outcome in in_order(chapter.outcomes)]
+        if times != sorted(times):
+            raise Wrong(f"time has gone back: {times}")
         return story
 
 
@@ -357,4 +422,5 @@ def cases(seed: int, commits: int, most: int | None = None) -> Iterator[Case]:
             trouble=0.05 if kind < 0.15 else 0.0,
             operator=0.15 <= kind < 0.3,
             zombies=0.7 if 0.3 <= kind < 0.45 else 0.0,
+            logs=0.45 <= kind < 0.55,
         )

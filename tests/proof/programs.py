@@ -128,6 +128,7 @@ _CHOICES: dict[str, tuple[str, tuple[object, ...]]] = {
     "value": ("of", ("random", "uuid", "now")),
     "semaphore": ("of", ("Semaphore(1)", "Lock()", "BoundedSemaphore(2)")),
     "raise": ("what", ('ValueError("by the program")', 'ExceptionGroup("by the program", [ValueError("one"), KeyError("two")])')),
+    "finally": ("undo", ("", "work", "flaky")),
     "canceled": ("after", ("sleep", "step", "nothing")),
 }
 _CHANCES: dict[str, tuple[str, float]] = {
@@ -135,10 +136,43 @@ _CHANCES: dict[str, tuple[str, float]] = {
     "gather": ("failing", 0.4),
     "race": ("cancel", 0.6),
     "wait_timed": ("cancel", 0.6),
-    "finally": ("step", 0.5),
     "generator": ("closed", 0.6),
     "later": ("in_task", 0.4),
 }
+
+
+def kinds_in(program: Program) -> set[str]:
+    """The kinds of its statements."""
+    found, waiting = set(), list(program.body)
+    while waiting:
+        node = waiting.pop()
+        found.add(node.kind)
+        waiting += [inner for block in node.blocks for inner in block]
+    return found
+
+
+def with_switch(program: Program, seed: int) -> Program:
+    """The program with one or two steps more, somewhere, that fail until a switch is turned."""
+    chance = random.Random(f"switch {seed}")
+    body = program.body
+    for _ in range(chance.randint(1, 2)):
+        switch = Node("switch", (), {"name": chance.choice("abc"), "add": chance.randint(0, 9)})
+        if chance.random() < 0.4:  # what is asked for in the knowledge of the failure
+            switch = Node("finally", ((switch,),), {"undo": chance.choice(("work", "flaky"))})
+        body = _with_one_more(body, switch, chance)
+    return replace(program, body=body)
+
+
+def _with_one_more(block: tuple[Node, ...], more: Node, chance: random.Random) -> tuple[Node, ...]:
+    inner = [place for place, node in enumerate(block) if node.blocks]
+    if inner and chance.random() < 0.5:
+        place = chance.choice(inner)
+        blocks = list(block[place].blocks)
+        which = chance.randrange(len(blocks))
+        blocks[which] = _with_one_more(blocks[which], more, chance)
+        return (*block[:place], replace(block[place], blocks=tuple(blocks)), *block[place + 1 :])
+    place = chance.randint(0, len(block))
+    return (*block[:place], more, *block[place:])
 
 
 # -- writing them down
@@ -192,6 +226,10 @@ class _Writer:
 
     def _return(self, node: Node) -> list[str]:
         return ["return x"]
+
+    def _ponder(self, node: Node) -> list[str]:
+        """The thread of a `def` body takes its time between two lines of log."""
+        return ['note("ponders")', "time.sleep(0.001)", 'note("has pondered")']
 
     def _breathe(self, node: Node) -> list[str]:
         return ["await asyncio.sleep(0)"]
@@ -258,7 +296,9 @@ class _Writer:
 
     def _finally(self, node: Node) -> list[str]:
         lines = ["try:", *self.inner(node.blocks[0]), "finally:", '    note("finally")']
-        return [*lines, f'    x = {self.wait}step.run("undo", work, x)'] if node["step"] else lines
+        if node["undo"]:
+            lines += ["    try:", f'        x = {self.wait}step.run("undo", {node["undo"]}, x)', "    except StepFailed:", '        note("not undone")']
+        return lines
 
     def _raise(self, node: Node) -> list[str]:
         return ["if x % 3 == 0:", '    note("raises")', f"    raise {node['what']}"]
@@ -321,17 +361,18 @@ class _Writer:
         ]
 
     def _gathers(self, node: Node) -> list[str]:
-        """Futures of gather in a set, which asyncio does not make through the loop."""
+        """Futures in a set: those of gather, which asyncio does not make through the loop, and those of shield."""
         lines, names = self.branches(node)
         half = len(names) // 2
         calls = self.calls(node, names)
         first, second = ", ".join(calls[:half]), ", ".join(calls[half:])
         return [
             *lines,
-            f"all_of_them = [asyncio.gather({first}), asyncio.gather({second}), asyncio.gather(step.run('g', work, x))]",
+            f"all_of_them = [asyncio.gather({first}), asyncio.gather({second})]",
+            "all_of_them += [asyncio.shield(step.run('shielded', work, x + place)) for place in range(2)]",
             "for future in (await asyncio.wait(all_of_them))[0]:",
             "    if future.exception() is None:",
-            "        x = (x * 3 + sum(future.result())) % 997",
+            "        x = (x * 3 + sum_of(future.result())) % 997",
             '        x = await step.run("of gather", work, x)',
             '    note("one of gathers", x)',
         ]

@@ -7,6 +7,7 @@ import contextlib
 import random
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ def model(x: int) -> int:
 class Trace(list[Any]):
     """What the body saw from one start of it."""
 
+    logger: Any = None
     over = False
     """The process is lost: a thread of it may go on for a while, and sees nothing any more."""
 
@@ -46,13 +48,18 @@ class Effect:
     """A step that was begun."""
 
     key: str
+    attempt: int
     function: str
     argument: int
     life: int
     recorded: bool
     """Whether its outcome was in the database already: it must never be."""
+    at: float
     stale: bool
     """Begun by a worker from which the run had been taken, and which did not know it yet."""
+    canceled: bool
+    """The body had canceled it before it was begun."""
+    claim: int
 
 
 @dataclass
@@ -66,8 +73,16 @@ class Chapter:
     traces: list[Trace] = field(default_factory=list)
     """What the body saw, each time that it was started."""
     effects: list[Effect] = field(default_factory=list)
+    unwanted: set[tuple[str, int]] = field(default_factory=set)
+    """Keys and claims of steps that took no notice of their cancellation."""
     given: set[str] = field(default_factory=set)
     """Keys whose outcomes were there when this record began: the run was retried, forked, or comes from elsewhere."""
+
+
+    def begin_again(self, outcomes: dict[str, Outcome]) -> None:
+        """From what stays of its record. What was seen and done until now may come out differently."""
+        self.outcomes, self.given = outcomes, set(outcomes)
+        self.traces, self.effects = [], []
 
 
 class Row:
@@ -85,8 +100,13 @@ class World:
 
     chance: random.Random
     row: Callable[[], Row]
+    now: Callable[[], float]
+    logs: bool = False
+    """Whether the body logs what it sees."""
     chapters: list[Chapter] = field(default_factory=list)
     life: int = 0
+    mistakes: list[BaseException] = field(default_factory=list)
+    """Errors that a program did not raise itself."""
     strays: list[tuple[Any, ...]] = field(default_factory=list)
     """What code of a body saw when it ran on the worker's own loop, where it has no business."""
     switched_on: bool = True
@@ -99,9 +119,10 @@ class World:
     def effects(self) -> list[Effect]:
         return [effect for chapter in self.chapters for effect in chapter.effects]
 
-    def begin_body(self, argument: int) -> None:
+    def begin_body(self, argument: int, logger: Any) -> None:
         """The body starts from its first line: in a new life, after a pause, or when a parked run has been let go."""
         trace = Trace()
+        trace.logger = logger if self.logs else None
         _TRACE.set(trace)
         if self.only_expected:
             self.expected = trace
@@ -112,6 +133,10 @@ class World:
         chapter = self.chapters[row.generation]
         chapter.outcomes = row.outcomes
         chapter.traces.append(trace)
+
+    def begin_with(self, argument: int, row: Row) -> None:
+        """The run comes with a record from elsewhere."""
+        self.chapters = [Chapter(argument, row.begun_at, row.outcomes, given=set(row.outcomes))]
 
     def end_life(self) -> None:
         """All processes are lost."""
@@ -125,14 +150,39 @@ class World:
             self.strays.append(what)
         elif not (trace.over or _is_being_left()):
             trace.append((*what, _loop_time()))
+            if trace.logger is not None:
+                trace.logger.info(repr(what))
 
     def began(self, info: StepInfo, function: str, argument: int) -> None:
-        row, request = self.row(), definition.body.get()
-        stale = isinstance(request, StepRequest) and request.run.claimed.claim != row.claim  # type: ignore[attr-defined]
-        self.chapters[-1].effects.append(Effect(info.key, function, argument, self.life, info.key in row.outcomes, stale))
+        row, request = self.row(), _request()
+        claim: int = request.run.claimed.claim  # type: ignore[attr-defined]
+        self.chapters[-1].effects.append(
+            Effect(
+                key=info.key,
+                attempt=info.attempt,
+                function=function,
+                argument=argument,
+                life=self.life,
+                recorded=info.key in row.outcomes,
+                at=self.now(),
+                stale=claim != row.claim,
+                canceled=request.cancelled() and not request.run.over,  # type: ignore[attr-defined]
+                claim=claim,
+            )
+        )
+
+    def is_unwanted(self, info: StepInfo) -> None:
+        """The step was canceled, and goes on nevertheless."""
+        self.chapters[-1].unwanted.add((info.key, _request().run.claimed.claim))  # type: ignore[attr-defined]
 
     def latency(self) -> float:
         return self.chance.choice((0.0, self.chance.random() * 0.004, 0.0095 + self.chance.random() * 0.001, self.chance.random() * 0.04))
+
+
+def _request() -> StepRequest:
+    request = definition.body.get()
+    assert isinstance(request, StepRequest)
+    return request
 
 
 def _is_being_left() -> bool:
@@ -152,6 +202,7 @@ class Around:
     def namespace(self) -> dict[str, object]:
         return {
             "asyncio": asyncio,
+            "time": time,
             "contextlib": contextlib,
             "StepFailed": StepFailed,
             "ContinueAsNew": ContinueAsNew,
@@ -174,6 +225,7 @@ class Around:
             "breaks": self.breaks,
             "number_of": number_of,
             "outcome_of": outcome_of,
+            "sum_of": sum_of,
         }
 
     def note(self, *what: Any) -> None:
@@ -206,6 +258,7 @@ class Around:
         try:
             await asyncio.sleep(self.world.latency())
         except asyncio.CancelledError:
+            self.world.is_unwanted(current_step())
             await asyncio.sleep(self.world.latency())
         return model(x)
 
@@ -256,8 +309,21 @@ class Around:
         return 0
 
 
+MISTAKES = (AttributeError, NameError, TypeError, AssertionError, NotImplementedError, RuntimeError)
+"""Errors that no program raises: it is the generator, asyncio or the run's loop that went wrong, in every life alike."""
+
+
+def mistakes_in(error: BaseException) -> list[BaseException]:
+    """Those among the error and its members."""
+    if isinstance(error, BaseExceptionGroup):
+        return [mistake for each in error.exceptions for mistake in mistakes_in(each)]
+    return [error] if isinstance(error, MISTAKES) else []
+
+
 def number_of(value: Any) -> int:
     """A number for whatever a program gets."""
+    if isinstance(value, BaseException):
+        Around.world.mistakes += mistakes_in(value)
     match value:
         case int():
             return value
@@ -270,6 +336,11 @@ def number_of(value: Any) -> int:
         case BaseException():
             return len(type(value).__name__)
     raise TypeError(value)
+
+
+def sum_of(value: Any) -> int:
+    """A number for one value or a list of them."""
+    return sum(map(number_of, value)) if isinstance(value, list) else number_of(value)
 
 
 def outcome_of(task: Any) -> int:

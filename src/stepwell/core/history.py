@@ -51,7 +51,7 @@ _WITHDRAWN: Final = {kind: Withdrawn(kind) for kind in Kind}
 _UNTRIED: Final = Tried(0, 0, 0.0)
 
 
-class Diverged(Exception):  # noqa: N818  # not an error of the library's users: the engine makes a NonDeterminism of it
+class Diverged(Exception):  # not an error of the library's users: the engine makes a NonDeterminism of it
     """The code asks for other things than what is recorded. Nothing has been run again."""
 
     def __init__(self, finding: Finding) -> None:
@@ -79,7 +79,19 @@ class Finding(NamedTuple):
 class History:
     """The outcomes of one run, recorded and live, and what its body has asked for so far."""
 
-    __slots__ = ("_gate", "_marks", "_recent", "_requests", "_tried", "changed_arguments", "delivered", "durable", "last_at", "last_seq", "replaying")
+    __slots__ = (
+        "_gate",
+        "_marks",
+        "_recent",
+        "_requests",
+        "_tried",
+        "changed_arguments",
+        "delivered",
+        "durable",
+        "last_at",
+        "last_seq",
+        "replaying",
+    )
 
     def __init__(self, outcomes: Iterable[Outcome], tried: Mapping[str, Tried], started_at: float, at_least: int = 0) -> None:
         self._gate: deque[Outcome] = deque(sorted(outcomes, key=_seq))
@@ -136,7 +148,21 @@ class History:
 
     # -- what comes in
 
-    def admit(self, run: str, claim: int, key: str, asked: int, kind: Kind, ok: bool, value: str | None, now: float, mark: int, attempt: int, started_at: float, python: int) -> Outcome:  # noqa: E501, PLR0913
+    def admit(
+        self,
+        run: str,
+        claim: int,
+        key: str,
+        asked: int,
+        kind: Kind,
+        ok: bool,
+        value: str | None,
+        now: float,
+        mark: int,
+        attempt: int,
+        started_at: float,
+        python: int,
+    ) -> Outcome:
         """Something came to pass: give it its place in the order of the run. It is to be written, then marked durable."""
         self.last_seq = seq = self.last_seq + 1
         if now > self.last_at:

@@ -121,7 +121,6 @@ class Progress(NamedTuple):
     message: str | None
 
 
-
 # -- what a worker claims
 
 

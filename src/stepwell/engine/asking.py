@@ -47,7 +47,7 @@ class Asking:
         """The run's."""
         return self._run.loop
 
-    def step(  # noqa: PLR0913
+    def step(
         self, name: str | None, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], retry: Retry | None = None,
         timeout: float | None = None, codec: Codec | None = None, key: str | None = None,
     ) -> StepRequest:  # fmt: skip
@@ -71,8 +71,9 @@ class Asking:
         history = run.history
         mark = mark_of(name, args, kwargs) if args or kwargs else 0
         context = copy_context() if run.body_thread is None else run.body_thread.context
+        tried, retry = history.tried(key), retry or self._retry
         request = StepRequest(
-            run, loop, key, history.delivered, function, args, kwargs, retry or self._retry, timeout, codec, context, mark, history.tried(key)
+            run, loop, key, history.delivered, function, args, kwargs, retry, timeout, codec, context, mark, tried
         )  # fmt: skip
         history.meet(key, request, mark)
         self._limit_steps()

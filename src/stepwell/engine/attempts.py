@@ -12,7 +12,7 @@ import sys
 from contextvars import copy_context
 from functools import partial
 from inspect import CO_COROUTINE
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from stepwell.core import definition
 from stepwell.core.failure import describe, error_text
@@ -21,6 +21,7 @@ from stepwell.errors import OutsideRun, StepTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CoroutineType
 
     from stepwell.engine.clock import Clock
     from stepwell.engine.execution import Execution
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_EAGER = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+_EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 class StepRunner:
@@ -57,8 +58,7 @@ class StepRunner:
         task = request.task
         if task is None:
             return
-        coroutine = task.get_coro()
-        if coroutine is not None and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:  # type: ignore[arg-type]
+        if inspect.getcoroutinestate(cast("CoroutineType[Any, Any, None]", task.get_coro())) == inspect.CORO_CREATED:
             # It has not had its first turn, so nothing in it will notice: it was never begun.
             self.running -= 1
             request.task = None
@@ -124,7 +124,14 @@ class StepRunner:
             run.step_ended(request, False, error_text(info), now)
         else:
             request.due = now + delay.total_seconds()
-            log.info("run %s: attempt %d of step %s failed, the next is in %.3g s: %s", run.id, request.attempt, request.key, delay.total_seconds(), info)
+            log.info(
+                "run %s: attempt %d of step %s failed, the next is in %.3g s: %s",
+                run.id,
+                request.attempt,
+                request.key,
+                delay.total_seconds(),
+                info,
+            )
             run.attempt_failed(request, error_text(info), now)
 
 

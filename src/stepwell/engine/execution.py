@@ -77,8 +77,28 @@ class Execution:
     """One run, from its claim until it ends, is let go of, or is taken away."""
 
     __slots__ = (
-        "_busy_since", "_leaving", "_main", "_pump_scheduled", "_waking", "_step", "_stopping", "_workflow", "_asking", "alarm_at", "body_thread",
-        "claimed", "computing", "due", "executing", "history", "held", "host", "id", "loop", "over", "parked",
+        "_asking",
+        "_busy_since",
+        "_leaving",
+        "_main",
+        "_pump_scheduled",
+        "_step",
+        "_stopping",
+        "_waking",
+        "_workflow",
+        "alarm_at",
+        "body_thread",
+        "claimed",
+        "computing",
+        "due",
+        "executing",
+        "held",
+        "history",
+        "host",
+        "id",
+        "loop",
+        "over",
+        "parked",
     )  # fmt: skip
 
     def __init__(self, claimed: Claimed, workflow: Workflow[Any, Any], host: Host) -> None:
@@ -203,7 +223,9 @@ class Execution:
         elif now - self._busy_since > _BUSY_SECONDS:
             self._busy_since = now
             places = "\n  ".join(self.loop.places()) or "unknown"
-            log.warning("run %s of %s has been computing for over a second without a step; it is at\n  %s", self.id, self._workflow.name, places)
+            log.warning(
+                "run %s of %s has been computing for over a second without a step; it is at\n  %s", self.id, self._workflow.name, places
+            )
         self.schedule_pump()
 
     def schedule_pump(self) -> None:
@@ -279,11 +301,22 @@ class Execution:
 
     # -- outcomes
 
-    def admit(self, request: Request | Timer, kind: Kind, ok: bool, value: str | None, now: float, mark: int, attempt: int, started_at: float | None = None) -> None:  # noqa: E501, PLR0913
+    def admit(
+        self,
+        request: Request | Timer,
+        kind: Kind,
+        ok: bool,
+        value: str | None,
+        now: float,
+        mark: int,
+        attempt: int,
+        started_at: float | None = None,
+    ) -> None:
         """Something has come to pass: number it, and let it be written. The body sees it when it is durable."""
-        claimed = self.claimed
+        if started_at is None:
+            started_at = now
         outcome = self.history.admit(
-            self.id, claimed.claim, request.key, request.asked, kind, ok, value, now, mark, attempt, now if started_at is None else started_at, _PYTHON
+            self.id, self.claimed.claim, request.key, request.asked, kind, ok, value, now, mark, attempt, started_at, _PYTHON
         )  # fmt: skip
         self.host.committer.put(outcome, self)
 
@@ -317,7 +350,10 @@ class Execution:
 
     def _put_attempt(self, request: StepRequest, error: str | None, now: float, due: float | None, *, canceled: bool) -> None:
         self.host.committer.put(
-            Attempt(self.id, self.claimed.claim, request.key, request.attempt, request.asked, canceled, error, request.started_at, now, due), self
+            Attempt(
+                self.id, self.claimed.claim, request.key, request.attempt, request.asked, canceled, error, request.started_at, now, due
+            ),
+            self,
         )
 
     def _attempt_over(self, request: StepRequest) -> None:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
-
-
 class Generators:
     """The async generators that one run's body has begun."""
 

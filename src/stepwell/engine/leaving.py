@@ -103,20 +103,21 @@ class Leaving:
     def _write(self) -> Move:
         match self._ending:
             case Complete(output):
-                return self._put(Action.COMPLETE, output=output)
+                move = self._put(Action.COMPLETE, output=output)
             case Fail(error):
-                return self._put(Action.FAIL, error=error_text(error))
+                move = self._put(Action.FAIL, error=error_text(error))
             case RetryLater(due, attempt, error):
                 self._put_attempt(attempt - 1, error_text(error), due)
-                return self._put(Action.RETRY_LATER, due=due, attempt=attempt)
+                move = self._put(Action.RETRY_LATER, due=due, attempt=attempt)
             case GoOnAsNew(input):
-                return self._put(Action.CONTINUE_AS_NEW, input=input)
+                move = self._put(Action.CONTINUE_AS_NEW, input=input)
             case Diverge(error):
-                return self._put(Action.DIVERGE, error=error_text(error))
+                move = self._put(Action.DIVERGE, error=error_text(error))
             case LetGo(None):
-                return self._put(Action.RELEASE)
+                move = self._put(Action.RELEASE)
             case LetGo(due):
-                return self._put(Action.PARK, due=due)
+                move = self._put(Action.PARK, due=due)
+        return move
 
     def _put(self, action: Action, **what: Any) -> Move:
         run = self._run

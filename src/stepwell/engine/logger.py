@@ -141,9 +141,9 @@ def _value_as_json(value: Any) -> str:
         text = _clean(json.dumps(value, default=repr, ensure_ascii=False, allow_nan=False))
         if text.count("[") + text.count("{") > MAX_DEPTH:
             codec_of(Any).decode(text)  # what is too deep for the one that reads it is no use
-        return text
     except Exception:  # noqa: BLE001  # NaN, a cycle, odd keys, too deep, a __repr__ that raises: to log it must not fail
-        return json.dumps(_clean(_shown(value, repr)))
+        text = json.dumps(_clean(_shown(value, repr)))
+    return text
 
 
 def _shown(value: Any, show: Callable[[Any], str]) -> str:

@@ -26,7 +26,8 @@ _DOES: Final = {
     "set_task_factory": "sets a task factory (tasks of a body are made in an order that replays)",
     "set_exception_handler": "sets an exception handler",
 } | dict.fromkeys(
-    ("run_forever", "run_until_complete", "stop", "close", "shutdown_asyncgens", "shutdown_default_executor"), "drives the event loop itself"
+    ("run_forever", "run_until_complete", "stop", "close", "shutdown_asyncgens", "shutdown_default_executor"),
+    "drives the event loop itself",
 )
 
 

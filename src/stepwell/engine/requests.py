@@ -87,7 +87,7 @@ class ValueRequest(Request):
 
     kind = Kind.VALUE
 
-    def __init__(self, run: Asker, loop: RunLoop, key: str, asked: int, make: Callable[[], str], decode: Callable[[str], Any]) -> None:  # noqa: PLR0913
+    def __init__(self, run: Asker, loop: RunLoop, key: str, asked: int, make: Callable[[], str], decode: Callable[[str], Any]) -> None:
         super().__init__(run, loop, key, asked)
         self.make = make
         self.decode = decode
@@ -100,7 +100,23 @@ class ValueRequest(Request):
 class StepRequest(Request):
     """A call of a step, and all that is known of its attempts."""
 
-    __slots__ = ("args", "attempt", "cause", "codec", "context", "due", "failures", "function", "kwargs", "mark", "retry", "started_at", "task", "timeout", "value")  # noqa: E501
+    __slots__ = (
+        "args",
+        "attempt",
+        "cause",
+        "codec",
+        "context",
+        "due",
+        "failures",
+        "function",
+        "kwargs",
+        "mark",
+        "retry",
+        "started_at",
+        "task",
+        "timeout",
+        "value",
+    )
 
     kind = Kind.FUNCTION
 

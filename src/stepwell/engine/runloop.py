@@ -58,7 +58,7 @@ class Owner(Protocol):
 class Nobody:
     """The owner of a loop whose run has left: what its last objects still say as they go is of no interest."""
 
-    def timer_set(self, timer: Timer) -> None:
+    def timer_set(self, timer: Timer) -> None:  # noqa: ARG002  # as an Owner
         """The body cannot set one any more."""
         raise Unwind
 
@@ -246,14 +246,14 @@ class RunLoop(asyncio.AbstractEventLoop):
     def _create_in_as_completed(
         self, parent: Branch, frame: FrameType, coro: Coroutine[Any, Any, Any], context: Context | None, options: dict[str, Any]
     ) -> BranchTask:
-        """`as_completed` makes its tasks in the order of a set of coroutines, that is of addresses. Number and step them as they were given."""
+        """`as_completed` makes its tasks in the order of a set of coroutines, that is of addresses: number and step them as given."""
         made = self._as_completed
         if made is None or made.frame is not frame:
             given = frame.f_locals.get("fs", frame.f_locals.get("aws"))
             if not isinstance(given, list | tuple):
                 raise NotInStep(
-                    f"as_completed was given a {type(given).__name__} of coroutines, and the order of one is chance, so it cannot be replayed. "
-                    "Pass a list."
+                    f"as_completed was given a {type(given).__name__} of coroutines, and the order of one is chance, "
+                    "so it cannot be replayed. Pass a list."
                 )
             places = {id(each): place for place, each in reversed(list(enumerate(given)))}
             made = self._as_completed = _AsCompleted(frame, places, parent.reserve(len(given)), self._number + 1)
@@ -368,4 +368,6 @@ def refuse_in_body(does: str, instead: str) -> None:
         NotInStep: this is called by an `async` body. A `def` body has no loop to be told by.
     """
     if isinstance(events._get_running_loop(), RunLoop):
-        raise NotInStep(f"the body of a workflow {does}. On a replay that would happen again; {instead}, which runs once and is remembered.")
+        raise NotInStep(
+            f"the body of a workflow {does}. On a replay that would happen again; {instead}, which runs once and is remembered."
+        )

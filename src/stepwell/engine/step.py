@@ -37,7 +37,15 @@ class DefinedStep(Generic[P, T]):
 
     __slots__ = ("_call", "_codec", "_function", "_name", "_retry", "_timeout")
 
-    def __init__(self, call: Callable[..., Coroutine[Any, Any, Any]], name: str | None, function: Any, retry: Retry | None, timeout: float | None, codec: Codec | None) -> None:  # noqa: E501, PLR0913
+    def __init__(
+        self,
+        call: Callable[..., Coroutine[Any, Any, Any]],
+        name: str | None,
+        function: Any,
+        retry: Retry | None,
+        timeout: float | None,
+        codec: Codec | None,
+    ) -> None:
         self._call = call
         self._name = name
         self._function = function
@@ -93,7 +101,14 @@ class Step:
 
     @overload
     def define(
-        self, name: str, fn: Callable[P, Awaitable[T]], /, *, retry: Retry | None = None, timeout: Duration | None = None, result: Any = None
+        self,
+        name: str,
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        result: Any = None,
     ) -> DefinedStep[P, T]: ...
     @overload
     def define(
@@ -124,8 +139,10 @@ class Step:
         """
         return DefinedStep(self._call, *_defined(name, fn, retry, timeout, result))
 
-    async def _call(self, name: str | None, fn: Any, args: Any, kwargs: Any, retry: Retry | None, timeout: float | None, codec: Codec | None) -> Any:  # noqa: E501, PLR0913
-        return await self._asking.step(name, fn, args, kwargs, retry, timeout, codec)
+    async def _call(
+        self, name: str | None, fn: Any, args: Any, kwargs: Any, retry: Retry | None, limit: float | None, codec: Codec | None
+    ) -> Any:
+        return await self._asking.step(name, fn, args, kwargs, retry, limit, codec)
 
     @overload
     async def map(
@@ -182,7 +199,9 @@ class Step:
 
     async def uuid(self) -> uuid.UUID:
         """A random UUID: recorded, so equal on every replay."""
-        return cast("uuid.UUID", await self._asking.value("uuid", lambda clock: f'"{uuid.UUID(int=clock.random_bits(128), version=4)}"', _uuid))
+        return cast(
+            "uuid.UUID", await self._asking.value("uuid", lambda clock: f'"{uuid.UUID(int=clock.random_bits(128), version=4)}"', _uuid)
+        )
 
     async def random(self) -> float:
         """A random number in [0, 1): recorded, so equal on every replay."""
@@ -233,7 +252,14 @@ class SyncStep:
 
     @overload
     def define(
-        self, name: str, fn: Callable[P, Awaitable[T]], /, *, retry: Retry | None = None, timeout: Duration | None = None, result: Any = None
+        self,
+        name: str,
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        result: Any = None,
     ) -> SyncDefinedStep[P, T]: ...
     @overload
     def define(
@@ -254,7 +280,9 @@ class SyncStep:
         return SyncDefinedStep(self._step.define(name, fn, retry=retry, timeout=timeout, result=result), self._wait)
 
     @overload
-    def map(self, name: str, fn: Callable[[Item], Awaitable[T]], items: Iterable[Item], /, *, concurrency: int | None = None) -> list[T]: ...
+    def map(
+        self, name: str, fn: Callable[[Item], Awaitable[T]], items: Iterable[Item], /, *, concurrency: int | None = None
+    ) -> list[T]: ...
     @overload
     def map(self, name: str, fn: Callable[[Item], T], items: Iterable[Item], /, *, concurrency: int | None = None) -> list[T]: ...
     def map(self, name: Any, fn: Any, items: Any, /, *, concurrency: int | None = None) -> list[Any]:
@@ -289,7 +317,7 @@ class SyncStep:
 class _Mapping:
     """One call of `step.map`: asks for as many items as may run at once, and for the next when one has ended."""
 
-    __slots__ = ("_failure", "_function", "_next", "_outputs", "_over", "_room", "_asking", "_under_way", "_name")
+    __slots__ = ("_asking", "_failure", "_function", "_name", "_next", "_outputs", "_over", "_room", "_under_way")
 
     def __init__(self, asking: Asking, name: str, function: Any, items: list[Any], concurrency: int | None) -> None:
         self._asking = asking

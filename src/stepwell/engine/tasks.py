@@ -59,7 +59,7 @@ class Timer(Handle):
 
     kind: Final = Kind.TIMER
 
-    def __init__(  # noqa: D107  # the class says what it is
+    def __init__(  # the class says what it is
         self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context, loop: TimerLoop, deadline: float, key: str
     ) -> None:
         super().__init__(callback, args, context)

@@ -50,13 +50,25 @@ class Worker:
         max_parked: waiting runs kept in memory; beyond it, those that wait longest are let go, and come back by replay.
         poll: seconds between two looks for runs when no hint comes.
         max_payload: bytes of JSON.
+        on_left: told of each run that has left, and how; None: it was taken away, or canceled.
+        on_failure: told when an error of the engine has ended the worker.
     """
 
-    def __init__(  # noqa: PLR0913
-        self, store: Store, registry: Registry, clock: Clock, *, name: str, concurrency: int = 100, park_after: float = 1.0,
-        max_parked: int = 10_000, poll: float = 1.0, max_payload: int = MAX_PAYLOAD, on_left: Callable[[str, Ending | None], None] | None = None,
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        clock: Clock,
+        *,
+        name: str,
+        concurrency: int = 100,
+        park_after: float = 1.0,
+        max_parked: int = 10_000,
+        poll: float = 1.0,
+        max_payload: int = MAX_PAYLOAD,
+        on_left: Callable[[str, Ending | None], None] | None = None,
         on_failure: Callable[[], None] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.thread = get_ident()
         self.clock = clock

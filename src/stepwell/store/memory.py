@@ -171,7 +171,7 @@ class MemoryStore:
 
     def _owned(
         self, worker: str, write: Outcome | Attempt | LogEntry | Move | Progress, answers: dict[tuple[str, int], RunStatus | None]
-    ) -> _Row | None:  # noqa: E501
+    ) -> _Row | None:
         """The fence: the run's row, when this worker may write to it."""
         row = self._rows.get(write.run)
         claim = (write.run, write.claim)

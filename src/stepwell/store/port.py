@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stepwell.core.status import RunStatus
 
 
-class WriteRefused(Exception):  # noqa: N818  # says what happened to the write; users never see it
+class WriteRefused(Exception):  # says what happened to the write; users never see it
     """The database finds fault with the data of a batch. Trying again will not help; nothing of it was written."""
 
 
@@ -61,7 +61,10 @@ class Store(Protocol):
         """Claim and status of every run that this worker owns."""
 
     async def hand_back(self, worker: str, now: float) -> int:
-        """Take everything from a worker that is gone; how many runs. What it executed can be claimed at once, what slept goes on sleeping."""
+        """Take everything from a worker that is gone; how many runs.
+
+        What it executed can be claimed at once, what slept goes on sleeping.
+        """
 
     async def pause(self, run_id: str, now: float) -> Run:
         """Let the run stop before its next step. Raises RunNotFound, IllegalTransition."""

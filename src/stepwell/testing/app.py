@@ -48,7 +48,9 @@ class TestApp:
 
     __test__ = False  # pytest takes classes named Test… for test cases
 
-    def __init__(self, *workflows: Workflow[Any, Any] | ModuleType, concurrency: int = 100, seed: int = 0, self_moving: bool = True) -> None:
+    def __init__(
+        self, *workflows: Workflow[Any, Any] | ModuleType, concurrency: int = 100, seed: int = 0, self_moving: bool = True
+    ) -> None:
         self.clock = MovedClock(seed)
         self.store = MemoryStore()
         self._registry = Registry(workflows)
@@ -188,7 +190,7 @@ class TestApp:
             self._worker.hint()
 
     async def _all_waits(self) -> None:
-        """Until nothing goes on that does not wait for the clock. While steps run, a self-moving clock goes at the speed of the real one."""
+        """Until nothing goes on that does not wait for the clock. While steps run, a self-moving one goes at the speed of the real one."""
         loop, quiet = asyncio.get_running_loop(), 0
         while quiet < _TURNS and self._worker is not None and self._worker.failure is None:
             quiet = quiet + 1 if self._worker.quiet else 0
