@@ -31,7 +31,9 @@ def main() -> int:
                 pool.shutdown(cancel_futures=True)
                 break
     seconds = time.monotonic() - began
-    print(f"CPython {platform.python_version()}, PYTHONHASHSEED={os.environ.get('PYTHONHASHSEED', 'random')}, {options.processes} processes")
+    print(
+        f"CPython {platform.python_version()}, PYTHONHASHSEED={os.environ.get('PYTHONHASHSEED', 'random')}, {options.processes} processes"
+    )
     print(", ".join(f"{count:,} {what}" for what, count in report.counts.items()))
     print(f"{seconds:.1f} s, {report.counts['programs'] / seconds * 60:,.0f} programs a minute, {len(report.failures)} wrong")
     for seed, case, message in report.failures[:1]:

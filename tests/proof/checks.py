@@ -84,7 +84,13 @@ def step(name: str, function: str = "work", add: int = 0) -> Node:
 
 def keys() -> None:
     """Keys do not depend on how an interpreter makes `wait_for`."""
-    program = fixed(Node("wait_for", ((step("a"), Node("gather", ((step("b"),), (step("c"),)), {"offsets": (0, 1), "failing": False})),), {"seconds": 9.0}))
+    program = fixed(
+        Node(
+            "wait_for",
+            ((step("a"), Node("gather", ((step("b"),), (step("c"),)), {"offsets": (0, 1), "failing": False})),),
+            {"seconds": 9.0},
+        )
+    )
     with Universe() as universe:
         outcomes = universe.run(program, Case(0)).outcomes
     found = {outcome.key for outcome in outcomes}
@@ -232,4 +238,3 @@ class _Forked(Lives):
         self.check_prefix()
         await self.go_on(self.store.commits + self.chance.randint(1, 6), self.chance.random() < 0.5)
         self.leave()
-

@@ -460,6 +460,7 @@ def try_edits(seeds: Iterable[int], kinds: Iterable[str] | None = None, most: in
                 except Wrong as wrong:
                     counts["WRONG"] += 1
                     tally.failures.append(f"{kind}, {case}: {wrong}\n\n{indented(program)}\nedited\n\n{indented(edited)}")
+                    universe.close()
                     universe = Universe()
     universe.close()
     return tally

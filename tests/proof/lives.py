@@ -8,7 +8,8 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Self
 
 from stepwell import ContinueAsNew, Retry, RunStatus, workflow
 from stepwell.core.ending import Complete, Diverge, Ending, Fail
@@ -77,7 +78,7 @@ class Universe:
         logging.disable(logging.CRITICAL)
         self.loop = VirtualLoop()
 
-    def __enter__(self) -> Universe:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -293,7 +294,7 @@ class Lives:
             raise Wrong(f"the run is {row.status}: {row.error}")
         for chapter in chapters:
             self._check_effects(chapter)
-        for chapter, then in zip(chapters, chapters[1:], strict=False):
+        for chapter, then in pairwise(chapters):
             story = self.check_story(chapter)
             if not isinstance(story.error, ContinueAsNew) or story.error.input != then.argument:
                 raise Wrong(f"the run went on as new with {then.argument}, and should have ended with {story.result} or {story.error!r}")
@@ -327,25 +328,29 @@ class Lives:
             if times > _attempts(effect.function) and not (self.case.operator or self.case.zombies or self.taken_back):
                 raise Wrong(f"{effect.key} was begun {times} times in life {effect.life}")
         for outcome in chapter.outcomes.values():
-            if outcome.kind == Kind.FUNCTION and outcome.key not in arguments and outcome.key not in chapter.given:
-                raise Wrong(f"{outcome.key} has an outcome and was never run")
-            if (outcome.key, outcome.claim) in chapter.unwanted:
-                raise Wrong(f"{outcome.key} was canceled by the body, and its late result is recorded")
-            if outcome.kind == Kind.FUNCTION and not outcome.ok and outcome.attempt < _attempts(arguments.get(outcome.key, ("",))[0]):
-                raise Wrong(f"{outcome.key} has failed for good at attempt {outcome.attempt}")
-            most = 2 * (1 + self.taken_back) if self.taken_back else _attempts(arguments.get(outcome.key, ("",))[0])
-            if outcome.attempt > most and outcome.key not in chapter.given:
-                raise Wrong(f"{outcome.key} had {outcome.attempt} attempts")
-
+            if outcome.kind == Kind.FUNCTION and outcome.key not in chapter.given:
+                self._check_outcome(chapter, outcome, arguments)
         for attempt in self.row.attempts.values():
             self._check_not_early(chapter, attempt)
+
+    def _check_outcome(self, chapter: Chapter, outcome: Outcome, arguments: dict[str, tuple[str, int]]) -> None:
+        if outcome.key not in arguments:
+            raise Wrong(f"{outcome.key} has an outcome and was never run")
+        budget = _attempts(arguments[outcome.key][0])
+        if (outcome.key, outcome.claim) in chapter.unwanted:
+            raise Wrong(f"{outcome.key} was canceled by the body, and its late result is recorded")
+        if not outcome.ok and outcome.attempt < budget:
+            raise Wrong(f"{outcome.key} has failed for good at attempt {outcome.attempt}")
+        if outcome.attempt > (2 * (1 + self.taken_back) if self.taken_back else budget):
+            raise Wrong(f"{outcome.key} had {outcome.attempt} attempts")
 
     def _check_not_early(self, chapter: Chapter, attempt: Attempt) -> None:
         """The attempt after a failed one waits until it is due, in whatever life."""
         if attempt.due is None:
             return
         for effect in chapter.effects:
-            if (effect.key, effect.attempt) == (attempt.key, attempt.attempt + 1) and effect.claim >= attempt.claim and not effect.stale and effect.at < attempt.due - 2 * _SKEW - 1:
+            is_next = (effect.key, effect.attempt) == (attempt.key, attempt.attempt + 1) and effect.claim >= attempt.claim
+            if is_next and not effect.stale and effect.at < attempt.due - 2 * _SKEW - 1:
                 raise Wrong(f"{attempt.key} was tried again at {effect.at}, and was due at {attempt.due}")
 
     def _check_logs(self, expected: Trace) -> None:

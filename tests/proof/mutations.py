@@ -25,7 +25,6 @@ from stepwell.engine.committer import Committer
 from stepwell.engine.due import DueTimes
 from stepwell.engine.execution import Execution
 from stepwell.engine.logger import _Logbook
-from stepwell.engine.requests import StepRequest
 from stepwell.engine.runloop import RunLoop
 from stepwell.engine.tasks import BranchTask, NumberedFuture
 from stepwell.store import memory
@@ -50,7 +49,7 @@ class Mutation:
 
     rule: str
     changes: tuple[Change, ...]
-    caught_by: Callable[[], None]
+    caught_by: Callable[[], object]
     """Raises `Wrong` when the rule is missing, and nothing when it is there."""
     until: tuple[int, int] | None = None
     """The first version of CPython in which there is nothing to switch off."""
@@ -76,13 +75,17 @@ def _make(change: Change) -> None:
         raise LookupError(f"{plain.__qualname__} has no {change.old!r} any more: the mutation must follow the rule to where it is now")
     mutated = source.replace(change.old, change.new, 1)
     scope: dict[str, Any] = {}
-    exec(compile("from __future__ import annotations\n" + mutated, f"<{plain.__qualname__} without a rule>", "exec"), plain.__globals__, scope)
+    exec(
+        compile("from __future__ import annotations\n" + mutated, f"<{plain.__qualname__} without a rule>", "exec"),
+        plain.__globals__,
+        scope,
+    )
     new = scope[plain.__name__]
     getattr(new, "__func__", new).mutated_source = mutated
     setattr(change.owner, change.function, new)
 
 
-def _rule(rule: str, owner: Any, function: str, *texts: str, caught_by: Callable[[], None] = checks.lives) -> Mutation:
+def _rule(rule: str, owner: Any, function: str, *texts: str, caught_by: Callable[[], object] = checks.lives) -> Mutation:
     """`texts`: old, new, old, new."""
     changes = tuple(Change(owner, function, old, new) for old, new in zip(texts[::2], texts[1::2], strict=True))
     return Mutation(rule, changes, caught_by)
@@ -91,60 +94,140 @@ def _rule(rule: str, owner: Any, function: str, *texts: str, caught_by: Callable
 MUTATIONS = (
     # -- the gate
     _rule("an outcome is durable before it is delivered", History, "next", "if outcome.seq > self.durable:", "if False:"),
-    _rule("a timer is durable before it fires", History, "next", "if outcome.seq > self.durable:", "if outcome.seq > self.durable and outcome.kind != 3:"),
     _rule(
-        "outcomes are delivered in the order of their numbers", History, "next",
+        "a timer is durable before it fires",
+        History,
+        "next",
+        "if outcome.seq > self.durable:",
+        "if outcome.seq > self.durable and outcome.kind != 3:",
+    ),
+    _rule(
+        "outcomes are delivered in the order of their numbers",
+        History,
+        "next",
         "outcome = gate[0]",
-        "asked = [each for key in self._requests for each in gate if each.key == key and each.seq <= self.durable]; outcome = (asked or gate)[0]",
-        "gate.popleft()", "gate.remove(outcome)",
+        "asked = [each for key in self._requests for each in gate if each.key == key and each.seq <= self.durable]\n    "
+        "outcome = (asked or gate)[0]",
+        "gate.popleft()",
+        "gate.remove(outcome)",
     ),
     _rule(
-        "one outcome is delivered at a time", Execution, "_step_body",
+        "one outcome is delivered at a time",
+        Execution,
+        "_step_body",
         "request.deliver(outcome)",
-        "request.deliver(outcome)\n        while (met := history.next()) is not None:\n            loop.now = met[1].at; met[0].deliver(met[1])",
+        "request.deliver(outcome)\n"
+        "        while (met := history.next()) is not None:\n"
+        "            loop.now = met[1].at; met[0].deliver(met[1])",
     ),
-    _rule("nothing is started while the gate holds an outcome", Execution, "_step_body", "met = history.next()", "self._start_held(); met = history.next()"),
     _rule(
-        "numbers go on after a claim", History, "__init__",
-        "self.last_seq = self._gate[-1].seq if self._gate else 0", "self.last_seq = 0",
-        "self.durable = self.last_seq", "self.durable = self._gate[-1].seq if self._gate else 0",
+        "nothing is started while the gate holds an outcome",
+        Execution,
+        "_step_body",
+        "met = history.next()",
+        "self._start_held(); met = history.next()",
+    ),
+    _rule(
+        "numbers go on after a claim",
+        History,
+        "__init__",
+        "self.last_seq = max(self._gate[-1].seq if self._gate else 0, at_least)",
+        "self.last_seq = 0",
+        "self.durable = self.last_seq",
+        "self.durable = self._gate[-1].seq if self._gate else 0",
     ),
     _rule("time does not go back", History, "admit", "now = self.last_at", "pass"),
-    _rule("an outcome whose request was canceled is passed over", History, "next", "if request is None or", "if request is None or isinstance(request, Withdrawn) or"),
+    _rule(
+        "an outcome whose request was canceled is passed over",
+        History,
+        "next",
+        "if request is None or",
+        "if request is None or isinstance(request, Withdrawn) or",
+    ),
     _rule("a request that was canceled waits no longer", History, "withdraw", "if request is not None:", "if False:"),
     _rule("it is kept what a step was asked in the knowledge of", Asking, "step", "history.delivered, function", "0, function"),
-    _rule("it is kept what a timer was asked in the knowledge of", Asking, "timer", "timer.asked = run.history.delivered", "timer.asked = 0"),
+    _rule(
+        "it is kept what a timer was asked in the knowledge of", Asking, "timer", "timer.asked = run.history.delivered", "timer.asked = 0"
+    ),
     # -- changed code
     _rule(
-        "an outcome that is not asked for at its turn is changed code", History, "next",
-        "raise Diverged(self._unasked(outcome, request))", "gate.popleft(); return self.next()",
+        "an outcome that is not asked for at its turn is changed code",
+        History,
+        "next",
+        "raise Diverged(self._unasked(outcome, request))",
+        "gate.popleft(); return self.next()",
         caught_by=checks.edits("a step put first", "a step renamed"),
     ),
-    _rule("an attempt that is not asked for is changed code", History, "caught_up", "not tried.evidence or", "True or", caught_by=checks.edits("a step put first", "a statement removed", "a step renamed")),
     _rule(
-        "a body that returns has asked for all that is recorded", History, "ended", "for outcome in self._gate:", "for outcome in ():",
+        "an attempt that is not asked for is changed code",
+        History,
+        "caught_up",
+        "not tried.evidence or",
+        "True or",
+        caught_by=checks.edits("a step put first", "a statement removed", "a step renamed"),
+    ),
+    _rule(
+        "a body that returns has asked for all that is recorded",
+        History,
+        "ended",
+        "for outcome in self._gate:",
+        "for outcome in ():",
         caught_by=checks.edits("an early return"),
     ),
-    _rule("steps that changed places are changed code", History, "meet", "mark and ", "False and ", caught_by=checks.edits("branches reversed", "a branch put first")),
-    _rule("marks are remembered after the replay", History, "live", "not self._marks.suspicious", "True", caught_by=checks.edits("branches reversed")),
-    _rule("a corrected argument is let through", Marks, "meet", "home = self._home.get(mark) or self._asked.get(recorded)", "home = key", caught_by=checks.edits("another argument")),
+    _rule(
+        "steps that changed places are changed code",
+        History,
+        "meet",
+        "mark and ",
+        "False and ",
+        caught_by=checks.edits("branches reversed", "a branch put first"),
+    ),
+    _rule(
+        "marks are remembered after the replay",
+        History,
+        "live",
+        "not self._marks.suspicious",
+        "True",
+        caught_by=checks.edits("branches reversed"),
+    ),
+    _rule(
+        "a corrected argument is let through",
+        Marks,
+        "meet",
+        "home = self._home.get(mark) or self._asked.get(recorded)",
+        "home = key",
+        caught_by=checks.edits("another argument"),
+    ),
     # -- the run's loop
     _rule("tasks are hashed by number", BranchTask, "__hash__", "return self.number", "return id(self) * 2654435761 >> 16"),
     _rule(
-        "futures are hashed by number", NumberedFuture, "__hash__", "return self.number", "return id(self) * 2654435761 >> 16",
+        "futures are hashed by number",
+        NumberedFuture,
+        "__hash__",
+        "return self.number",
+        "return id(self) * 2654435761 >> 16",
         caught_by=checks.of_kind("gathers"),
     ),
     _rule(
-        "gatherings are hashed by number", asyncio.tasks._GatheringFuture, "__hash__",  # type: ignore[attr-defined]
-        "loop = future.get_loop()", "return id(future) * 2654435761 >> 16",
+        "gatherings are hashed by number",
+        vars(asyncio.tasks)["_GatheringFuture"],
+        "__hash__",
+        "loop = future.get_loop()",
+        "return id(future) * 2654435761 >> 16",
     ),
     _rule(
-        "tasks of as_completed are numbered as they were given", RunLoop, "create_task",
-        "if caller is not None and caller.f_code is _AS_COMPLETED:", "if caller is not None and caller.f_code is _AS_COMPLETED:\n        caller = None\n    if False:",
+        "tasks of as_completed are numbered as they were given",
+        RunLoop,
+        "create_task",
+        "if caller is not None and caller.f_code is _AS_COMPLETED:",
+        "if caller is not None and caller.f_code is _AS_COMPLETED:\n        caller = None\n    if False:",
     ),
     _rule(
-        "tasks of as_completed are stepped as they were given", RunLoop, "_create_in_as_completed",
-        "self._ready.insert(len(self._ready) - 1 - after, self._ready.pop())", "pass",
+        "tasks of as_completed are stepped as they were given",
+        RunLoop,
+        "_create_in_as_completed",
+        "self._ready.insert(len(self._ready) - 1 - after, self._ready.pop())",
+        "pass",
         caught_by=checks.of_kind("as_completed"),
     ),
     Mutation(
@@ -157,22 +240,41 @@ MUTATIONS = (
     _rule("what a body leaves is unwound", Execution, "_unwind", "self.loop.unwind()", "self.loop.closing = True"),
     # -- steps and timers
     _rule("a replayed timer does not fire again", DueTimes, "_is_awaited", "return self._history.awaits(what.key, what)", "return True"),
-    _rule("timers that are overdue come before steps that are held", Execution, "_is_caught_up", "if self._admit_due():", "if False:", caught_by=checks.overdue),
+    _rule(
+        "timers that are overdue come before steps that are held",
+        Execution,
+        "_is_caught_up",
+        "if self._admit_due():",
+        "if False:",
+        caught_by=checks.overdue,
+    ),
     _rule("a step that was canceled is not started", Execution, "_start_held", "if request.done():", "if False:"),
     _rule("a late result of a canceled step counts for nothing", StepRunner, "_attempt", "if run.over or request.done():", "if run.over:"),
-    _rule("attempts are counted on", StepRequest, "__init__", "self.attempt = tried.attempts", "self.attempt = 0"),
-    _rule("failures are counted on", StepRequest, "__init__", "self.failures = tried.failures", "self.failures = 0"),
-    _rule("an attempt waits until it is due", StepRequest, "__init__", "self.due = tried.due", "self.due = 0.0", caught_by=checks.due),
+    _rule("attempts are counted on", History, "tried", "_UNTRIED)", "_UNTRIED)._replace(attempts=0)"),
+    _rule("failures are counted on", History, "tried", "_UNTRIED)", "_UNTRIED)._replace(failures=0)"),
+    _rule("an attempt waits until it is due", History, "tried", "_UNTRIED)", "_UNTRIED)._replace(due=0.0)", caught_by=checks.due),
     _rule("a step sees its caller's context", Asking, "step", "copy_context() if", "__import__('contextvars').Context() if"),
     # -- the database
     _rule("only the holder of the claim writes", MemoryStore, "_owned", "if row is None or ", "if row is None or False and "),
-    _rule("a run that is another's is left", Execution, "stands", "elif status not in _OWNED:", "elif False:"),
+    _rule("a run that is another's is left", Execution, "stands", "self._drop()", "pass"),
     _rule(
-        "an answer comes after the commit", Committer, "put", "self._waiting.append((write, writer))",
-        "self._waiting.append((write, writer)); type(write) is Outcome and self._loop.call_soon(writer.written, write, RunStatus.RUNNING)",
+        "an answer comes after the commit",
+        Committer,
+        "put",
+        "self._waiting.append((write, writer))",
+        "self._waiting.append((write, writer))\n"
+        "    if type(write) is Outcome:\n"
+        "        self._loop.call_soon(writer.written, write, RunStatus.RUNNING)",
     ),
     _rule("a paused run stops", Execution, "stands", "self._stopping = True", "pass", caught_by=checks.paused),
-    _rule("lines of log are not lost", _Logbook, "write", "if (place, self._count) <= run.claimed.logged:", "if place <= run.claimed.logged[0]:", caught_by=checks.logs_of_def_bodies),
+    _rule(
+        "lines of log are not lost",
+        _Logbook,
+        "write",
+        "if (place, self._count) <= run.claimed.logged:",
+        "if place <= run.claimed.logged[0]:",
+        caught_by=checks.logs_of_def_bodies,
+    ),
     Mutation(
         "lines of log are not repeated",
         (
@@ -182,11 +284,32 @@ MUTATIONS = (
         checks.logs,
     ),
     # -- taken back
-    _rule("what was asked for in the knowledge of an outcome goes with it", history, "taken_back", "and outcome.asked < first", "", caught_by=checks.forks),
-    _rule("what was not asked for in the knowledge of an outcome stays", history, "taken_back", "outcome.asked < first", "outcome.seq < first", caught_by=checks.forks),
+    _rule(
+        "what was asked for in the knowledge of an outcome goes with it",
+        history,
+        "taken_back",
+        "and outcome.asked < first",
+        "",
+        caught_by=checks.forks,
+    ),
+    _rule(
+        "what was not asked for in the knowledge of an outcome stays",
+        history,
+        "taken_back",
+        "outcome.asked < first",
+        "outcome.seq < first",
+        caught_by=checks.forks,
+    ),
     _rule("a retry keeps no more than a fork", memory, "taken_back", "and outcome.asked < first", "", caught_by=checks.retries),
-    _rule("attempts that were taken back are no evidence", memory, "_tried", "counts = place not in row.void", "counts = True", caught_by=checks.retries),
-)  # fmt: skip
+    _rule(
+        "attempts that were taken back are no evidence",
+        memory,
+        "_tried",
+        "counts = place not in row.void",
+        "counts = True",
+        caught_by=checks.retries,
+    ),
+)
 
 
 def caught(mutation: Mutation) -> str | None:
@@ -214,7 +337,10 @@ def main() -> int:
             message = None
             print(moved)
         missed += message is None
-        print(f"{'NOT CAUGHT' if message is None else 'caught':12}{time.monotonic() - began:6.2f} s  {mutation.rule}: {(message or '')[:150]!r}", flush=True)
+        print(
+            f"{'NOT CAUGHT' if message is None else 'caught':12}{time.monotonic() - began:6.2f} s  {mutation.rule}: {(message or '')[:90]!r}",
+            flush=True,
+        )
     return 1 if missed else 0
 
 

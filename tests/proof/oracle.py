@@ -21,8 +21,8 @@ from stepwell.core.failure import error_from
 from stepwell.core.mark import mark_of
 from stepwell.core.naming import Branch, key_name
 from stepwell.core.records import Kind, Outcome
-from stepwell.engine.runloop import RunLoop
 from stepwell.engine.generators import adopt_generators
+from stepwell.engine.runloop import RunLoop
 from stepwell.engine.tasks import Timer
 from tests.proof.world import model
 
@@ -254,7 +254,7 @@ class Script:
         try:
             await over
         except asyncio.CancelledError:
-            for future in list(under_way):
+            for future in under_way:
                 future.cancel()
             raise
         if failures:
@@ -289,7 +289,7 @@ class _SyncOracle:
             return Story(self.asked)
         except Impossible:
             raise
-        except (Exception, ContinueAsNew) as caught:
+        except (Exception, ContinueAsNew) as caught:  # noqa: BLE001  # the program's own
             error = caught
         if error is None or isinstance(error, ContinueAsNew):
             self._telling.quiescent(self.asked)

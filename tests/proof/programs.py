@@ -55,18 +55,19 @@ def generate(seed: int) -> Program:
 
 
 _SEQUENTIAL = {
-    "step": 10, "failing": 3, "flaky": 2.5, "sleep": 2, "nap": 2, "map": 1.5, "value": 1, "loop": 1, "finally": 1, "raise": 0.3, "context": 0.5,
-    "continue": 0.15,
+    "step": 10, "failing": 3, "flaky": 2.5, "sleep": 2, "nap": 2, "map": 1.5, "value": 1, "loop": 1, "finally": 1, "raise": 0.3,
+    "context": 0.5, "continue": 0.15,
 }  # fmt: skip
 _CONCURRENT = {
     "gather": 4, "group": 3, "race": 3, "as_completed": 2.5, "timeout": 4, "wait_for": 3, "shield": 1, "queue": 1, "wait_all": 1,
-    "gathers": 1, "spawn": 1, "semaphore": 1, "generator": 1, "event": 0.7, "callback": 0.5, "task": 0.7, "canceled": 1.2, "wait_timed": 1.2,
-    "wait_for_gather": 1, "wait_for_map": 0.7, "condition": 0.5, "barrier": 0.5, "later": 1, "swallow": 0.7, "breathe": 0.4,
+    "gathers": 1, "spawn": 1, "semaphore": 1, "generator": 1, "event": 0.7, "callback": 0.5, "task": 0.7, "canceled": 1.2,
+    "wait_timed": 1.2, "wait_for_gather": 1, "wait_for_map": 0.7,
+    "condition": 0.5, "barrier": 0.5, "later": 1, "swallow": 0.7, "breathe": 0.4,
 }  # fmt: skip
 
 SIDE_BY_SIDE = {
-    "gather": 3, "group": 3, "race": 3, "as_completed": 3, "wait_all": 3, "gathers": 4, "semaphore": 3, "wait_timed": 3, "wait_for_gather": 3,
-    "barrier": 3,
+    "gather": 3, "group": 3, "race": 3, "as_completed": 3, "wait_all": 3, "gathers": 4, "semaphore": 3,
+    "wait_timed": 3, "wait_for_gather": 3, "barrier": 3,
 }  # fmt: skip
 """Statements with branches, and how many at most."""
 
@@ -93,10 +94,9 @@ class _Maker:
         kinds = self.kinds if depth < 2 or chance.random() < 0.25 else _SEQUENTIAL
         self.left -= 1
         kind = chance.choices(list(kinds), list(kinds.values()))[0] if depth < _DEEPEST and self.left > 0 else "step"
+        count = 1 if kind in _AROUND_ONE else 0
         if kind in SIDE_BY_SIDE:
             count = chance.randint(2, SIDE_BY_SIDE[kind] if depth < 2 else 2)
-        else:
-            count = 1 if kind in _AROUND_ONE else 0
         blocks = tuple(self.block(chance.choice((1, 1, 2)), depth + 1) for _ in range(count))
         return Node(kind, blocks, self.options(kind, count))
 
@@ -197,7 +197,7 @@ class _Writer:
         return f"{prefix}{self.count}"
 
     def lines(self, block: tuple[Node, ...]) -> list[str]:
-        return [line for node in block for line in getattr(self, "_" + node.kind)(node)] or ["pass"]
+        return [line for node in block for line in _STATEMENTS[node.kind](self, node)] or ["pass"]
 
     def inner(self, block: tuple[Node, ...]) -> list[str]:
         return ["    " + line for line in self.lines(block)]
@@ -217,31 +217,34 @@ class _Writer:
         offsets = [*node["offsets"], *range(90, 90 + len(names))]  # type: ignore[misc]  # a tuple
         return [f"{name}(x + {offset})" for name, offset in zip(names, offsets, strict=False)]
 
-    def _step(self, node: Node) -> list[str]:
+    def step_(self, node: Node) -> list[str]:
         return [f'x = {self.wait}step.run("{node["name"]}", {node["function"]}, x + {node["add"]})', f'note("{node["name"]}", x)']
 
-    def _switch(self, node: Node) -> list[str]:
+    def switch_(self, node: Node) -> list[str]:
         """Fails for good until somebody outside turns the switch."""
-        return [f'x = {self.wait}step.define("{node["name"]}", switched, retry=Retry.never()).run(x + {node["add"]})', 'note("switched", x)']
+        return [
+            f'x = {self.wait}step.define("{node["name"]}", switched, retry=Retry.never()).run(x + {node["add"]})',
+            'note("switched", x)',
+        ]
 
-    def _return(self, node: Node) -> list[str]:
+    def return_(self, node: Node) -> list[str]:
         return ["return x"]
 
-    def _ponder(self, node: Node) -> list[str]:
+    def ponder_(self, node: Node) -> list[str]:
         """The thread of a `def` body takes its time between two lines of log."""
         return ['note("ponders")', "time.sleep(0.001)", 'note("has pondered")']
 
-    def _breathe(self, node: Node) -> list[str]:
+    def breathe_(self, node: Node) -> list[str]:
         return ["await asyncio.sleep(0)"]
 
-    def _context(self, node: Node) -> list[str]:
+    def context_(self, node: Node) -> list[str]:
         """A step sees the context variables of its caller."""
         return ["PLACE.set(x)", f"x = {self.wait}step.run('placed', placed, x)", 'note("placed", x, PLACE.get())']
 
-    def _continue(self, node: Node) -> list[str]:
+    def continue_(self, node: Node) -> list[str]:
         return ["if begun_with < 1000 and x % 3:", '    note("goes on as new")', "    raise ContinueAsNew(1000 + x % 500)"]
 
-    def _failing(self, node: Node) -> list[str]:
+    def failing_(self, node: Node) -> list[str]:
         return [
             "try:",
             f'    {self.wait}step.define("{node["name"]}", fails, retry=Retry.never()).run(x + {node["add"]})',
@@ -250,7 +253,7 @@ class _Writer:
             "    x = (x + 11) % 997",
         ]
 
-    def _flaky(self, node: Node) -> list[str]:
+    def flaky_(self, node: Node) -> list[str]:
         return [
             "try:",
             f'    x = {self.wait}step.define("{node["name"]}", {node["with"]}).run(x + {node["add"]})',
@@ -260,10 +263,10 @@ class _Writer:
             'note("flaky", x)',
         ]
 
-    def _sleep(self, node: Node) -> list[str]:
-        return [f"await asyncio.sleep({node['seconds']})", 'note("slept")'] if self.is_async else self._nap(node)
+    def sleep_(self, node: Node) -> list[str]:
+        return [f"await asyncio.sleep({node['seconds']})", 'note("slept")'] if self.is_async else self.nap_(node)
 
-    def _nap(self, node: Node) -> list[str]:
+    def nap_(self, node: Node) -> list[str]:
         name = node.options.get("called", "nap")
         return [f'{self.wait}step.sleep("{name}", "{round(float(str(node["seconds"])) * 1000)}ms")', 'note("napped")']
 
@@ -272,13 +275,20 @@ class _Writer:
         items = ", ".join(f"x + {offset}" for offset in node["items"])  # type: ignore[attr-defined]  # a tuple
         return f'step.map("{node["name"]}", {node["function"]}, [{items}], concurrency={node["concurrency"]})'
 
-    def _map(self, node: Node) -> list[str]:
+    def map_(self, node: Node) -> list[str]:
         mapping = f"x = sum({self.wait}{self.mapping(node)}) % 997"
         if node["function"] != "picky":
             return [mapping, 'note("mapped", x)']
-        return ["try:", "    " + mapping, "except StepFailed as failed:", '    note("no map", failed.key)', "    x = (x + 31) % 997", 'note("mapped", x)']
+        return [
+            "try:",
+            "    " + mapping,
+            "except StepFailed as failed:",
+            '    note("no map", failed.key)',
+            "    x = (x + 31) % 997",
+            'note("mapped", x)',
+        ]
 
-    def _wait_for_map(self, node: Node) -> list[str]:
+    def wait_for_map_(self, node: Node) -> list[str]:
         return [
             "try:",
             f"    x = sum(await asyncio.wait_for({self.mapping(node)}, {node['seconds']})) % 997",
@@ -287,30 +297,35 @@ class _Writer:
             'note("map in time", x)',
         ]
 
-    def _value(self, node: Node) -> list[str]:
+    def value_(self, node: Node) -> list[str]:
         value = f"{self.wait}step.{node['of']}()"
         return [f"x = (x + number_of({value})) % 997", 'note("value", x)']
 
-    def _loop(self, node: Node) -> list[str]:
+    def loop_(self, node: Node) -> list[str]:
         return [f"for turn in range({node['times']}):", '    note("turn", turn)', *self.inner(node.blocks[0])]
 
-    def _finally(self, node: Node) -> list[str]:
+    def finally_(self, node: Node) -> list[str]:
         lines = ["try:", *self.inner(node.blocks[0]), "finally:", '    note("finally")']
         if node["undo"]:
-            lines += ["    try:", f'        x = {self.wait}step.run("undo", {node["undo"]}, x)', "    except StepFailed:", '        note("not undone")']
+            lines += [
+                "    try:",
+                f'        x = {self.wait}step.run("undo", {node["undo"]}, x)',
+                "    except StepFailed:",
+                '        note("not undone")',
+            ]
         return lines
 
-    def _raise(self, node: Node) -> list[str]:
+    def raise_(self, node: Node) -> list[str]:
         return ["if x % 3 == 0:", '    note("raises")', f"    raise {node['what']}"]
 
-    def _gather(self, node: Node) -> list[str]:
+    def gather_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         calls = ", ".join(self.calls(node, names))
         if node["failing"]:
             calls += ", breaks(step, x), return_exceptions=True"
         return [*lines, f"x = sum(map(number_of, await asyncio.gather({calls}))) % 997", 'note("gathered", x)']
 
-    def _group(self, node: Node) -> list[str]:
+    def group_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         group = self.fresh("group")
         tasks = [f"    {group}_tasks = ["]
@@ -330,7 +345,7 @@ class _Writer:
             'note("grouped", x)',
         ]
 
-    def _race(self, node: Node) -> list[str]:
+    def race_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         race = self.fresh("race")
         calls = ", ".join(f"asyncio.ensure_future({call})" for call in self.calls(node, names))
@@ -350,7 +365,7 @@ class _Writer:
             '        note("lost", x)',
         ]
 
-    def _wait_all(self, node: Node) -> list[str]:
+    def wait_all_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         calls = ", ".join(f"asyncio.ensure_future({call})" for call in self.calls(node, names))
         return [
@@ -360,7 +375,7 @@ class _Writer:
             '    note("one of all", x)',
         ]
 
-    def _gathers(self, node: Node) -> list[str]:
+    def gathers_(self, node: Node) -> list[str]:
         """Futures in a set: those of gather, which asyncio does not make through the loop, and those of shield."""
         lines, names = self.branches(node)
         half = len(names) // 2
@@ -377,7 +392,7 @@ class _Writer:
             '    note("one of gathers", x)',
         ]
 
-    def _as_completed(self, node: Node) -> list[str]:
+    def as_completed_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         calls = ", ".join(self.calls(node, names))
         return [
@@ -391,7 +406,7 @@ class _Writer:
             '    note("next", x)',
         ]
 
-    def _timeout(self, node: Node) -> list[str]:
+    def timeout_(self, node: Node) -> list[str]:
         return [
             "try:",
             f"    async with asyncio.timeout({node['seconds']}):",
@@ -401,7 +416,7 @@ class _Writer:
             "    x = (x + 23) % 997",
         ]
 
-    def _wait_for(self, node: Node) -> list[str]:
+    def wait_for_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         return [
             *lines,
@@ -413,7 +428,7 @@ class _Writer:
             'note("waited for", x)',
         ]
 
-    def _shield(self, node: Node) -> list[str]:
+    def shield_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         inner = self.fresh("inner")
         return [
@@ -428,7 +443,7 @@ class _Writer:
             'note("shielded", x)',
         ]
 
-    def _spawn(self, node: Node) -> list[str]:
+    def spawn_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         task = self.fresh("task")
         return [
@@ -437,7 +452,7 @@ class _Writer:
             f'{task}.add_done_callback(lambda task: note("spawned", outcome_of(task)))',
         ]
 
-    def _semaphore(self, node: Node) -> list[str]:
+    def semaphore_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         gate = self.fresh("gate")
         lines += [
@@ -449,7 +464,7 @@ class _Writer:
         calls = ", ".join(f"in_turn_{gate}(lambda: {call})" for call in self.calls(node, names))
         return [*lines, f"x = sum(await asyncio.gather({calls})) % 997", 'note("in turn", x)']
 
-    def _generator(self, node: Node) -> list[str]:
+    def generator_(self, node: Node) -> list[str]:
         pages = self.fresh("pages")
         return [
             f"async def {pages}(x):",
@@ -468,7 +483,7 @@ class _Writer:
             "            break",
         ]
 
-    def _queue(self, node: Node) -> list[str]:
+    def queue_(self, node: Node) -> list[str]:
         queue = self.fresh("queue")
         return [
             f"{queue} = asyncio.Queue(maxsize=1)",
@@ -487,7 +502,7 @@ class _Writer:
             'note("consumed", x)',
         ]
 
-    def _event(self, node: Node) -> list[str]:
+    def event_(self, node: Node) -> list[str]:
         event = self.fresh("event")
         return [
             f"{event} = asyncio.Event()",
@@ -501,11 +516,11 @@ class _Writer:
             'note("event", x)',
         ]
 
-    def _task(self, node: Node) -> list[str]:
+    def task_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         return [*lines, f"x = await asyncio.create_task({names[0]}(x))"]
 
-    def _canceled(self, node: Node) -> list[str]:
+    def canceled_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         task = self.fresh("canceled")
         before = {
@@ -527,7 +542,7 @@ class _Writer:
             'note("canceled", x)',
         ]
 
-    def _wait_timed(self, node: Node) -> list[str]:
+    def wait_timed_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         late = self.fresh("late")
         calls = ", ".join(f"asyncio.ensure_future({call})" for call in self.calls(node, names))
@@ -547,7 +562,7 @@ class _Writer:
             '        note("late", x)',
         ]
 
-    def _wait_for_gather(self, node: Node) -> list[str]:
+    def wait_for_gather_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         return [
             *lines,
@@ -558,7 +573,7 @@ class _Writer:
             'note("gathered in time", x)',
         ]
 
-    def _condition(self, node: Node) -> list[str]:
+    def condition_(self, node: Node) -> list[str]:
         condition = self.fresh("condition")
         return [
             f"{condition} = asyncio.Condition()",
@@ -580,7 +595,7 @@ class _Writer:
             'note("given", x)',
         ]
 
-    def _barrier(self, node: Node) -> list[str]:
+    def barrier_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         barrier = self.fresh("barrier")
         calls = ", ".join(f"until_{barrier}(lambda: {call})" for call in self.calls(node, names))
@@ -596,11 +611,11 @@ class _Writer:
             'note("all together", x)',
         ]
 
-    def _later(self, node: Node) -> list[str]:
+    def later_(self, node: Node) -> list[str]:
         later = self.fresh("later")
-        rings = f"asyncio.ensure_future(step.run('rings', work, {node['add']})).add_done_callback(lambda task: {later}.done() or {later}.set_result(3))"
-        if not node["in_task"]:
-            rings = f"{later}.done() or {later}.set_result(3)"
+        rings = f"{later}.done() or {later}.set_result(3)"
+        if node["in_task"]:
+            rings = f"asyncio.ensure_future(step.run('rings', work, {node['add']})).add_done_callback(lambda task: {rings})"
         return [
             f"{later} = asyncio.get_running_loop().create_future()",
             f"{later}_handle = asyncio.get_running_loop().call_later({node['seconds']}, lambda: {rings})",
@@ -612,7 +627,7 @@ class _Writer:
             'note("later", x)',
         ]
 
-    def _swallow(self, node: Node) -> list[str]:
+    def swallow_(self, node: Node) -> list[str]:
         return [
             "try:",
             *self.inner(node.blocks[0]),
@@ -621,7 +636,7 @@ class _Writer:
             '    x = await step.run("after all", work, x)',
         ]
 
-    def _callback(self, node: Node) -> list[str]:
+    def callback_(self, node: Node) -> list[str]:
         lines, names = self.branches(node)
         made = self.fresh("made")
         return [
@@ -634,6 +649,50 @@ class _Writer:
             f"x = (x + sum(map(number_of, await asyncio.gather(*{made}, return_exceptions=True)))) % 997",
             'note("from callback", x)',
         ]
+
+
+_STATEMENTS: dict[str, Callable[[_Writer, Node], list[str]]] = {
+    "step": _Writer.step_,
+    "switch": _Writer.switch_,
+    "return": _Writer.return_,
+    "ponder": _Writer.ponder_,
+    "breathe": _Writer.breathe_,
+    "context": _Writer.context_,
+    "continue": _Writer.continue_,
+    "failing": _Writer.failing_,
+    "flaky": _Writer.flaky_,
+    "sleep": _Writer.sleep_,
+    "nap": _Writer.nap_,
+    "map": _Writer.map_,
+    "wait_for_map": _Writer.wait_for_map_,
+    "value": _Writer.value_,
+    "loop": _Writer.loop_,
+    "finally": _Writer.finally_,
+    "raise": _Writer.raise_,
+    "gather": _Writer.gather_,
+    "group": _Writer.group_,
+    "race": _Writer.race_,
+    "wait_all": _Writer.wait_all_,
+    "gathers": _Writer.gathers_,
+    "as_completed": _Writer.as_completed_,
+    "timeout": _Writer.timeout_,
+    "wait_for": _Writer.wait_for_,
+    "shield": _Writer.shield_,
+    "spawn": _Writer.spawn_,
+    "semaphore": _Writer.semaphore_,
+    "generator": _Writer.generator_,
+    "queue": _Writer.queue_,
+    "event": _Writer.event_,
+    "task": _Writer.task_,
+    "canceled": _Writer.canceled_,
+    "wait_timed": _Writer.wait_timed_,
+    "wait_for_gather": _Writer.wait_for_gather_,
+    "condition": _Writer.condition_,
+    "barrier": _Writer.barrier_,
+    "later": _Writer.later_,
+    "swallow": _Writer.swallow_,
+    "callback": _Writer.callback_,
+}
 
 
 def compiled(program: Program, namespace: dict[str, object]) -> Callable[..., object]:

@@ -40,6 +40,7 @@ def prove(seeds: Iterable[int], most: int | None = None) -> Report:
                 report.counts["outcomes"] += len(done.outcomes)
         except Wrong as wrong:
             report.failures.append((seed, case, str(wrong)))
+            universe.close()
             universe = Universe()
     universe.close()
     return report
@@ -50,15 +51,15 @@ def minimal(program: Program, case: Case) -> tuple[Program, Case, str]:
     found: list[tuple[Case, str]] = []
 
     def goes_wrong(candidate: Program) -> bool:
-        universe = Universe()
         tried = Case(case.seed)
-        try:
-            undisturbed = universe.run(candidate, tried)
-            for tried in cases(case.seed, undisturbed.commits, 60):
-                universe.run(candidate, tried)
-        except Wrong as wrong:
-            found.append((tried, str(wrong)))
-            return True
+        with Universe() as universe:
+            try:
+                undisturbed = universe.run(candidate, tried)
+                for tried in (case, *cases(case.seed, undisturbed.commits, 60)):
+                    universe.run(candidate, tried)
+            except Wrong as wrong:
+                found.append((tried, str(wrong)))
+                return True
         return False
 
     small = shrunk(program, goes_wrong) if goes_wrong(program) else program

@@ -3,6 +3,9 @@
 Each Python of this machine runs the programs of some seeds, to the end and to a crash in the middle, and writes down what was recorded
 and seen. Each other one, and the same one under another PYTHONHASHSEED, loads that as the history of a claimed run and goes on to the
 end: nothing may be run again, and it must see what the first one saw.
+
+One thing CPython itself has changed, which no engine can level: when a task in `wait_for` is canceled and what it waits for awaits
+something more as it cleans up, the timeout still cancels that in 3.12, and does not in 3.11. Programs that can come to this are left out.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from typing import Any
 from scripts.interpreters import ROOT, environment, interpreters
 from stepwell.core.records import Attempt, Outcome
 from tests.proof.lives import Case, Lives, Universe, Wrong, cases
-from tests.proof.programs import generate
+from tests.proof.programs import Node, generate
 from tests.proof.world import Trace
 
 WISHED_FOR = ("3.11", "3.12", "3.13", "3.14")
@@ -38,11 +41,24 @@ CRASHES = 2
 # -- writing
 
 
+def cleans_up_in_wait_for(block: tuple[Node, ...], *, inside: bool = False) -> bool:
+    """Whether a program awaits something as it cleans up in `wait_for`."""
+    for node in block:
+        if inside and (node.kind == "swallow" or node.options.get("undo")):
+            return True
+        within = inside or node.kind.startswith("wait_for")
+        if any(cleans_up_in_wait_for(inner, inside=within) for inner in node.blocks):
+            return True
+    return False
+
+
 def transcripts(seeds: Iterable[int]) -> Iterator[dict[str, Any]]:
     """Of each program its whole history, and what was there when a crash came."""
     with Universe() as universe:
         for seed in seeds:
             program = generate(seed)
+            if cleans_up_in_wait_for(program.body):
+                continue
             whole = universe.lived(program, Case(seed))
             yield _transcript(seed, whole)
             for case in cases(seed, whole.store.commits, CRASHES):
@@ -116,6 +132,7 @@ def replay(told: Iterable[dict[str, Any]]) -> tuple[Counter[str], list[str]]:
             lives.check()
         except Wrong as wrong:
             failures.append(f"seed {each['seed']}, {each['status'] or 'crashed'} with {len(each['outcomes'])} outcomes: {wrong}")
+            universe.close()
             universe = Universe()
         counts["whole" if each["status"] else "crashed"] += 1
     universe.close()

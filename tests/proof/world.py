@@ -39,6 +39,8 @@ class Trace(list[Any]):
     """What the body saw from one start of it."""
 
     logger: Any = None
+    strays: list[tuple[Any, ...]]
+    """What it saw when it ran on the worker's own loop, where it has no business."""
     over = False
     """The process is lost: a thread of it may go on for a while, and sees nothing any more."""
 
@@ -78,7 +80,6 @@ class Chapter:
     given: set[str] = field(default_factory=set)
     """Keys whose outcomes were there when this record began: the run was retried, forked, or comes from elsewhere."""
 
-
     def begin_again(self, outcomes: dict[str, Outcome]) -> None:
         """From what stays of its record. What was seen and done until now may come out differently."""
         self.outcomes, self.given = outcomes, set(outcomes)
@@ -108,7 +109,7 @@ class World:
     mistakes: list[BaseException] = field(default_factory=list)
     """Errors that a program did not raise itself."""
     strays: list[tuple[Any, ...]] = field(default_factory=list)
-    """What code of a body saw when it ran on the worker's own loop, where it has no business."""
+    """Of all traces."""
     switched_on: bool = True
     """Whether steps that depend on it succeed."""
     only_expected: bool = False
@@ -122,7 +123,7 @@ class World:
     def begin_body(self, argument: int, logger: Any) -> None:
         """The body starts from its first line: in a new life, after a pause, or when a parked run has been let go."""
         trace = Trace()
-        trace.logger = logger if self.logs else None
+        trace.logger, trace.strays = logger if self.logs else None, self.strays
         _TRACE.set(trace)
         if self.only_expected:
             self.expected = trace
@@ -147,7 +148,7 @@ class World:
     def note(self, *what: Any) -> None:
         trace = _TRACE.get()
         if isinstance(asyncio._get_running_loop(), VirtualLoop):
-            self.strays.append(what)
+            trace.strays.append(what)
         elif not (trace.over or _is_being_left()):
             trace.append((*what, _loop_time()))
             if trace.logger is not None:
@@ -384,7 +385,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._virtual += timeout
         return []
 
-    def _process_events(self, event_list: Any) -> None:
+    def _process_events(self, _: Any) -> None:
         pass
 
     def _write_to_self(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from asyncio import events
 from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -18,24 +19,30 @@ if TYPE_CHECKING:
 class Generators:
     """The async generators that one run's body has begun."""
 
-    __slots__ = ("_begun", "left_open")
+    __slots__ = ("_begun", "_dropped")
 
     def __init__(self) -> None:
-        self._begun: list[int] = []
-        self.left_open: list[AsyncGenerator[Any, Any]] = []
-        """Those that nobody holds any more, and that have not run to their end."""
+        self._begun: list[tuple[int, ref[AsyncGenerator[Any, Any]]]] = []
+        self._dropped: list[AsyncGenerator[Any, Any]] = []
 
     def begin(self, generator: AsyncGenerator[Any, Any]) -> None:
         """The body iterates it for the first time."""
-        self._begun.append(id(generator))
+        self._begun.append((id(generator), ref(generator)))
         _homes[id(generator)] = self
 
-    def forget(self) -> None:
-        """The run has been left."""
-        for generator_id in self._begun:
+    def drop(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Nobody holds it any more, and it has not run to its end."""
+        self._dropped.append(generator)
+
+    def take_open(self) -> list[AsyncGenerator[Any, Any]]:
+        """All that may not have run to their end, for the last time: the run is being left."""
+        held = [generator for _, reference in self._begun if (generator := reference()) is not None]
+        taken, self._dropped = [*self._dropped, *held], []
+        for generator_id, _ in self._begun:
             if _homes.get(generator_id) is self:  # ids are used again, then it is another run's
                 del _homes[generator_id]
         self._begun.clear()
+        return taken
 
 
 _homes: Final[dict[int, Generators]] = {}
@@ -60,7 +67,7 @@ def adopt_generators() -> None:
     def dropped(generator: AsyncGenerator[Any, Any]) -> None:
         generators = _homes.pop(id(generator), None)
         if generators is not None:
-            generators.left_open.append(generator)
+            generators.drop(generator)
         elif outer.finalizer is not None:
             outer.finalizer(generator)
 

@@ -175,16 +175,14 @@ class RunLoop(asyncio.AbstractEventLoop):
 
     def _close_generators(self) -> None:
         """Run the `finally` of async generators that the body has left open, as asyncio does at the end of a loop."""
-        left_open = self.generators.left_open
-        while left_open:
-            generator = left_open.pop(0)
-            closing = BranchTask(_closed(generator), loop=self, branch=Branch("~closing"), number=self.next_number(), context=None)
-            self.run_ready(MAX_UNWINDING)
-            if not closing.done():
-                self._close_by_force(closing)
-            elif not closing.cancelled():
-                closing.exception()  # a `finally` that fails here has nobody to tell
-        self.generators.forget()
+        while generators := self.generators.take_open():  # to close one may leave another
+            for generator in generators:
+                closing = BranchTask(_closed(generator), loop=self, branch=Branch("~closing"), number=self.next_number(), context=None)
+                self.run_ready(MAX_UNWINDING)
+                if not closing.done():
+                    self._close_by_force(closing)
+                elif not closing.cancelled():
+                    closing.exception()  # a `finally` that fails here has nobody to tell
 
     def places(self) -> list[str]:
         """Where each task of the body waits: `app/pay.py:41 in charge_all`."""

@@ -129,9 +129,10 @@ def _hash_of_gathering(future: asyncio.Future[Any]) -> int:
     loop = future.get_loop()
     if not hasattr(loop, "next_number"):
         return object.__hash__(future)
-    number: int | None = future.__dict__.get("_stepwell_number")
+    number: int | None = getattr(future, "_stepwell_number", None)
     if number is None:
-        number = future.__dict__["_stepwell_number"] = cast("Numbering", loop).next_number()
+        number = cast("Numbering", loop).next_number()
+        future._stepwell_number = number  # type: ignore[attr-defined]  # it has a dictionary of its own
     return number
 
 
