@@ -658,11 +658,11 @@ async def test_an_attempt_that_takes_longer_than_the_step_s_timeout_is_canceled_
             raise
         return "?"
 
-    decorated = stepwell.step(timeout="20ms")(slow)
+    decorated = stepwell.step(timeout="500ms")(slow)
 
     @workflow(retry=Retry(2, "10ms"))
     async def flow(step: Step) -> list[Any]:
-        first = await step.define("defined", slow, timeout="20ms").run()
+        first = await step.define("defined", slow, timeout="500ms").run()
         seen.calls.clear()
         return [first, await decorated()]
 
@@ -673,7 +673,7 @@ async def test_an_attempt_that_takes_longer_than_the_step_s_timeout_is_canceled_
 
     failed = [record for record in records if record.status == "failed"]
     assert [record.error.type for record in failed if record.error] == ["StepTimeout", "StepTimeout"]
-    assert all(record.error and "timeout of 0.02 s" in record.error.message for record in failed)
+    assert all(record.error and "timeout of 0.5 s" in record.error.message for record in failed)
 
 
 @pytest.mark.parametrize("kind", ["async", "def"])
@@ -689,11 +689,11 @@ async def test_a_thread_that_takes_longer_than_the_timeout_is_left_behind_and_co
 
     @workflow(retry=Retry(2, "10ms"), name="flow")
     async def async_body(step: Step) -> str:
-        return await step.define("slow", slow, timeout="20ms").run()
+        return await step.define("slow", slow, timeout="500ms").run()
 
     @workflow(retry=Retry(2, "10ms"), name="flow")
     def def_body(step: SyncStep) -> str:
-        return step.define("slow", slow, timeout="20ms").run()
+        return step.define("slow", slow, timeout="500ms").run()
 
     flow = async_body if kind == "async" else def_body
     async with TestApp(flow) as app:
