@@ -45,7 +45,6 @@ from stepwell.core.codec import (
     input_text,
     input_value,
     output_text,
-    payload_text,
     result_annotation,
 )
 from stepwell.core.definition import StepFunction
@@ -995,29 +994,6 @@ def test_inputs_and_outputs_have_a_limit(write: Callable[..., str]) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------- payloads
-
-
-def test_a_payload_is_made_whole_by_its_reader() -> None:
-    text = payload_text(Welcome(email="a", at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC)), "signal 'go'")
-
-    assert codec_of(Welcome).decode(text) == Welcome(email="a", at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
-    assert codec_of(list[Cat | bytes]).decode(payload_text([Cat(), b"\xff"], "signal 'go'")) == [Cat(), b"\xff"]
-
-
-@given(plain_values)
-def test_a_plain_payload_comes_back_as_it_was(value: Any) -> None:
-    assert same(PLAIN.decode(payload_text(value, "signal 'go'")), value)
-
-
-@pytest.mark.parametrize("value", [math.nan, [Order(price=math.inf)], {"a": [counted()]}, Opaque(), {"a": Opaque()}, "\ud800", len])
-def test_a_payload_that_json_cannot_carry_is_refused(value: Any) -> None:
-    with pytest.raises(NotSerializable, match="signal 'go' has"):
-        payload_text(value, "signal 'go'")
-
-
-def test_a_payload_has_a_limit() -> None:
-    with pytest.raises(PayloadTooLarge):
-        payload_text("a" * 10, "signal 'go'", 11)
 
 
 # ------------------------------------------------------------------------------------------------------- return annotations

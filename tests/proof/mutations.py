@@ -199,21 +199,21 @@ MUTATIONS = (
         caught_by=checks.edits("another argument"),
     ),
     # -- the run's loop
-    _rule("tasks are hashed by number", BranchTask, "__hash__", "return self.number", "return id(self) * 2654435761 >> 16"),
+    _rule("tasks are hashed by number", BranchTask, "__hash__", "-> int:", "-> int:\n    return id(self) * 2654435761 >> 16"),
     _rule(
         "futures are hashed by number",
         NumberedFuture,
         "__hash__",
-        "return self.number",
-        "return id(self) * 2654435761 >> 16",
+        "-> int:",
+        "-> int:\n    return id(self) * 2654435761 >> 16",
         caught_by=checks.of_kind("gathers"),
     ),
     _rule(
         "gatherings are hashed by number",
         vars(asyncio.tasks)["_GatheringFuture"],
         "__hash__",
-        "loop = future.get_loop()",
-        "return id(future) * 2654435761 >> 16",
+        "-> int:",
+        "-> int:\n    return id(future) * 2654435761 >> 16",
     ),
     _rule(
         "tasks of as_completed are numbered as they were given",
@@ -337,10 +337,8 @@ def main() -> int:
             message = None
             print(moved)
         missed += message is None
-        print(
-            f"{'NOT CAUGHT' if message is None else 'caught':12}{time.monotonic() - began:6.2f} s  {mutation.rule}: {(message or '')[:90]!r}",
-            flush=True,
-        )
+        verdict = "NOT CAUGHT" if message is None else "caught"
+        print(f"{verdict:12}{time.monotonic() - began:6.2f} s  {mutation.rule}: {(message or '')[:90]!r}", flush=True)
     return 1 if missed else 0
 
 

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from stepwell.core.duration import Duration, parse_duration
+from stepwell.core.failure import find_step_failures
 from stepwell.errors import (
-    ChildFailed,
     DefinitionError,
     InvalidInput,
     InvalidOutput,
@@ -21,7 +21,6 @@ from stepwell.errors import (
     NotSerializable,
     OutsideRun,
     PayloadTooLarge,
-    StepFailed,
     StepwellError,
     Stuck,
     qualified_name,
@@ -156,7 +155,7 @@ class Retry:
         return self.max_interval if seconds >= longest else timedelta(seconds=seconds)
 
     def _is_final(self, error: BaseException) -> bool:
-        return _has_failed_step(error) or any(
+        return next(find_step_failures(error), None) is not None or any(
             not _is_ordinary(member) or isinstance(member, _FINAL) or self._is_excluded(member) for member in _members(error)
         )
 
@@ -185,35 +184,12 @@ def _is_ordinary(error: BaseException) -> bool:
 
 def _members(error: BaseException) -> Iterator[BaseException]:
     """The errors that happened: the error itself, or what is in it when it is a group, such as a TaskGroup raises."""
-    if not isinstance(error, BaseExceptionGroup):
-        yield error
-        return
-    yield from _walk(error, lambda group: group.exceptions if isinstance(group, BaseExceptionGroup) else ())
-
-
-def _has_failed_step(error: BaseException) -> bool:
-    """Whether a step or a child that has had its retries is the error, among its causes and contexts, or in a group of them."""
-
-    def origins(error: BaseException) -> Iterable[BaseException | None]:
-        yield error.__cause__
-        yield error.__context__
-        if isinstance(error, BaseExceptionGroup):
-            yield from error.exceptions
-
-    return any(isinstance(origin, StepFailed | ChildFailed) for origin in _walk(error, origins))
-
-
-def _walk(error: BaseException, following: Callable[[BaseException], Iterable[BaseException | None]]) -> Iterator[BaseException]:
-    """The error and all that follows from it, each once: causes and contexts can run in circles."""
-    waiting: list[BaseException | None] = [error]
-    seen = set()
+    waiting = [error]
     while waiting:
-        current = waiting.pop()
-        if current is None or id(current) in seen:
-            continue
-        seen.add(id(current))
+        current = waiting.pop(0)
+        if isinstance(current, BaseExceptionGroup):
+            waiting += current.exceptions
         yield current
-        waiting += following(current)
 
 
 def _checked_attempts(value: object) -> int | None:

@@ -12,6 +12,7 @@ import sys
 from contextvars import copy_context
 from functools import partial
 from inspect import CO_COROUTINE
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from stepwell.core import definition
@@ -21,7 +22,6 @@ from stepwell.errors import OutsideRun, StepTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import CoroutineType
 
     from stepwell.engine.clock import Clock
     from stepwell.engine.execution import Execution

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from stepwell.core.naming import TIMER, Branch
 from stepwell.engine.generators import Generators
 from stepwell.engine.refusals import without_io
-from stepwell.engine.tasks import BranchTask, Handle, NumberedFuture, Timer
+from stepwell.engine.tasks import BranchTask, Handle, NumberedFuture, Numbering, Timer
 from stepwell.errors import NotInStep, OutsideRun
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ NOBODY: Final = Nobody()
 
 
 @without_io
-class RunLoop(asyncio.AbstractEventLoop):
+class RunLoop(Numbering):
     """One run's event loop. `now` is the time of the last outcome delivered: the body's time stands still in between."""
 
     def __init__(self, owner: Owner, now: float) -> None:
@@ -125,7 +125,7 @@ class RunLoop(asyncio.AbstractEventLoop):
 
     def start(self, body: Coroutine[Any, Any, Any], context: Context) -> BranchTask:
         """Make the main task, on the main branch."""
-        main = BranchTask(body, loop=self, branch=self.root, number=self.next_number(), context=context)
+        main = BranchTask(body, loop=self, branch=self.root, context=context)
         self.tasks.append(main)
         return main
 
@@ -138,7 +138,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         self.owner.timer_canceled(timer)
 
     def next_number(self) -> int:
-        """The next of the numbers by which tasks and futures are hashed: equal on each replay of a run."""
+        """See `Numbering.next_number`."""
         self._number = number = self._number + 1
         return number
 
@@ -177,7 +177,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         """Run the `finally` of async generators that the body has left open, as asyncio does at the end of a loop."""
         while generators := self.generators.take_open():  # to close one may leave another
             for generator in generators:
-                closing = BranchTask(_closed(generator), loop=self, branch=Branch("~closing"), number=self.next_number(), context=None)
+                closing = BranchTask(_closed(generator), loop=self, branch=Branch("~closing"), context=None)
                 self.run_ready(MAX_UNWINDING)
                 if not closing.done():
                     self._close_by_force(closing)
@@ -219,7 +219,7 @@ class RunLoop(asyncio.AbstractEventLoop):
 
     def create_future(self) -> NumberedFuture:
         """A future that can be in a set."""
-        return NumberedFuture(loop=self, number=self.next_number())
+        return NumberedFuture(loop=self)
 
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None, **options: Any
@@ -232,7 +232,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         else:
             # CPython 3.11 makes a task of what `wait_for` waits for, 3.12 does not: on its caller's branch they are level.
             branch = parent if caller is not None else parent.child()
-            task = BranchTask(coro, loop=self, branch=branch, number=self.next_number(), context=context, **options)
+            task = BranchTask(coro, loop=self, branch=branch, context=context, **options)
         if name is not None:
             task.set_name(name)
         if len(self.tasks) >= self._prune_at:

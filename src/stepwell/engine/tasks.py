@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import tasks
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from stepwell.core.records import Kind
 
@@ -85,53 +85,65 @@ class Timer(Handle):
             self.loop.timer_fired(self)
 
 
-class Numbering(Protocol):
-    """A loop that numbers what is made on it."""
+class Numbering(asyncio.AbstractEventLoop):
+    """A loop that numbers what is put into sets, when it is first hashed.
+
+    Not when it is made: `wait_for` of CPython 3.11 makes a task and a future that 3.12 does without.
+    """
 
     def next_number(self) -> int:
         """The next number: equal on each replay of the run."""
+        raise NotImplementedError
 
 
 class BranchTask(asyncio.Task[Any]):
     """A task that knows its branch."""
 
-    __slots__ = ("branch", "number")
+    __slots__ = ("_numbering", "branch", "number")
 
     def __init__(
-        self, coro: Coroutine[Any, Any, Any], *, loop: asyncio.AbstractEventLoop, branch: Branch, number: int, context: Context | None,
+        self, coro: Coroutine[Any, Any, Any], *, loop: Numbering, branch: Branch, context: Context | None, number: int | None = None,
         **options: Any,
     ) -> None:  # fmt: skip
         self.branch = branch
+        self._numbering = loop
         # asyncio keeps the tasks of all loops in one WeakSet, which hashes them once, here: by numbers that each run counts from 1,
         # thousands of runs would collide there.
-        self.number = id(self)
+        self.number: int | None = id(self)
         super().__init__(coro, loop=loop, name=branch.path or "main", context=context, **options)
         self.number = number
 
     def __hash__(self) -> int:
-        return self.number
+        number = self.number
+        if number is None:
+            number = self.number = self._numbering.next_number()
+        return number
 
 
 class NumberedFuture(asyncio.Future[Any]):
     """A future that can be in a set."""
 
-    __slots__ = ("number",)
+    __slots__ = ("_numbering", "number")
 
-    def __init__(self, *, loop: asyncio.AbstractEventLoop, number: int) -> None:
-        self.number = number
+    def __init__(self, *, loop: Numbering) -> None:
+        self.number: int | None = None
+        self._numbering = loop
         super().__init__(loop=loop)
 
     def __hash__(self) -> int:
-        return self.number
+        number = self.number
+        if number is None:
+            number = self.number = self._numbering.next_number()
+        return number
 
 
 def _hash_of_gathering(future: asyncio.Future[Any]) -> int:
     loop = future.get_loop()
-    if not hasattr(loop, "next_number"):
+    if not isinstance(loop, Numbering):
         return object.__hash__(future)
     number: int | None = getattr(future, "_stepwell_number", None)
     if number is None:
-        number = cast("Numbering", loop).next_number()
+        number = loop.next_number()
         future._stepwell_number = number  # type: ignore[attr-defined]  # it has a dictionary of its own
     return number
 
