@@ -12,8 +12,7 @@ import sys
 from contextvars import copy_context
 from functools import partial
 from inspect import CO_COROUTINE
-from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.core import definition
 from stepwell.core.failure import describe, error_text
@@ -58,7 +57,7 @@ class StepRunner:
         task = request.task
         if task is None:
             return
-        if inspect.getcoroutinestate(cast("CoroutineType[Any, Any, None]", task.get_coro())) == inspect.CORO_CREATED:
+        if inspect.getcoroutinestate(task.get_coro()) == inspect.CORO_CREATED:  # type: ignore[arg-type]  # it is a coroutine
             # It has not had its first turn, so nothing in it will notice: it was never begun.
             self.running -= 1
             request.task = None
