@@ -193,7 +193,7 @@ MUTATIONS = (
     _rule(
         "a corrected argument is let through",
         Marks,
-        "meet",
+        "differs",
         "home = self._home.get(mark) or self._asked.get(recorded)",
         "home = key",
         caught_by=checks.edits("another argument"),

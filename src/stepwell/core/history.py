@@ -16,6 +16,7 @@ Pure: knows nothing of databases, loops or time. A run is a function of its reco
 from __future__ import annotations
 
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from stepwell.core.naming import BODY
@@ -47,6 +48,7 @@ class Withdrawn:
         """Nobody waits for it any more."""
 
 
+_SEQ: Final = attrgetter("seq")
 _WITHDRAWN: Final = {kind: Withdrawn(kind) for kind in Kind}
 _UNTRIED: Final = Tried(0, 0, 0.0)
 
@@ -94,11 +96,11 @@ class History:
     )
 
     def __init__(self, outcomes: Iterable[Outcome], tried: Mapping[str, Tried], started_at: float, at_least: int = 0) -> None:
-        self._gate: deque[Outcome] = deque(sorted(outcomes, key=_seq))
+        self._gate: deque[Outcome] = deque(sorted(outcomes, key=_SEQ))
         self._requests: dict[str, Request | None] = {}  # all keys ever asked for; None once delivered
         self._tried = tried
         self._marks = Marks(self._gate) if self._gate else None
-        self._recent: list[Outcome] = []  # the last delivered of the recorded ones, for explanations
+        self._recent: tuple[Outcome | None, Outcome | None] = (None, None)  # the last of the recorded ones, for explanations
         self.changed_arguments: list[str] = []
         """Recorded steps that are now called with other arguments, since somebody last looked."""
         self.delivered = 0
@@ -124,8 +126,9 @@ class History:
         for one step is now given to another of the same name, the steps have changed places and results would go to the wrong ones.
         """
         self._requests[key] = request
-        if mark and self._marks is not None:
-            self._marks.meet(key, mark, self)
+        marks = self._marks
+        if mark and marks is not None and marks.recorded.get(key) != mark:
+            marks.differs(key, mark, self)
 
     def withdraw(self, key: str) -> None:
         """The body has canceled what it asked for."""
@@ -169,7 +172,8 @@ class History:
             self.last_at = now
         else:
             now = self.last_at
-        outcome = Outcome(run, claim, key, seq, asked, kind, ok, value, now, mark, attempt, started_at, python)
+        # As Outcome(...) does it, at half the price: there is one a step.
+        outcome = tuple.__new__(Outcome, (run, claim, key, seq, asked, kind, ok, value, now, mark, attempt, started_at, python))
         self._gate.append(outcome)
         return outcome
 
@@ -202,7 +206,7 @@ class History:
         self._requests[key] = None
         self.delivered = outcome.seq
         if self.replaying:
-            self._recent = [*self._recent[-1:], outcome]
+            self._recent = (self._recent[1], outcome)
         return request, outcome
 
     def caught_up(self) -> None:
@@ -247,7 +251,7 @@ class History:
         """Replay is over: what is asked for from now on has no recorded outcome."""
         self.replaying = False
         if self._marks is None or not self._marks.suspicious:
-            self._marks, self._recent = None, []
+            self._marks, self._recent = None, (None, None)
 
     def dispose(self) -> None:
         """Let go of all requests."""
@@ -274,7 +278,7 @@ class History:
         return Finding(
             what=what,
             key=key,
-            before=tuple(_named(each) for each in self._recent),
+            before=tuple(_named(each) for each in self._recent if each is not None),
             after=tuple(_named(each) for each in upcoming[:2]),
             asked_instead=tuple(
                 f"{request.kind.word} {each!r}"
@@ -292,11 +296,11 @@ class Marks:
     so marks that were seen to differ are kept in mind until the run leaves memory.
     """
 
-    __slots__ = ("_asked", "_edited", "_home", "_recorded", "moved")
+    __slots__ = ("_asked", "_edited", "_home", "moved", "recorded")
 
     def __init__(self, outcomes: Iterable[Outcome]) -> None:
-        self._recorded = {outcome.key: outcome.mark for outcome in outcomes if outcome.mark}
-        self._home = {mark: key for key, mark in self._recorded.items()}
+        self.recorded = {outcome.key: outcome.mark for outcome in outcomes if outcome.mark}
+        self._home: dict[int, str] | None = None  # mark → where it is recorded; made when the first difference is seen
         self._asked: dict[int, str] = {}  # by keys that are not recorded
         self._edited: dict[int, str] = {}  # recorded mark → its key, which is now called with something else
         self.moved: tuple[str, str] | None = None
@@ -306,15 +310,15 @@ class Marks:
         """Whether a recorded step was called with other arguments."""
         return bool(self._edited)
 
-    def meet(self, key: str, mark: int, history: History) -> None:
-        """A step is asked for with these arguments."""
-        recorded = self._recorded.get(key)
-        if recorded == mark:
-            return
+    def differs(self, key: str, mark: int, history: History) -> None:
+        """A step is asked for with other arguments than are recorded for its key, or it is not recorded."""
+        recorded = self.recorded.get(key)
         if recorded is None:
             home = self._edited.get(mark)
             self._asked[mark] = key
         else:
+            if self._home is None:
+                self._home = {mark: key for key, mark in self.recorded.items()}
             home = self._home.get(mark) or self._asked.get(recorded)
             self._edited[recorded] = key
             history.changed_arguments.append(key)
@@ -334,10 +338,6 @@ def taken_back(outcomes: Iterable[Outcome], keys: Iterable[str]) -> tuple[list[O
     if first is None:
         return outcomes, max((outcome.seq for outcome in outcomes), default=0) + 1
     return [outcome for outcome in outcomes if outcome.key not in keys and outcome.asked < first], first
-
-
-def _seq(outcome: Outcome) -> int:
-    return outcome.seq
 
 
 def _named(outcome: Outcome) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import copy_context
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.core import definition
@@ -52,8 +53,10 @@ class Asking:
         timeout: float | None = None, codec: Codec | None = None, key: str | None = None,
     ) -> StepRequest:  # fmt: skip
         """A call of a step."""
-        loop = self._loop_of_body(name or function)
         run = self._run
+        loop = run.loop
+        if loop.thread != get_ident():
+            raise OutsideRun(self._outside(name or function))
         if run.over or loop.closing:
             return self._refuse()  # type: ignore[no-any-return]
         if type(function) is StepFunction:
@@ -76,7 +79,9 @@ class Asking:
             run, loop, key, history.delivered, function, args, kwargs, retry, timeout, codec, context, mark, tried
         )  # fmt: skip
         history.meet(key, request, mark)
-        self._limit_steps()
+        self._count += 1
+        if self._count > self._limit:
+            self._limit_steps(counted=0)
         run.held.append(request)
         return request
 

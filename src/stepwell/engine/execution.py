@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 
 _PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
 _BUSY_SECONDS: Final = 1.0
+_TIMER: Final = Kind.TIMER  # looked up once: an attribute of an enum is slow to find
+_FUNCTION: Final = Kind.FUNCTION
+_RUNNING: Final = RunStatus.RUNNING
 
 
 class Host(Protocol):
@@ -201,7 +204,7 @@ class Execution:
                 break
             request, outcome = met
             loop.now = outcome.at
-            if outcome.kind == Kind.TIMER:
+            if outcome.kind == _TIMER:
                 self._asking.timer_fired()  # type: ignore[union-attr]  # there is one until it has left
             request.deliver(outcome)
         if history.replaying and not self._is_caught_up():
@@ -330,7 +333,7 @@ class Execution:
     def step_ended(self, request: StepRequest, ok: bool, value: str, now: float) -> None:
         """The last attempt of a step has ended."""
         del self.executing[request.key]
-        self.admit(request, Kind.FUNCTION, ok, value, now, request.mark, request.attempt, request.started_at)
+        self.admit(request, _FUNCTION, ok, value, now, request.mark, request.attempt, request.started_at)
 
     def attempt_failed(self, request: StepRequest, error: str, now: float) -> None:
         """An attempt has failed; the next is due at `request.due`."""
@@ -392,7 +395,7 @@ class Execution:
             return
         elif type(write) is Outcome:
             self.history.durable = write.seq
-            if status is RunStatus.RUNNING:
+            if status is _RUNNING:
                 self.pump()
             else:
                 self.stands(status)

@@ -124,7 +124,10 @@ class StepRequest(Request):
         self, run: Asker, loop: RunLoop, key: str, asked: int, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
         retry: Retry, timeout: float | None, codec: Codec, context: Context, mark: int, tried: Tried,
     ) -> None:  # fmt: skip
-        super().__init__(run, loop, key, asked)
+        asyncio.Future.__init__(self, loop=loop)  # not by way of Request: this is made for every step
+        self.run = run
+        self.key = key
+        self.asked = asked
         self.function = function
         self.args = args
         self.kwargs = kwargs
@@ -167,7 +170,7 @@ class StepRequest(Request):
 
     def _decoded(self, outcome: Outcome) -> Any:
         try:
-            return self.codec.decode(outcome.value or "", f"step {self.key!r}")
+            return self.codec.decode(outcome.value or "")
         except (NotSerializable, DefinitionError) as error:
             what = f"the result recorded for step {self.key!r} does not fit the type that the step returns now: {error}"
             raise Diverged(Finding(what, self.key, (), (), (), outcome.python)) from error

@@ -82,7 +82,8 @@ class RunLoop(Numbering):
         self.root = Branch()
         self.tasks: list[BranchTask] = []  # strong: asyncio lets go of tasks that nobody holds, whenever the garbage collector likes
         self.closing = False
-        self._thread = 0  # in which it is entered; 0: in none
+        self.thread = 0
+        """In which it is entered; 0: in none."""
         self.generators = Generators()
         self._ready: deque[Handle] = deque()
         self._number = 0
@@ -95,19 +96,19 @@ class RunLoop(Numbering):
         """Make it the running loop of this thread: only then can it be stepped, and what is on it be touched. The loop to return to."""
         outer = events._get_running_loop()
         events._set_running_loop(self)
-        self._thread = get_ident()
+        self.thread = get_ident()
         return outer
 
     def leave(self, outer: asyncio.AbstractEventLoop | None) -> None:
         """Return to the loop that ran before."""
         if outer is not self:
-            self._thread = 0
+            self.thread = 0
         events._set_running_loop(outer)
 
     @property
     def is_entered(self) -> bool:
         """Whether it is the running loop of this thread. To ask Python would cost a system call, before 3.12."""
-        return self._thread == get_ident()
+        return self.thread == get_ident()
 
     def run_ready(self, limit: int = MAX_SLICE) -> bool:
         """Run until nothing is ready, which is True; False when `limit` callbacks have run and there are more."""
@@ -199,7 +200,7 @@ class RunLoop(Numbering):
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
         """Run the callback in this slice."""
-        if self._thread != get_ident():
+        if self.thread != get_ident():
             raise OutsideRun(_TOUCHED)
         handle = Handle(callback, args, copy_context() if context is None else context)
         self._ready.append(handle)
@@ -211,7 +212,7 @@ class RunLoop(Numbering):
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Timer:  # type: ignore[override]
         """Set a durable timer."""
-        if self._thread != get_ident():
+        if self.thread != get_ident():
             raise OutsideRun(_TOUCHED)
         timer = Timer(callback, args, copy_context() if context is None else context, self, when, self.branch().key(TIMER))
         self.owner.timer_set(timer)
