@@ -363,28 +363,6 @@ def _validated_text(codec: Codec, value: Any, what: str, limit: int | None) -> s
         raise _Unfit.of(error) from error
 
 
-def payload_text(value: Any, what: str, limit: int | None = None) -> str:
-    """A value whose reader knows its type and the writer does not (a signal, the input of a run started by name) as JSON text.
-
-    Models and datetimes are written as pydantic writes them; the reader's codec makes them whole again.
-
-    Raises:
-        NotSerializable: JSON cannot carry it at all.
-        PayloadTooLarge: the text is longer than `limit` bytes.
-    """
-    obstacle = _obstacle(value, _not_json)
-    if obstacle is not None:
-        raise _refusal(what, value, obstacle)
-    try:
-        raw = to_json(value, by_alias=False, round_trip=True, bytes_mode="base64")
-        from_json(raw, allow_inf_nan=False)
-    except ValueError as error:
-        raise _refusal(what, value, _obstacle(value, _not_known), str(error)) from error
-    if limit is not None and len(raw) > limit:
-        raise PayloadTooLarge(what=what, size=len(raw), limit=limit)
-    return raw.decode()
-
-
 # ---------------------------------------------------------------------------------------------- finding what JSON would lose
 
 
