@@ -43,7 +43,7 @@ class ErrorInfo:
     Attributes:
         type: the name of the exception's class, `CardDeclined`.
         message: its text.
-        traceback: as Python prints it, without frames of Stepwell.
+        traceback: as Python prints it, from the first frame that is not Stepwell's.
         kinds: the qualified names of its class and base classes, and of those of its causes, contexts and group members.
         steps: the keys of the failed steps found in it, its causes, contexts and group members.
     """

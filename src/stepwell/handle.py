@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from pydantic_core import to_json
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from stepwell.store.port import Store
 
 Out_co = TypeVar("Out_co", covariant=True)
+
+_LOOKS: Final = ("looks at a run", "look at it in a step")
+_ACTS: Final = ("acts on a run", "act on it in a step")
 
 
 class Home(Protocol):
@@ -69,6 +72,7 @@ class Handle(Generic[Out_co]):
 
     async def get(self) -> Run:
         """The run as it stands. Raises RunNotFound."""
+        refuse_in_body(*_LOOKS)
         return await self._home.store.get(self.run_id)
 
     async def status(self) -> RunStatus:
@@ -77,10 +81,12 @@ class Handle(Generic[Out_co]):
 
     async def steps(self) -> list[StepRecord]:
         """Its steps, one record an attempt, in order of their start. Raises RunNotFound."""
+        refuse_in_body(*_LOOKS)
         return await self._home.store.steps(self.run_id)
 
     async def logs(self) -> list[LogLine]:
         """What it has said. Raises RunNotFound."""
+        refuse_in_body(*_LOOKS)
         return await self._home.store.logs(self.run_id)
 
     async def pause(self) -> Run:
@@ -90,6 +96,7 @@ class Handle(Generic[Out_co]):
             RunNotFound: there is no such run.
             IllegalTransition: it has ended.
         """
+        refuse_in_body(*_ACTS)
         run = await self._home.store.pause(self.run_id, self._home.now())
         self._home.acted()
         return run
@@ -101,6 +108,7 @@ class Handle(Generic[Out_co]):
             RunNotFound: there is no such run.
             IllegalTransition: it has ended.
         """
+        refuse_in_body(*_ACTS)
         run = await self._home.store.resume(self.run_id, self._home.now())
         self._home.acted()
         return run
@@ -112,6 +120,7 @@ class Handle(Generic[Out_co]):
             RunNotFound: there is no such run.
             IllegalTransition: it has completed or failed.
         """
+        refuse_in_body(*_ACTS)
         run = await self._home.store.cancel(self.run_id, self._home.now())
         self._home.acted()
         return run
@@ -123,6 +132,7 @@ class Handle(Generic[Out_co]):
             RunNotFound: there is no such run.
             IllegalTransition: it has not failed, and was not canceled.
         """
+        refuse_in_body(*_ACTS)
         run = await self._home.store.retry(self.run_id, self._home.now())
         self._home.acted()
         return run

@@ -477,7 +477,7 @@ def test_a_step_of_an_async_function_is_told_to_be_async() -> None:
     ("declare", "message"),
     [
         (lambda: step(send), "it is a step already"),
-        (lambda: step(sendWelcomeEmail), "it is a workflow; run it by step.execute"),
+        (lambda: step(sendWelcomeEmail), "it is a workflow, which is started"),
         (lambda: step(staticmethod(a_generator)), "it is a staticmethod; put @step below that"),
         (lambda: step(3), "it is no function but int"),  # type: ignore[call-overload]
         (lambda: step()(3), "it is no function but int"),  # type: ignore[arg-type]

@@ -695,3 +695,76 @@ async def test_a_run_whose_claim_was_made_and_never_answered_is_given_back_and_e
 
 async def _one() -> int:
     return 1
+
+
+@scenario
+async def test_a_step_canceled_by_a_body_that_ends_at_once_is_kept_as_canceled() -> None:
+    gate = Gate()
+
+    @workflow
+    async def flow(step: Step) -> str:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await step.run("slow", gate.step)
+        return "in time"
+
+    async with TestApp(flow) as app:
+        handle = await app.start(flow)
+
+        assert await handle.result() == "in time"
+        assert [(record.key, record.status) for record in await handle.steps()] == [("slow", "canceled")]
+
+
+@scenario
+async def test_the_result_of_a_run_in_an_app_that_is_not_running_is_not_waited_for() -> None:
+    @workflow
+    async def flow() -> int:
+        return 1
+
+    app = TestApp(flow)
+    handle = await app.start(flow)
+
+    with pytest.raises(RuntimeError, match="this TestApp is not running"):
+        await handle.result()
+    async with app:
+        assert await handle.result() == 1
+    assert await handle.result() == 1
+
+
+@pytest.mark.parametrize("act", ["get", "steps", "logs", "pause", "resume", "cancel", "retry"])
+@scenario
+async def test_a_body_neither_looks_at_other_runs_nor_acts_on_them(act: str) -> None:
+    others: list[Handle[Any]] = []
+
+    @workflow
+    async def waits(step: Step) -> None:
+        await step.sleep("a while", "1 day")
+
+    @workflow
+    async def meddles() -> None:
+        await getattr(others[0], act)()
+
+    async with TestApp(waits, meddles) as app:
+        others.append(await app.start(waits))
+
+        with pytest.raises(RunFailed) as failed:
+            await app.execute(meddles)
+        assert failed.value.error.type == "NotInStep"
+
+
+@scenario
+async def test_a_run_that_a_step_failed_within_a_task_group_says_so() -> None:
+    async def decline() -> None:
+        raise ValueError("no funds")
+
+    @workflow
+    async def flow(step: Step) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(step.define("charge", decline, retry=Retry.never()).run())
+
+    async with TestApp(flow) as app:
+        with pytest.raises(RunFailed) as failed:
+            await app.execute(flow)
+
+    assert failed.value.error.type == "StepFailed"
+    assert failed.value.error.message == 'step "charge" failed after 1 attempt: ValueError: no funds'

@@ -852,3 +852,60 @@ async def test_a_run_has_at_most_a_thousand_steps_under_way_at_once_retries_incl
 
     assert most <= 1_000
     assert len(tries.calls) == 2_600
+
+
+class Parcel:
+    """Its instances can be awaited when called; the class itself is called to make one."""
+
+    async def __call__(self) -> int:
+        return 1
+
+
+@scenario
+async def test_a_class_is_called_to_make_an_object_whatever_its_objects_can() -> None:
+    @workflow
+    async def flow(step: Step) -> int:
+        await step.define("make", Parcel, retry=Retry.never(), result=Any).run()
+        return 1
+
+    async with TestApp(flow) as app:
+        with pytest.raises(stepwell.RunFailed) as failed:
+            await app.execute(flow)
+
+    assert "returned a Parcel" in failed.value.error.message
+
+
+@scenario
+async def test_a_should_retry_that_raises_is_told_with_the_error_that_it_was_asked_of() -> None:
+    def confused(error: Exception, attempt: int) -> bool:
+        raise KeyError("what now")
+
+    async def fails() -> None:
+        raise ValueError("no")
+
+    @workflow
+    async def flow(step: Step) -> None:
+        await step.define("ask", fails, retry=Retry(should_retry=confused)).run()
+
+    async with TestApp(flow) as app:
+        handle = await app.start(flow)
+        with pytest.raises(stepwell.RunFailed):
+            await handle.result()
+        (record,) = await handle.steps()
+
+    assert record.error is not None
+    assert "should_retry raised" in record.error.traceback
+
+
+@scenario
+async def test_items_and_durations_may_be_given_by_name() -> None:
+    async def double(number: int) -> int:
+        return 2 * number
+
+    @workflow
+    async def flow(step: Step) -> list[int]:
+        await step.sleep("a while", duration="1 day")
+        return await step.map("double", double, items=[1, 2])
+
+    async with TestApp(flow) as app:
+        assert await app.execute(flow) == [2, 4]

@@ -315,7 +315,7 @@ def workflow(  # type: ignore[misc]  # what the options of the bare form are is 
             timeout=None if timeout is None else parse_duration(timeout, f"the timeout of workflow {called!r}"),
             schedules=_checked_schedules(schedules, called),
             queue=checked_name(queue, "queue"),
-            priority=_checked_priority(priority, called),
+            priority=checked_priority(priority, called),
             concurrency=_checked(concurrency, Limit, "concurrency", called),
             rate=_checked(rate, Rate, "rate", called),
             debounce=_checked(debounce, Debounce, "debounce", called),
@@ -496,7 +496,8 @@ def _checked(value: Any, expected: type[R], option: str, owner: str, kind: str =
     raise DefinitionError(f"{option} of {kind} {owner!r} is a {expected.__name__}, not {type(value).__name__}: {value!r}")
 
 
-def _checked_priority(priority: object, workflow: str) -> int:
+def checked_priority(priority: object, workflow: str) -> int:
+    """The priority itself. Raises DefinitionError: it is no whole number, or out of the range."""
     if not isinstance(priority, int) or isinstance(priority, bool) or priority not in _PRIORITIES:
         raise DefinitionError(
             f"the priority of workflow {workflow!r} is a whole number from {_PRIORITIES[0]} to {_PRIORITIES[-1]}, not {priority!r}"
@@ -550,7 +551,7 @@ def _check_step(function: Any) -> None:
     if isinstance(function, StepFunction):
         problem = "it is a step already"
     elif isinstance(function, Workflow):
-        problem = "it is a workflow; run it by step.execute"
+        problem = "it is a workflow, which is started and not called as a step"
     elif isinstance(function, staticmethod | classmethod):
         problem = f"it is a {type(function).__name__}; put @step below that"
     elif not callable(function):

@@ -73,12 +73,13 @@ class Retry:
 
     Attributes:
         max_attempts: the first one included; None is unlimited.
-        initial_interval: the delay after the first attempt, as long as `max_interval` allows it.
+        initial_interval: the delay after the first attempt. One longer than a minute raises `max_interval` from its default.
         backoff_coefficient: by what each further delay is multiplied; 1 keeps it the same.
         max_interval: no delay of the backoff is longer.
         jitter: by what share the delay is spread up and down, 0 to 1, so that many failures at once do not come back at once.
         non_retryable: classes of exceptions that are not tried again; names, bare or qualified, work as well.
-        should_retry: asked after each failed attempt with the error and the attempt's number; answers True, False, or a delay.
+        should_retry: asked, while attempts are left and the error is not final, with the error and the attempt's number; answers
+            True, False, or a delay.
 
     Raises:
         ValueError: a value is out of its range.

@@ -175,5 +175,5 @@ class Asking:
         if self._count > self._limit:
             raise NonRetryable(
                 f"this run has asked for more than max_steps={self._limit:,} steps and timers. "
-                "Go on with an empty history by `raise ContinueAsNew(input)`, split the work into child runs, or raise max_steps."
+                "Go on with an empty history by `raise ContinueAsNew(input)`, or raise max_steps."
             )

@@ -99,7 +99,7 @@ class StepRunner:
             raise StepTimeout(f"step {request.name!r} took longer than its timeout of {request.timeout:g} s") from error
 
     async def _in_thread(self, run: Execution, request: StepRequest) -> Any:
-        call: Callable[[], Any] = partial(_in_own_context, request.function, request.args, request.kwargs)
+        call: Callable[[], Any] = partial(request.function, *request.args, **request.kwargs)
         body_thread = run.body_thread
         if body_thread is not None and request.timeout is None:
             value = await body_thread.execute(partial(copy_context().run, call))
@@ -116,8 +116,8 @@ class StepRunner:
             run.attempt_canceled(request, now)
             return
         request.failures += 1
-        info = describe(error)
         delay = request.retry.next(error, request.failures, self._clock.random())
+        info = describe(error)  # after that: a `should_retry` that raises leaves a note
         if delay is None:
             request.cause = error
             run.step_ended(request, False, error_text(info), now)
@@ -134,16 +134,12 @@ class StepRunner:
             run.attempt_failed(request, error_text(info), now)
 
 
-def _in_own_context(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return function(*args, **kwargs)
-
-
 def is_async(function: Any) -> bool:
     """Whether calling it gives a coroutine."""
     code = getattr(function, "__code__", None)
     if code is not None:  # a hundred times faster than inspect
         return bool(code.co_flags & CO_COROUTINE)
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
 
 
 def current_step() -> StepInfo:

@@ -502,6 +502,10 @@ class Execution:
         self._leaving = None
 
     def _finish(self, ending: Ending) -> None:
+        now = self.host.clock.now()
+        for request in self.executing.values():
+            if request.cancelled():  # by the body; the attempt has not noticed yet, and when it does it is too late to write
+                self._put_attempt(request, None, now, None, canceled=True)
         self._unwind()
         self._leaving = Leaving(self, ending)
 

@@ -42,6 +42,8 @@ def ending_of(main: asyncio.Task[Any], run: Execution, workflow: Workflow[Any, A
 
 
 def _after_error(error: BaseException, run: Execution, workflow: Workflow[Any, Any]) -> Ending:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # what a TaskGroup raises for one task that failed says nothing more
     if isinstance(error, ContinueAsNew):
         run.history.ended()  # like a return: what is recorded is about to go
         try:

@@ -121,8 +121,15 @@ class RunLoop(Numbering):
                     if not handle.gone:
                         handle.context.run(handle.callback, *handle.args)  # type: ignore[arg-type]  # None only when gone
             except BaseException as error:  # noqa: BLE001  # a callback's own, or SystemExit of a task, which the task holds as well
-                self.owner.stray_error(error, "in a callback")
+                if not self._is_held(error):
+                    self.owner.stray_error(error, "in a callback")
         return not ready
+
+    def _is_held(self, error: BaseException) -> bool:
+        """Whether it is the SystemExit or KeyboardInterrupt of a task, which asyncio raises here as well."""
+        if not isinstance(error, SystemExit | KeyboardInterrupt):
+            return False
+        return any(task.done() and not task.cancelled() and task.exception() is error for task in self.tasks)
 
     def start(self, body: Coroutine[Any, Any, Any], context: Context) -> BranchTask:
         """Make the main task, on the main branch."""

@@ -146,11 +146,11 @@ class Step:
 
     @overload
     async def map(
-        self, name: str, fn: Callable[[Item], Awaitable[T]], items: Iterable[Item], /, *, concurrency: int | None = None
+        self, name: str, fn: Callable[[Item], Awaitable[T]], items: Iterable[Item], *, concurrency: int | None = None
     ) -> list[T]: ...
     @overload
-    async def map(self, name: str, fn: Callable[[Item], T], items: Iterable[Item], /, *, concurrency: int | None = None) -> list[T]: ...
-    async def map(self, name: Any, fn: Any, items: Any, /, *, concurrency: int | None = None) -> list[Any]:
+    async def map(self, name: str, fn: Callable[[Item], T], items: Iterable[Item], *, concurrency: int | None = None) -> list[T]: ...
+    async def map(self, name: Any, fn: Any, items: Any, *, concurrency: int | None = None) -> list[Any]:
         """Run a step for each item, side by side; the results in the order of the items.
 
         Each item is a checkpoint of its own: after a crash, only those that are not done are run. At the first failure no further item
@@ -172,15 +172,17 @@ class Step:
             raise DefinitionError(f"concurrency is a number of at least 1, or None; not {concurrency!r}")
         return await _Mapping(self._asking, name, fn, list(items), concurrency).results()
 
-    async def sleep(self, name: str, duration: Duration, /) -> None:
+    async def sleep(self, name: str, duration: Duration) -> None:
         """Sleep durably: through crashes and deploys, and without a slot of a worker.
 
         Raises:
             ValueError, TypeError: it is no duration.
         """
-        await self._asking.sleep(checked_name(name, "sleep"), None, parse_duration(duration).total_seconds())
+        await self._asking.sleep(
+            checked_name(name, "sleep"), None, parse_duration(duration, f"the duration of sleep {name!r}").total_seconds()
+        )
 
-    async def sleep_until(self, name: str, when: datetime, /) -> None:
+    async def sleep_until(self, name: str, when: datetime) -> None:
         """Sleep until an instant; not at all, when it has passed.
 
         Raises:
@@ -280,20 +282,18 @@ class SyncStep:
         return SyncDefinedStep(self._step.define(name, fn, retry=retry, timeout=timeout, result=result), self._wait)
 
     @overload
-    def map(
-        self, name: str, fn: Callable[[Item], Awaitable[T]], items: Iterable[Item], /, *, concurrency: int | None = None
-    ) -> list[T]: ...
+    def map(self, name: str, fn: Callable[[Item], Awaitable[T]], items: Iterable[Item], *, concurrency: int | None = None) -> list[T]: ...
     @overload
-    def map(self, name: str, fn: Callable[[Item], T], items: Iterable[Item], /, *, concurrency: int | None = None) -> list[T]: ...
-    def map(self, name: Any, fn: Any, items: Any, /, *, concurrency: int | None = None) -> list[Any]:
+    def map(self, name: str, fn: Callable[[Item], T], items: Iterable[Item], *, concurrency: int | None = None) -> list[T]: ...
+    def map(self, name: Any, fn: Any, items: Any, *, concurrency: int | None = None) -> list[Any]:
         """Run a step for each item: `Step.map`. Several `def` items take turns in the body's thread."""
         return cast("list[Any]", self._wait(lambda: self._step.map(name, fn, items, concurrency=concurrency)))
 
-    def sleep(self, name: str, duration: Duration, /) -> None:
+    def sleep(self, name: str, duration: Duration) -> None:
         """Sleep durably: `Step.sleep`."""
         self._wait(lambda: self._step.sleep(name, duration))
 
-    def sleep_until(self, name: str, when: datetime, /) -> None:
+    def sleep_until(self, name: str, when: datetime) -> None:
         """Sleep until an instant: `Step.sleep_until`."""
         self._wait(lambda: self._step.sleep_until(name, when))
 

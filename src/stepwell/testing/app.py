@@ -11,9 +11,11 @@ from stepwell.core.definition import Workflow
 from stepwell.core.duration import Duration, parse_duration
 from stepwell.core.records import NewRun
 from stepwell.core.registry import Registry, check_version
+from stepwell.core.starting import checked_key, checked_queue, checked_start_priority, checked_tags
 from stepwell.engine.clock import RunIds
 from stepwell.engine.runloop import refuse_in_body
 from stepwell.engine.worker import MAX_PAYLOAD, Worker
+from stepwell.errors import DefinitionError
 from stepwell.handle import Handle
 from stepwell.store.memory import MemoryStore
 from stepwell.testing.clock import MovedClock
@@ -78,6 +80,8 @@ class TestApp:
         if self._worker is not None:
             failure = self._worker.failure
             await self._worker.stop()
+            self._worker = None
+            self.store.tell()  # whoever waits for a change now waits in vain, and is told so
             if failure is not None:
                 raise failure
 
@@ -116,7 +120,8 @@ class TestApp:
 
         Raises:
             InvalidInput: the input does not fit the workflow's schema; nothing is started.
-            WorkflowNotFound: this app has none of this name.
+            WorkflowNotFound: this app has none of this name and version. (A worker of an app with a database leaves such a run waiting.)
+            DefinitionError: an option is none.
             NotInStep: the body of a workflow calls it.
         """
         refuse_in_body("starts a run", "start it in a step")
@@ -129,10 +134,10 @@ class TestApp:
             input=self._input_text(definition, input),
             created_at=now,
             available_at=now if delay is None else now + parse_duration(delay).total_seconds(),
-            queue=queue or definition.queue,
-            priority=definition.priority if priority is None else priority,
-            tags=tuple(tags),
-            key=key,
+            queue=checked_queue(queue, definition.name, definition.queue),
+            priority=checked_start_priority(priority, definition.name, definition.priority),
+            tags=checked_tags(tags),
+            key=checked_key(key),
         )
         (run_id,) = await self.store.enqueue([run])
         self.acted()
@@ -157,6 +162,8 @@ class TestApp:
         if isinstance(workflow, Workflow):
             check_version(workflow, version)
             return workflow
+        if not isinstance(workflow, str):
+            raise DefinitionError(f"start takes a Workflow or its name, not {workflow!r}; is it decorated with @workflow?")
         return self._registry.get(workflow, version if version is not None else self._registry.resolve_version(workflow))
 
     @staticmethod
@@ -222,6 +229,8 @@ class TestApp:
 
     async def changed(self) -> None:
         """Wait until something was written. Raises the error that has ended the worker, if one has."""
-        if self._worker is not None and self._worker.failure is not None:
+        if self._worker is None:
+            raise RuntimeError("this TestApp is not running, so nothing will change; wait within `async with TestApp(...) as app`")
+        if self._worker.failure is not None:
             raise self._worker.failure
         await self.store.changed()
