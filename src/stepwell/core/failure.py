@@ -39,8 +39,8 @@ def describe(error: BaseException) -> ErrorInfo:
     """The exception as data. Never raises, and calls nothing of the exception's but what printing it calls."""
     related = list(_related(error))
     return ErrorInfo(
-        type=_clean(type(error).__name__),
-        message=_cut(_clean(_text(error)), MAX_MESSAGE),
+        type=storable(type(error).__name__),
+        message=_cut(storable(_text(error)), MAX_MESSAGE),
         # What an operator needs is in the message of these two: where in the engine it was noticed says nothing.
         traceback="" if isinstance(error, NonDeterminism | Stuck) else _traceback(error),
         kinds=tuple(islice(_kinds(related), MAX_KINDS)),
@@ -94,7 +94,7 @@ def _related(error: BaseException) -> Iterator[BaseException]:
 def _kinds(related: list[BaseException]) -> Iterator[str]:
     names: dict[str, None] = {}
     for error in related:
-        names.update((_clean(qualified_name(kind)), None) for kind in type(error).__mro__ if kind is not object)
+        names.update((storable(qualified_name(kind)), None) for kind in type(error).__mro__ if kind is not object)
         recorded = getattr(error, "error", None) if isinstance(error, StepwellError) else None
         if isinstance(recorded, ErrorInfo):
             names.update((name, None) for name in recorded.kinds)
@@ -117,7 +117,7 @@ def _traceback(error: BaseException) -> str:
         text = _printed(error, error.__traceback__)
     except Exception:  # noqa: BLE001  # an exception of the user's, with notes or arguments that cannot be read
         text = _printed(RuntimeError(f"{type(error).__name__} cannot be printed"), error.__traceback__)
-    return _cut_middle(_clean(text), MAX_TRACEBACK)
+    return _cut_middle(storable(text), MAX_TRACEBACK)
 
 
 def _printed(error: BaseException, frames: TracebackType | None) -> str:
@@ -163,7 +163,7 @@ def _text(error: BaseException) -> str:
         return f"<{type(error).__name__} whose text cannot be printed>"
 
 
-def _clean(text: str) -> str:
+def storable(text: str) -> str:
     """Without NUL and lone surrogates, which databases refuse."""
     return str.replace(text, "\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 

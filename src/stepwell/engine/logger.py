@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.core import definition
 from stepwell.core.codec import MAX_DEPTH, codec_of
+from stepwell.core.failure import storable
 from stepwell.core.records import LogEntry
 from stepwell.engine.requests import StepRequest
 
@@ -66,7 +67,7 @@ class Logger:
         self._log(logging.ERROR, message, {**fields, "traceback": traceback.format_exc(limit=50)})
 
     def _log(self, level: int, message: str, fields: dict[str, Any]) -> None:
-        message = _clean(_shown(message, str))[:MAX_LINE]
+        message = storable(_shown(message, str))[:MAX_LINE]
         if not self._book.write(logging.getLevelName(level).lower(), message, _as_json(fields)):
             return
         asker = definition.body.get()
@@ -132,17 +133,17 @@ def _put(run: Execution, entry: LogEntry) -> None:
 
 
 def _as_json(fields: dict[str, Any]) -> str:
-    text = "{" + ", ".join(f"{json.dumps(_clean(name))}: {_value_as_json(value)}" for name, value in fields.items()) + "}"
+    text = "{" + ", ".join(f"{json.dumps(storable(name))}: {_value_as_json(value)}" for name, value in fields.items()) + "}"
     return text if len(text) <= MAX_LINE else json.dumps({"cut": text[: MAX_LINE // 2]})
 
 
 def _value_as_json(value: Any) -> str:
     try:
-        text = _clean(json.dumps(value, default=repr, ensure_ascii=False, allow_nan=False))
+        text = storable(json.dumps(value, default=repr, ensure_ascii=False, allow_nan=False))
         if text.count("[") + text.count("{") > MAX_DEPTH:
             codec_of(Any).decode(text)  # what is too deep for the one that reads it is no use
     except Exception:  # noqa: BLE001  # NaN, a cycle, odd keys, too deep, a __repr__ that raises: to log it must not fail
-        text = json.dumps(_clean(_shown(value, repr)))
+        text = json.dumps(storable(_shown(value, repr)))
     return text
 
 
@@ -151,8 +152,3 @@ def _shown(value: Any, show: Callable[[Any], str]) -> str:
         return show(value)
     except Exception:  # noqa: BLE001  # its __repr__ is the user's
         return f"<{type(value).__name__} that cannot be printed>"
-
-
-def _clean(text: str) -> str:
-    """Without NUL and lone surrogates, which databases refuse."""
-    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
