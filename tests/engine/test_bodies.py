@@ -718,3 +718,19 @@ async def test_a_crash_in_a_body_that_fails_keeps_what_its_attempts_have_done() 
         assert await app.handle(handle.run_id).result() == 3
 
     assert work.calls == ["once"]
+
+
+@scenario
+async def test_a_branch_of_a_task_group_can_go_on_as_new() -> None:
+    @workflow
+    async def flow(page: int) -> int:
+        async def turn() -> None:
+            if page < 3:
+                raise ContinueAsNew(page + 1)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(turn())
+        return page
+
+    async with TestApp(flow) as app:
+        assert await app.execute(flow, 1) == 3

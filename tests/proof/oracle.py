@@ -145,6 +145,8 @@ class _Oracle:
                 return Story(self.asked)
             self._deliver(outcomes.pop(0))
         error = asyncio.CancelledError() if main.cancelled() else main.exception()
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]  # a group of one says nothing more than what is in it
         if error is None or isinstance(error, ContinueAsNew):
             self._telling.quiescent(self.asked)
         return Story(dict(self.asked), outcomes, True, None if error else main.result(), error)
