@@ -91,8 +91,8 @@ class DefinitionError(StepwellError):
     """A workflow, step, schedule or option is declared wrongly."""
 
 
-class InvalidInput(StepwellError):
-    """The input does not fit the workflow's schema. Nothing was stored.
+class _Misfit(StepwellError):
+    """A value does not fit a workflow's schema.
 
     Attributes:
         workflow: the workflow's name.
@@ -105,18 +105,22 @@ class InvalidInput(StepwellError):
         self.errors = errors or []
 
 
-class InvalidOutput(StepwellError):
+class InvalidInput(_Misfit):
+    """The input does not fit the workflow's schema. Raised by a start, it says that nothing was stored.
+
+    Attributes:
+        workflow: the workflow's name.
+        errors: what is wrong, one entry a field, as pydantic reports it.
+    """
+
+
+class InvalidOutput(_Misfit):
     """What the workflow returned does not fit its schema.
 
     Attributes:
         workflow: the workflow's name.
         errors: what is wrong, one entry a field, as pydantic reports it.
     """
-
-    def __init__(self, message: str, *, workflow: str, errors: list[dict[str, Any]] | None = None) -> None:
-        super().__init__(message)
-        self.workflow = workflow
-        self.errors = errors or []
 
 
 class NotSerializable(StepwellError):

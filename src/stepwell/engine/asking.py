@@ -55,7 +55,7 @@ class Asking:
         """A call of a step."""
         run = self._run
         loop = run.loop
-        if loop.thread != get_ident():
+        if loop.thread != get_ident():  # as `_loop_of_body`, spelled out where there is one a step
             raise OutsideRun(self._outside(name or function))
         if run.over or loop.closing:
             return self._refuse()  # type: ignore[no-any-return]

@@ -102,7 +102,7 @@ class Execution:
         "loop",
         "over",
         "parked",
-    )  # fmt: skip
+    )
 
     def __init__(self, claimed: Claimed, workflow: Workflow[Any, Any], host: Host) -> None:
         self.id = claimed.id
@@ -121,11 +121,11 @@ class Execution:
         """The body has been left; what still comes in is ignored."""
         self.computing = False
         """The thread of a `def` body is at work: the run is not quiescent."""
-        asking = Asking(self, workflow.retry, workflow.max_steps)
-        self.body_thread: BodyThread | None = None if workflow.is_async else BodyThread(self, Step(asking))
         self._workflow = workflow
-        self._asking: Asking | None = asking
-        self._step: Step | SyncStep | None = Step(asking) if self.body_thread is None else self.body_thread.step
+        self._asking: Asking | None = Asking(self, workflow.retry, workflow.max_steps)
+        step = Step(self._asking)
+        self.body_thread: BodyThread | None = None if workflow.is_async else BodyThread(self, step)
+        self._step: Step | SyncStep | None = step if self.body_thread is None else self.body_thread.step
         self._main: asyncio.Task[Any] | None = None
         self._stopping = False  # paused: nothing is delivered or started any more
         self._waking = False  # a move to running is on its way: nothing is begun before it is answered
