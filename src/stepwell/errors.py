@@ -292,7 +292,15 @@ class DatabaseTooNew(StepwellError):
 
 
 class DatabaseUnavailable(StepwellError):
-    """The database cannot be reached, or did not answer: what was asked may or may not have been done."""
+    """The database cannot be reached, or did not answer: what was asked may or may not have been done.
+
+    Attributes:
+        permanent: whether waiting will not help: the file is no database, say.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
 
 
 class ContinueAsNew(BaseException):

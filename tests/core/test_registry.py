@@ -125,6 +125,11 @@ def test_all_workflows_of_a_module_are_taken() -> None:
     assert list(Registry([module, pay])) == [pay, ship]
 
 
+def test_one_workflow_is_not_taken_for_several() -> None:
+    with pytest.raises(DefinitionError, match="put it into a list"):
+        Registry(declared("pay"))  # type: ignore[arg-type]
+
+
 def test_two_workflows_of_one_name_and_version_are_refused() -> None:
     with pytest.raises(DefinitionError, match=r"there are two workflows 'pay' v1: .*declared.<locals>.work and .*; give one another"):
         Registry([declared("pay", "v1"), declared("pay", "v1")])
@@ -201,7 +206,6 @@ def test_giving_a_workflow_another_version_is_refused(own: str | None, message: 
         {"concurrency": Limit(1)},
         {"rate": Rate(1, "1s")},
         {"debounce": Debounce("1s")},
-        {"timeout": "0s"},
     ],
     ids=lambda options: next(iter(options)),
 )
@@ -213,5 +217,35 @@ def test_a_workflow_that_declares_what_is_not_held_yet_is_refused(options: dict[
 
 
 def test_all_that_is_not_held_yet_is_said_at_once() -> None:
-    with pytest.raises(DefinitionError, match="declares rate, timeout, which"):
-        refuse_unsupported(declared("pay", timeout="1h", rate=Rate(1, "1s")))
+    with pytest.raises(DefinitionError, match="declares concurrency, rate, which"):
+        refuse_unsupported(declared("pay", concurrency=Limit(1), rate=Rate(1, "1s")))
+
+
+def test_a_timeout_is_held() -> None:
+    refuse_unsupported(declared("pay", timeout="1h"))
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "found", "version"),
+    [
+        (["v9", "v10"], None, "v10", "v10"),
+        (["v9", None], None, None, None),
+        (["v9", "v10"], "v9", "v9", "v9"),
+    ],
+)
+def test_a_start_by_name_is_resolved(known: list[str | None], asked: str | None, found: str | None, version: str | None) -> None:
+    resolved = Registry(declared("pay", each) for each in known).resolve("pay", asked)
+
+    assert resolved is not None
+    assert (resolved.workflow.version, resolved.version) == (found, version)
+
+
+def test_a_start_of_another_version_means_the_function_that_takes_all() -> None:
+    taker = declared_for_any_version("pay", "v2")
+
+    assert Registry([taker]).resolve("pay", "v1") == (taker, "v1")
+
+
+@pytest.mark.parametrize(("name", "version"), [("pay", "v1"), ("ship", None)])
+def test_a_start_of_what_is_not_here_is_not_resolved(name: str, version: str | None) -> None:
+    assert Registry([declared("pay", "v2")]).resolve(name, version) is None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from stepwell.store.port import Store
-from tests.store.adapters import ADAPTERS
+from tests.store.adapters import ADAPTERS, with_workers
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(params=ADAPTERS)
 def store(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Store]:
-    """An empty store, one of each adapter."""
-    opened = ADAPTERS[request.param]()
+    """A store without runs in which Alice and Bob are registered, one of each adapter."""
+    opened = with_workers(request.param)
     yield runner.run(opened.__aenter__())
     runner.run(opened.__aexit__(None, None, None))
 

@@ -1,13 +1,28 @@
 """What the tests of stores write: runs, outcomes and moves, with everything filled in that a test does not care about."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from stepwell.core.failure import error_text
-from stepwell.core.records import Attempt, Claimed, Kind, LogEntry, Move, NewRun, Outcome, Progress, Run
+from stepwell.core.records import (
+    Attempt,
+    Claimed,
+    Definition,
+    Kind,
+    LogEntry,
+    Move,
+    NewRun,
+    NewWorker,
+    Outcome,
+    Progress,
+    Run,
+    RunFilter,
+    Started,
+)
 from stepwell.core.registry import Lane
 from stepwell.core.status import Action, RunStatus
 from stepwell.errors import ErrorInfo
-from stepwell.store.port import Batch, Store
+from stepwell.store.port import Batch, Pin, Store
 
 NOW = 1_800_000_000.0
 LANE = Lane("default", "pay", None)
@@ -16,7 +31,10 @@ BOB = "bob"
 CARD_DECLINED = error_text(ErrorInfo("CardDeclined", "no funds"))
 STEP_FAILED = error_text(ErrorInfo("StepFailed", 'step "charge" failed', steps=("charge",)))
 
-Write = Outcome | Attempt | Move | LogEntry | Progress
+ALL = RunFilter()
+OPERATORS = (Action.PAUSE, Action.RESUME, Action.CANCEL, Action.RETRY)
+
+Write = Outcome | Attempt | Move | LogEntry | Progress | Started
 
 
 def run_id(number: int) -> str:
@@ -28,9 +46,22 @@ FIRST = run_id(1)
 
 
 def new_run(number: int = 1, **changed: Any) -> NewRun:
-    """Run number so-and-so; each is a second younger than the one before."""
-    known = {"id": run_id(number), "workflow": "pay", "version": None, "input": "null", "created_at": NOW + number - 1_000}
-    return NewRun(**{"available_at": NOW - 500, **known, **changed})
+    """Run number so-and-so, ready at once; each is a second younger than the one before."""
+    created_at = changed.get("created_at", NOW + number - 10_000)
+    known = {"id": run_id(number), "workflow": "pay", "version": None, "input": "null", "created_at": created_at}
+    return NewRun(**{"available_at": created_at, **known, **changed})
+
+
+def definition(name: str = "pay", version: str | None = None, **changed: Any) -> Definition:
+    """A workflow as its worker publishes it."""
+    known = {"queue": "default", "priority": 0, "timeout": None, "takes_version": False, "input_schema": "{}", "output_schema": "{}"}
+    return Definition(**{"name": name, "version": version, **known, **changed})
+
+
+def new_worker(worker: str = ALICE, *definitions: Definition, **changed: Any) -> NewWorker:
+    """A worker of all queues."""
+    known = {"name": worker, "host": "here", "pid": 7, "queues": None, "concurrency": 10, "lease": 30.0, "started_at": NOW}
+    return NewWorker(**{"id": worker, "definitions": definitions, **known, **changed})
 
 
 def outcome(key: str, seq: int, **changed: Any) -> Outcome:
@@ -59,6 +90,11 @@ def line(message: str, n: int = 1, **changed: Any) -> LogEntry:
 def progress(done: float = 1.0, **changed: Any) -> Progress:
     """One of ten."""
     return Progress(**{"run": FIRST, "claim": 1, "done": done, "total": 10.0, "message": None, **changed})
+
+
+def started(key: str, number: int = 1, **changed: Any) -> Started:
+    """An attempt that is under way."""
+    return Started(**{"run": FIRST, "claim": 1, "key": key, "attempt": number, "started_at": NOW, **changed})
 
 
 def move(action: Action, **changed: Any) -> Move:
@@ -96,13 +132,42 @@ def batch(*writes: Write) -> Batch:
         [each for each in writes if isinstance(each, Move)],
         [each for each in writes if isinstance(each, LogEntry)],
         [each for each in writes if isinstance(each, Progress)],
+        [each for each in writes if isinstance(each, Started)],
     )
+
+
+def serves(*lanes: Lane) -> Callable[[Lane], Pin | None]:
+    """Takes runs of these lanes, where they wait as just what they are."""
+    return lambda lane: Pin(lane.version, None) if lane in lanes else None
+
+
+async def claims(store: Store, worker: str = ALICE, limit: int = 10, now: float = NOW, *lanes: Lane) -> list[Claimed]:
+    """What a worker claims, after all was made ready that is due."""
+    await store.make_ready(now, 1_000)
+    return await store.claim(worker, serves(*(lanes or (LANE,))), limit, now)
 
 
 async def claim_one(store: Store, worker: str = ALICE, now: float = NOW) -> Claimed:
     """The only run that can be claimed."""
-    (claimed,) = await store.claim(worker, [LANE], 10, now)
+    (claimed,) = await claims(store, worker, now=now)
     return claimed
+
+
+def numbers(claimed: list[Claimed]) -> list[int]:
+    """Which runs these are."""
+    return [int(each.id[-12:], 16) for each in claimed]
+
+
+def remembered(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """What stores keep of outcomes, which is all but the claim under which they were written."""
+    return [each._replace(claim=0) for each in outcomes]
+
+
+async def leave(store: Store, worker: str = ALICE, now: float = NOW) -> int:
+    """The worker hands its runs back, and begins anew under its old id; how many it had."""
+    count = await store.hand_back(worker, now, 1_000)
+    await store.register(new_worker(worker))
+    return count
 
 
 async def claimed_run(store: Store, **changed: Any) -> Claimed:
@@ -116,29 +181,30 @@ async def write(store: Store, *writes: Write, worker: str = ALICE, now: float = 
     return dict(await store.commit(worker, batch(*writes), now))
 
 
-async def bring_to(store: Store, status: RunStatus) -> None:
+async def bring_to(store: Store, status: RunStatus, **changed: Any) -> None:
     """Run 1, claimed once by Alice, who keeps it for as long as the status allows."""
-    await claimed_run(store)
+    await claimed_run(store, **changed)
     match status:
         case RunStatus.PENDING:
-            await store.pause(FIRST, NOW)
-            await store.resume(FIRST, NOW)
+            await store.act(FIRST, Action.PAUSE, NOW)
+            await store.act(FIRST, Action.RESUME, NOW)
         case RunStatus.SLEEPING:
             await write(store, move(Action.PARK, keep=True))
         case RunStatus.PAUSED:
-            await store.pause(FIRST, NOW)
+            await store.act(FIRST, Action.PAUSE, NOW)
         case RunStatus.COMPLETED:
             await write(store, move(Action.COMPLETE))
         case RunStatus.FAILED:
             await write(store, move(Action.FAIL))
         case RunStatus.CANCELED:
-            await store.cancel(FIRST, NOW)
+            await store.act(FIRST, Action.CANCEL, NOW)
         case RunStatus.RUNNING:
             pass
     assert (await store.get(FIRST)).status is status
 
 
-async def everything(store: Store, run_id: str = FIRST) -> tuple[Run, Any, Any, Any]:
+async def everything(store: Store, run_id: str = FIRST) -> tuple[Any, ...]:
     """All that can be seen of a run without claiming it."""
     standing = {worker: dict(await store.standing(worker, NOW)).get(run_id) for worker in (ALICE, BOB)}
-    return await store.get(run_id), await store.steps(run_id), await store.logs(run_id), standing
+    shown: Run = await store.get(run_id)
+    return shown, await store.steps(run_id), await store.logs(run_id), await store.events(run_id), await store.history(run_id), standing

@@ -13,19 +13,22 @@ from tests.store.making import (
     ALICE,
     BOB,
     FIRST,
-    LANE,
     NOW,
     attempt,
     bring_to,
     claim_one,
     claimed_run,
+    claims,
     failure,
+    leave,
     line,
     move,
     new_run,
     outcome,
     progress,
+    remembered,
     run_id,
+    started,
     write,
 )
 
@@ -102,6 +105,80 @@ async def test_of_steps_started_in_one_moment_those_asked_for_first_come_first(s
     assert steps == [("reserve", 1), ("charge", 1), ("charge", 2), ("ship", 1)]
 
 
+# -- attempts that are under way
+
+
+async def shown(store: Store) -> list[tuple[str, int, str]]:
+    return [(step.key, step.attempt, step.status) for step in await store.steps(FIRST)]
+
+
+async def test_an_attempt_that_is_under_way_is_shown_as_running(store: Store) -> None:
+    await claimed_run(store)
+
+    await write(store, started("@0.1/send%2Fmail:3", 2, started_at=NOW + 1.5))
+
+    assert await store.steps(FIRST) == [
+        StepRecord(
+            key="@0.1/send%2Fmail:3", name="send/mail", kind="function", status="running", attempt=2, output=None, error=None,
+            started_at=at(NOW + 1.5), finished_at=None,
+        )
+    ]  # fmt: skip
+
+
+async def test_an_attempt_that_is_over_is_shown_once_with_its_end(store: Store) -> None:
+    await claimed_run(store)
+    await write(store, started("charge", 1), started("ship", 1))
+    await write(store, attempt("charge", 1), started("charge", 2), outcome("ship", 1, started_at=NOW))
+
+    assert sorted(await shown(store)) == [("charge", 1, "failed"), ("charge", 2, "running"), ("ship", 1, "completed")]
+
+
+async def test_an_attempt_goes_on_while_its_run_is_being_paused(store: Store) -> None:
+    await claimed_run(store)
+    await write(store, started("charge"))
+
+    await store.act(FIRST, Action.PAUSE, NOW)
+
+    assert await shown(store) == [("charge", 1, "running")]
+
+
+async def test_an_attempt_whose_run_was_taken_from_its_worker_does_not_go_on(store: Store) -> None:
+    await claimed_run(store)
+    await write(store, started("charge"))
+
+    await leave(store)
+    assert await shown(store) == []
+
+    await claim_one(store, BOB)
+    assert await shown(store) == []
+
+
+@pytest.mark.parametrize("action", [Action.COMPLETE, Action.FAIL, Action.PARK, Action.RELEASE, Action.CONTINUE_AS_NEW])
+async def test_an_attempt_of_a_run_that_is_not_in_execution_does_not_go_on(store: Store, action: Action) -> None:
+    await claimed_run(store)
+    await write(store, started("charge"))
+
+    await write(store, move(action))
+
+    assert await shown(store) == []
+
+
+async def test_the_same_mark_again_changes_nothing(store: Store) -> None:
+    await claimed_run(store)
+
+    for _ in range(2):
+        assert await write(store, started("charge")) == {}
+
+    assert await shown(store) == [("charge", 1, "running")]
+
+
+async def test_no_replay_reads_that_an_attempt_was_under_way(store: Store) -> None:
+    await claimed_run(store)
+    await write(store, started("charge"), move(Action.RELEASE))
+
+    assert (await claim_one(store, BOB)).tried == {}
+
+
 async def test_a_run_that_has_done_nothing_has_no_steps_and_no_lines(store: Store) -> None:
     await store.enqueue([new_run()])
 
@@ -141,12 +218,12 @@ async def test_lines_of_one_moment_are_in_the_order_in_which_they_were_said(stor
 
 async def test_standing_has_every_run_that_the_worker_owns_and_no_other(store: Store) -> None:
     await store.enqueue([new_run(number) for number in range(1, 8)])
-    await store.claim(ALICE, [LANE], 5, NOW)
-    await store.claim(BOB, [LANE], 1, NOW)
+    await claims(store, ALICE, 5, NOW)
+    await claims(store, BOB, 1, NOW)
     await write(store, move(Action.PARK, run=run_id(2), keep=True), move(Action.COMPLETE, run=run_id(3)))
-    await store.pause(run_id(4), NOW)
-    await store.pause(run_id(5), NOW)
-    await store.resume(run_id(5), NOW)
+    await store.act(run_id(4), Action.PAUSE, NOW)
+    await store.act(run_id(5), Action.PAUSE, NOW)
+    await store.act(run_id(5), Action.RESUME, NOW)
 
     assert dict(await store.standing(ALICE, NOW)) == {
         run_id(1): (1, RunStatus.RUNNING),
@@ -173,7 +250,7 @@ async def test_standing_has_every_run_that_the_worker_owns_and_no_other(store: S
 async def test_everything_is_taken_from_a_worker_that_is_gone(store: Store, status: RunStatus, then: RunStatus) -> None:
     await bring_to(store, status)
 
-    count = await store.hand_back(ALICE, NOW)
+    count = await leave(store)
 
     run = await store.get(FIRST)
     assert (count, run.status, run.worker) == (1, then, None)
@@ -182,36 +259,37 @@ async def test_everything_is_taken_from_a_worker_that_is_gone(store: Store, stat
 
 async def test_handing_back_a_second_time_finds_nothing(store: Store) -> None:
     await bring_to(store, RunStatus.RUNNING)
-    await store.hand_back(ALICE, NOW)
+    await leave(store)
 
-    assert await store.hand_back(ALICE, NOW) == 0
+    assert await leave(store) == 0
 
 
 async def test_what_it_executed_can_be_claimed_at_once_with_all_that_it_had_written(store: Store) -> None:
     await bring_to(store, RunStatus.RUNNING)
     await write(store, outcome("charge", 1), attempt("ship"), line("hello", after=1), progress())
 
-    await store.hand_back(ALICE, NOW + 5)
+    await leave(store, now=NOW + 5)
 
     claimed = await claim_one(store, BOB, NOW + 5)
-    assert (claimed.claim, claimed.attempt, claimed.outcomes, claimed.logged) == (2, 1, (outcome("charge", 1),), (1, 1))
+    assert (claimed.claim, claimed.attempt, claimed.logged) == (2, 1, (1, 1))
+    assert remembered(claimed.outcomes) == remembered([outcome("charge", 1)])
     assert list(claimed.tried) == ["ship"]
 
 
 async def test_what_slept_there_goes_on_sleeping(store: Store) -> None:
     await bring_to(store, RunStatus.SLEEPING)
 
-    await store.hand_back(ALICE, NOW + 5)
+    await leave(store, now=NOW + 5)
 
-    assert await store.claim(BOB, [LANE], 1, NOW + 59) == []
+    assert await claims(store, BOB, 1, NOW + 59) == []
     assert (await claim_one(store, BOB, NOW + 60)).claim == 2
 
 
 async def test_what_was_paused_there_can_be_claimed_when_it_is_resumed(store: Store) -> None:
     await bring_to(store, RunStatus.PAUSED)
-    await store.hand_back(ALICE, NOW)
+    await leave(store)
 
-    await store.resume(FIRST, NOW)
+    await store.act(FIRST, Action.RESUME, NOW)
 
     assert (await claim_one(store, BOB)).claim == 2
 
@@ -219,16 +297,16 @@ async def test_what_was_paused_there_can_be_claimed_when_it_is_resumed(store: St
 async def test_what_was_resumed_there_can_be_claimed(store: Store) -> None:
     await bring_to(store, RunStatus.PENDING)
 
-    await store.hand_back(ALICE, NOW)
+    await leave(store)
 
     assert (await claim_one(store, BOB)).claim == 2
 
 
 async def test_runs_of_other_workers_and_ended_ones_are_left_alone(store: Store) -> None:
     await store.enqueue([new_run(1), new_run(2), new_run(3)])
-    await store.claim(ALICE, [LANE], 2, NOW)
-    await store.claim(BOB, [LANE], 1, NOW)
+    await claims(store, ALICE, 2, NOW)
+    await claims(store, BOB, 1, NOW)
     await write(store, move(Action.COMPLETE))
 
-    assert await store.hand_back(ALICE, NOW) == 1
+    assert await leave(store) == 1
     assert [(await store.get(run_id(number))).status for number in (1, 2, 3)] == ["completed", "pending", "running"]

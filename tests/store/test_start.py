@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from stepwell.core.records import UNRESOLVED
 from stepwell.core.registry import Lane
 from stepwell.core.status import Action, RunStatus
-from stepwell.errors import RunNotFound
+from stepwell.errors import DefinitionError, RunNotFound
 from stepwell.store.port import Store
-from tests.store.making import FIRST, LANE, NOW, bring_to, claim_one, everything, move, new_run, run_id, write
+from tests.store.making import ALICE, ALL, FIRST, LANE, NOW, bring_to, claim_one, claims, everything, move, new_run, run_id, write
 
 
 async def test_a_started_run_is_pending_and_shows_what_it_was_started_with(store: Store) -> None:
@@ -22,7 +23,7 @@ async def test_a_started_run_is_pending_and_shows_what_it_was_started_with(store
     assert (run.id, run.status, run.workflow, run.version, run.input) == (FIRST, RunStatus.PENDING, "pay", "v2", {"a": 1.5})
     assert (run.queue, run.priority, run.tags, run.key, run.attempt) == ("slow", 3, ("eu", "big"), "order-7", 1)
     assert (run.output, run.error, run.progress, run.worker, run.started_at, run.finished_at) == (None,) * 6
-    assert run.created_at == datetime.fromtimestamp(NOW - 999, UTC)
+    assert run.created_at == datetime.fromtimestamp(NOW - 9_999, UTC)
     assert run.available_at == datetime.fromtimestamp(NOW + 0.25, UTC)
 
 
@@ -100,12 +101,35 @@ async def test_fifty_starts_with_one_key_at_once_are_one_run(store: Store) -> No
     ids = await asyncio.gather(*(store.enqueue([new_run(number, key="order-7")]) for number in range(50)))
 
     assert len({each for (each,) in ids}) == 1
-    assert [each.id for each in await store.claim("alice", [LANE], 100, NOW)] == ids[0]
+    assert [each.id for each in await claims(store, ALICE, 100, NOW)] == ids[0]
+
+
+async def test_a_run_that_was_started_for_a_schedule_or_by_a_parent_says_so(store: Store) -> None:
+    await store.enqueue([new_run(1, schedule="nightly", scheduled_at=NOW + 0.5, parent_id=run_id(9))])
+
+    run = await store.get(FIRST)
+    assert (run.schedule, run.scheduled_at, run.parent_id) == ("nightly", datetime.fromtimestamp(NOW + 0.5, UTC), run_id(9))
+    assert (run.forked_from, run.waiting_for) == (None, None)
+    assert (await claim_one(store)).scheduled_at == NOW + 0.5
+
+
+async def test_a_run_of_which_no_version_is_known_yet_shows_none(store: Store) -> None:
+    await store.enqueue([new_run(1, version=UNRESOLVED)])
+
+    assert (await store.get(FIRST)).version is None
+    assert set(await store.lanes()) == {Lane("default", "pay", UNRESOLVED)}
+
+
+async def test_a_start_within_a_transaction_needs_a_connection_to_the_same_database(store: Store) -> None:
+    with pytest.raises(DefinitionError):
+        await store.enqueue_within(object(), [new_run(1)])
+
+    assert dict(await store.count(ALL)) == {}
 
 
 async def test_lanes_say_where_runs_wait_or_have_waited(store: Store) -> None:
     await store.enqueue([new_run(1), new_run(2, version="v2"), new_run(3, queue="slow"), new_run(4, workflow="ship"), new_run(5)])
-    await store.claim("alice", [LANE], 100, NOW)
+    await claims(store, ALICE, 100, NOW)
 
     lanes = await store.lanes()
 

@@ -9,12 +9,14 @@ from tests.store.making import (
     ALICE,
     BOB,
     FIRST,
-    LANE,
     NOW,
+    OPERATORS,
     WRITTEN_BY_WORKERS,
     bring_to,
     claim_one,
+    claims,
     everything,
+    line,
     move,
     new_run,
     outcome,
@@ -22,7 +24,6 @@ from tests.store.making import (
 )
 
 LIVE = [status for status in RunStatus if not status.ended]
-OPERATORS = ["pause", "resume", "cancel", "retry"]
 
 
 @pytest.mark.parametrize("keep", [False, True], ids=["let go", "kept"])
@@ -46,7 +47,7 @@ async def test_a_move_is_applied_when_the_table_allows_it(store: Store, status: 
 async def test_every_action_of_the_table_is_a_workers_an_operators_or_the_stores_own() -> None:
     others = {Action.CLAIM, Action.MAKE_READY, Action.RESCUE, Action.EXPIRE}
 
-    assert {action for _, action in TRANSITIONS} == {*WRITTEN_BY_WORKERS, *map(Action, OPERATORS), *others}
+    assert {action for _, action in TRANSITIONS} == {*WRITTEN_BY_WORKERS, *OPERATORS, *others}
 
 
 # -- what else a move changes
@@ -88,7 +89,7 @@ async def test_a_run_that_is_tried_again_later_sleeps_till_then_with_the_number_
 
     await write(store, move(Action.RETRY_LATER, due=NOW + 30, attempt=2))
 
-    assert await store.claim(BOB, [LANE], 1, NOW + 29) == []
+    assert await claims(store, BOB, 1, NOW + 29) == []
     assert (await claim_one(store, BOB, NOW + 30)).attempt == 2
 
 
@@ -97,7 +98,7 @@ async def test_a_diverged_run_is_paused_with_the_explanation_until_it_is_claimed
     await write(store, move(Action.DIVERGE))
     paused = await store.get(FIRST)
 
-    await store.resume(FIRST, NOW)
+    await store.act(FIRST, Action.RESUME, NOW)
     await claim_one(store, BOB)
 
     assert paused.error is not None
@@ -118,7 +119,7 @@ async def test_a_released_sleeper_sleeps_on(store: Store) -> None:
 
     await write(store, move(Action.RELEASE))
 
-    assert await store.claim(BOB, [LANE], 1, NOW + 59) == []
+    assert await claims(store, BOB, 1, NOW + 59) == []
     assert (await claim_one(store, BOB, NOW + 60)).claim == 2
 
 
@@ -127,7 +128,7 @@ async def test_a_run_that_is_parked_again_wakes_at_the_later_time(store: Store) 
 
     await write(store, move(Action.PARK, due=NOW + 90))
 
-    assert await store.claim(BOB, [LANE], 1, NOW + 89) == []
+    assert await claims(store, BOB, 1, NOW + 89) == []
     assert (await claim_one(store, BOB, NOW + 90)).claim == 2
 
 
@@ -162,30 +163,36 @@ async def test_the_time_of_a_run_that_goes_on_as_new_starts_anew_and_its_first_s
 
 @pytest.mark.parametrize("action", OPERATORS)
 @pytest.mark.parametrize("status", list(RunStatus))
-async def test_an_operator_does_what_the_table_allows(store: Store, status: RunStatus, action: str) -> None:
+async def test_an_operator_does_what_the_table_allows(store: Store, status: RunStatus, action: Action) -> None:
     await bring_to(store, status)
     before = await everything(store)
-    target = after(status, Action(action))
+    target = after(status, action)
 
     if target is None:
         with pytest.raises(IllegalTransition) as refusal:
-            await getattr(store, action)(FIRST, NOW)
+            await store.act(FIRST, action, NOW)
 
         assert (refusal.value.run_id, refusal.value.status, refusal.value.action) == (FIRST, status, action)
         assert await everything(store) == before
     else:
-        run = await getattr(store, action)(FIRST, NOW + 1)
+        run = await store.act(FIRST, action, NOW + 1)
 
         assert run.status is target
         assert run == await store.get(FIRST)
 
 
-@pytest.mark.parametrize("action", [*OPERATORS, "get", "steps", "logs"])
-async def test_there_is_nothing_to_do_with_a_run_that_does_not_exist(store: Store, action: str) -> None:
-    arguments = (NOW,) if action in OPERATORS else ()
-
+@pytest.mark.parametrize("action", OPERATORS)
+async def test_there_is_nothing_to_do_with_a_run_that_does_not_exist(store: Store, action: Action) -> None:
     with pytest.raises(RunNotFound) as refusal:
-        await getattr(store, action)(FIRST, *arguments)
+        await store.act(FIRST, action, NOW)
+
+    assert refusal.value.run_id == FIRST
+
+
+@pytest.mark.parametrize("verb", ["get", "steps", "logs", "events", "history", "delete"])
+async def test_there_is_nothing_to_read_of_a_run_that_does_not_exist(store: Store, verb: str) -> None:
+    with pytest.raises(RunNotFound) as refusal:
+        await getattr(store, verb)(FIRST)
 
     assert refusal.value.run_id == FIRST
 
@@ -193,11 +200,11 @@ async def test_there_is_nothing_to_do_with_a_run_that_does_not_exist(store: Stor
 @pytest.mark.parametrize(
     ("status", "action"), [(status, action) for (status, action), target in TRANSITIONS.items() if status is target and action in OPERATORS]
 )
-async def test_an_action_that_leads_nowhere_changes_nothing(store: Store, status: RunStatus, action: str) -> None:
+async def test_an_action_that_leads_nowhere_changes_nothing(store: Store, status: RunStatus, action: Action) -> None:
     await bring_to(store, status)
     before = await everything(store)
 
-    await getattr(store, action)(FIRST, NOW + 1)
+    await store.act(FIRST, action, NOW + 1)
 
     assert await everything(store) == before
 
@@ -206,7 +213,7 @@ async def test_an_action_that_leads_nowhere_changes_nothing(store: Store, status
 async def test_pausing_a_run_leaves_it_to_the_worker_that_may_be_executing_a_step(store: Store, status: RunStatus) -> None:
     await bring_to(store, status)
 
-    await store.pause(FIRST, NOW)
+    await store.act(FIRST, Action.PAUSE, NOW)
 
     assert await write(store, outcome("charge", 1)) == {(FIRST, 1): RunStatus.PAUSED}
     assert [step.key for step in await store.steps(FIRST)] == ["charge"]
@@ -215,10 +222,10 @@ async def test_pausing_a_run_leaves_it_to_the_worker_that_may_be_executing_a_ste
 async def test_pausing_and_resuming_often_within_a_step_does_not_lose_the_step(store: Store) -> None:
     await bring_to(store, RunStatus.RUNNING)
     for _ in range(3):
-        await store.pause(FIRST, NOW)
-        await store.pause(FIRST, NOW)
-        await store.resume(FIRST, NOW)
-        await store.resume(FIRST, NOW)
+        await store.act(FIRST, Action.PAUSE, NOW)
+        await store.act(FIRST, Action.PAUSE, NOW)
+        await store.act(FIRST, Action.RESUME, NOW)
+        await store.act(FIRST, Action.RESUME, NOW)
 
     answers = await write(store, outcome("charge", 1), move(Action.WAKE))
 
@@ -231,7 +238,7 @@ async def test_pausing_and_resuming_often_within_a_step_does_not_lose_the_step(s
 async def test_pausing_a_sleeping_run_takes_it_from_its_worker(store: Store) -> None:
     await bring_to(store, RunStatus.SLEEPING)
 
-    run = await store.pause(FIRST, NOW)
+    run = await store.act(FIRST, Action.PAUSE, NOW)
 
     assert run.worker is None
     assert dict(await store.standing(ALICE, NOW)) == {}
@@ -239,26 +246,40 @@ async def test_pausing_a_sleeping_run_takes_it_from_its_worker(store: Store) -> 
 
 async def test_a_sleep_that_was_paused_is_ready_at_once_when_it_is_resumed(store: Store) -> None:
     await bring_to(store, RunStatus.SLEEPING)
-    await store.pause(FIRST, NOW)
+    await store.act(FIRST, Action.PAUSE, NOW)
 
-    await store.resume(FIRST, NOW + 5)
+    await store.act(FIRST, Action.RESUME, NOW + 5)
 
     assert (await claim_one(store, BOB, NOW + 5)).claim == 2
 
 
 async def test_a_delayed_start_that_was_paused_is_ready_at_once_when_it_is_resumed(store: Store) -> None:
     await store.enqueue([new_run(available_at=NOW + 100)])
-    await store.pause(FIRST, NOW)
+    await store.act(FIRST, Action.PAUSE, NOW)
 
-    await store.resume(FIRST, NOW + 5)
+    await store.act(FIRST, Action.RESUME, NOW + 5)
 
     assert (await claim_one(store, BOB, NOW + 5)).claim == 1
+
+
+async def test_a_run_that_goes_on_as_new_keeps_the_lines_that_were_said_before(store: Store) -> None:
+    await bring_to(store, RunStatus.RUNNING)
+    step_line = line("in a step", 2, after=-1, scope="charge#1.1", step="charge")
+    await write(store, line("first page", 1, after=0), step_line, outcome("charge", 1), line("charged", 3, after=1))
+    await write(store, move(Action.CONTINUE_AS_NEW))
+
+    claimed = await claim_one(store, BOB)
+    again = line("second page", 1, after=0, claim=2, at=NOW + 9)
+    await write(store, again, move(Action.CONTINUE_AS_NEW, claim=2), worker=BOB)
+
+    assert claimed.logged == (-1, 0)
+    assert [each.message for each in await store.logs(FIRST)] == ["first page", "in a step", "charged", "second page"]
 
 
 async def test_a_canceled_run_has_its_end_and_no_worker(store: Store) -> None:
     await bring_to(store, RunStatus.RUNNING)
 
-    run = await store.cancel(FIRST, NOW + 3)
+    run = await store.act(FIRST, Action.CANCEL, NOW + 3)
 
     assert run.finished_at is not None
     assert (run.finished_at.timestamp(), run.worker) == (NOW + 3, None)

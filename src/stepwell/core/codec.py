@@ -100,6 +100,14 @@ def codec_of(annotation: Any) -> Codec:
     return _codec_by_value(annotation)
 
 
+def json_schema(annotation: Any) -> str:
+    """The JSON schema of what an annotation takes, as text; `{}` where none can be made, and for what takes anything."""
+    try:
+        return to_json(TypeAdapter(annotation).json_schema()).decode()
+    except Exception:  # noqa: BLE001  # annotations of the user's have hooks that make their schema; the codec says what is wrong with one
+        return "{}"
+
+
 # An annotation is known by identity first: that is faster than hashing `dict[str, int | None]`, and works for those that have no hash.
 _by_identity: dict[int, tuple[Any, Codec]] = {}
 _by_value: dict[tuple[Any, str], Codec] = {}

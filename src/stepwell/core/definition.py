@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, P
 from stepwell.core.duration import Duration, parse_duration
 from stepwell.core.naming import MAX_NAME, checked_name, function_name, snake_case
 from stepwell.core.options import Debounce, Limit, Rate, Schedule, checked_count
+from stepwell.core.records import UNRESOLVED
 from stepwell.core.retry import Retry
 from stepwell.errors import DefinitionError
 
@@ -310,7 +311,7 @@ def workflow(  # type: ignore[misc]  # what the options of the bare form are is 
         return Workflow(
             function=function,
             name=called,
-            version=_checked_version(version, called),
+            version=checked_version(version, called),
             retry=_checked(retry, Retry, "retry", called),
             timeout=None if timeout is None else parse_duration(timeout, f"the timeout of workflow {called!r}"),
             schedules=_checked_schedules(schedules, called),
@@ -478,7 +479,8 @@ def _is_async(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(inspect.unwrap(function))
 
 
-def _checked_version(version: object, workflow: str) -> str | None:
+def checked_version(version: object, workflow: str) -> str | None:
+    """The version itself; None where there is none. Raises DefinitionError: it is no text, empty, too long, or taken for something else."""
     if version is None:
         return None
     if not isinstance(version, str):
@@ -487,7 +489,9 @@ def _checked_version(version: object, workflow: str) -> str | None:
         raise DefinitionError(f"the version of workflow {workflow!r} is empty; leave it out for a workflow without versions")
     if len(version) > MAX_NAME:
         raise DefinitionError(f"the version of workflow {workflow!r} has {len(version)} characters, and may have {MAX_NAME}")
-    return version
+    if version == UNRESOLVED:
+        raise DefinitionError(f"{version!r} is not for a version of workflow {workflow!r}: it stands for one that is not known yet")
+    return checked_name(version, f"version of workflow {workflow!r}")
 
 
 def _checked(value: Any, expected: type[R], option: str, owner: str, kind: str = "workflow") -> R | None:

@@ -1,16 +1,17 @@
 """What the store keeps and hands out, as frozen records.
 
 Two families: what users read (`Run`, `StepRecord`, `LogLine`, `RunInfo`: aware UTC datetimes, decoded values) and what a worker
-writes and claims (`NewRun`, `Claimed`, `Outcome`, `Attempt`, `Move`, `LogEntry`, `Progress`: instants as seconds since 1970, values
-as JSON text). The second are NamedTuples where there is one a step, since a tuple is what is cheapest to make, and to write in bulk.
+writes and claims (`NewRun`, `Claimed`, `Outcome`, `Attempt`, `Started`, `Move`, `LogEntry`, `Progress`: instants as seconds since 1970,
+values as JSON text). The second are NamedTuples where there is one a step, since a tuple is what is cheapest to make, and to write in bulk.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from stepwell.core.status import Action, RunStatus
@@ -77,6 +78,16 @@ class Attempt(NamedTuple):
     due: float | None
 
 
+class Started(NamedTuple):
+    """An attempt of a step that has been under way for a while: for those who look. No replay reads it."""
+
+    run: str
+    claim: int
+    key: str
+    attempt: int
+    started_at: float
+
+
 class Move(NamedTuple):
     """The run's row changes, by an action of the table of transitions. An action that the row's status does not allow changes nothing."""
 
@@ -124,12 +135,17 @@ class Progress(NamedTuple):
 # -- what a worker claims
 
 
+UNRESOLVED: Final = "*"
+"""The version of a run that was started by its workflow's name where nobody knew which versions there are: its first claim says."""
+
+
 class NewRun(NamedTuple):
     """A run as it is started."""
 
     id: str
     workflow: str
     version: str | None
+    """None: the function without one."""
     input: str
     created_at: float
     available_at: float
@@ -137,6 +153,11 @@ class NewRun(NamedTuple):
     priority: int = 0
     tags: tuple[str, ...] = ()
     key: str | None = None
+    timeout: float | None = None
+    """Seconds from `available_at` until the run fails, whatever it is doing."""
+    parent_id: str | None = None
+    schedule: str | None = None
+    scheduled_at: float | None = None
 
 
 class Tried(NamedTuple):
@@ -173,6 +194,40 @@ class Claimed:
     tried: dict[str, Tried]
     logged: tuple[int, int]
     """The place of the last line that the body has logged: outcomes delivered, and which line since then."""
+    crashes: int = 0
+    """How many workers in a row have died with it, since one of its steps was last recorded."""
+    complete: bool = True
+    """Whether `outcomes` are all there are. If not, `Store.outcomes` has those after the last of them."""
+
+
+class Definition(NamedTuple):
+    """A workflow as its worker publishes it, for those who start runs without having its code."""
+
+    name: str
+    version: str | None
+    queue: str
+    priority: int
+    timeout: float | None
+    takes_version: bool
+    input_schema: str
+    """JSON schema, as text; `{}` where none can be made."""
+    output_schema: str
+
+
+class NewWorker(NamedTuple):
+    """A worker as it makes itself known."""
+
+    id: str
+    name: str
+    host: str
+    pid: int
+    queues: tuple[str, ...] | None
+    """None: all."""
+    concurrency: int
+    lease: float
+    """Seconds after which a worker that has not been heard of is dead."""
+    started_at: float
+    definitions: tuple[Definition, ...]
 
 
 # -- what users read
@@ -198,25 +253,45 @@ class RunInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunProgress:
+    """How far a run says it has come."""
+
+    done: float
+    total: float | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One run as it stands."""
 
     id: str
     workflow: str
     version: str | None
+    """None: the function without one, or not known yet."""
     status: RunStatus
     input: Any
     output: Any
     error: ErrorInfo | None
+    """Of a failed run; of a paused one whose code no longer fits, why."""
     attempt: int
     key: str | None
     queue: str
     priority: int
     tags: tuple[str, ...]
-    progress: Any
+    parent_id: str | None = None
+    forked_from: str | None = None
+    schedule: str | None = None
+    scheduled_at: datetime | None = None
+    waiting_for: str | None = None
+    """Why it does not go on, where that can be said: `no worker has send_welcome_email v1`."""
+    progress: RunProgress | None = None
     created_at: datetime
     available_at: datetime | None
+    """When it could be claimed, or will be able to."""
+    deadline_at: datetime | None = None
     started_at: datetime | None
+    """The first start, which stays."""
     finished_at: datetime | None
     worker: str | None
 
@@ -230,12 +305,13 @@ class StepRecord:
     kind: str
     """`function`, `sleep` or `value`."""
     status: str
-    """`completed`, `failed` or `canceled`."""
+    """`running`, `completed`, `failed` or `canceled`."""
     attempt: int
     output: Any
     error: ErrorInfo | None
     started_at: datetime
-    finished_at: datetime
+    finished_at: datetime | None
+    child_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,3 +323,100 @@ class LogLine:
     message: str
     fields: dict[str, Any]
     step: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What somebody has done to a run, beside the run itself."""
+
+    at: datetime
+    action: str
+    """`pause`, `resume`, `cancel`, `retry` or `fork`."""
+    actor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs are meant. What is left out is no filter."""
+
+    statuses: frozenset[RunStatus] | None = None
+    workflow: str | None = None
+    version: str | None = None
+    """`""`: without a version."""
+    tags: tuple[str, ...] = ()
+    """All of them."""
+    queue: str | None = None
+    created_after: float | None = None
+    """Created then or later."""
+    created_before: float | None = None
+    """Created earlier than that."""
+    search: str | None = None
+    """Part of the id, key, workflow, a tag, the beginning of the input, or the error; great and small letters alike."""
+    id_prefix: str | None = None
+
+
+Item_co = TypeVar("Item_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[Item_co]):
+    """Some of many, in order."""
+
+    items: tuple[Item_co, ...]
+    next_cursor: str | None = None
+    """Where the next page begins; None: there is none."""
+    previous_cursor: str | None = None
+    """Where the page before ends; None: there is none."""
+
+    def __iter__(self) -> Iterator[Item_co]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerState:
+    """A worker that is registered."""
+
+    id: str
+    name: str
+    host: str
+    pid: int
+    queues: tuple[str, ...] | None
+    """None: all."""
+    concurrency: int
+    running: int
+    parked: int
+    """Runs that wait in its memory."""
+    definitions: tuple[str, ...]
+    """`name`, or `name version`."""
+    lease: timedelta
+    draining: bool
+    started_at: datetime
+    beat_at: datetime
+    serves: frozenset[tuple[str, str | None]] = field(default=frozenset(), repr=False)
+    """Names and versions that it has functions for; `(name, "*")`: one that takes every version of the name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowState:
+    """A workflow that some worker has published."""
+
+    name: str
+    versions: tuple[str | None, ...]
+    """The newest first."""
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueState:
+    """A queue in which runs wait, or have waited."""
+
+    name: str
+    paused: bool
+
+
+def version_label(name: str, version: str | None) -> str:
+    """`name`, or `name version`."""
+    return name if version is None else f"{name} {version}"

@@ -22,6 +22,13 @@ class Lane(NamedTuple):
     version: str | None
 
 
+class Resolved(NamedTuple):
+    """A workflow, and the version of a run that it takes."""
+
+    workflow: AnyWorkflow
+    version: str | None
+
+
 class Registry:
     """The workflows of one worker, by name and version.
 
@@ -84,6 +91,14 @@ class Registry:
             raise WorkflowNotFound(self._what_is_missing(name, None), workflow=name)
         return None if None in versions else max(versions, key=natural_order)
 
+    def resolve(self, name: str, version: str | None) -> Resolved | None:
+        """What a start by name means, as far as it is known here: the workflow that takes the run, and the run's version; None: nothing."""
+        if name not in self._versions:
+            return None
+        wanted = self.resolve_version(name) if version is None else version
+        workflow = self.find(name, wanted)
+        return None if workflow is None else Resolved(workflow, wanted)
+
     def _what_is_missing(self, name: str, version: str | None) -> str:
         versions = sorted(self._versions.get(name, {}), key=natural_order)
         if not versions:
@@ -140,7 +155,6 @@ def refuse_unsupported(workflow: AnyWorkflow) -> None:
         "concurrency": workflow.concurrency,
         "rate": workflow.rate,
         "debounce": workflow.debounce,
-        "timeout": workflow.timeout,
     }
     unsupported = [option for option, value in declared.items() if value is not None and value != ()]
     if unsupported:
@@ -150,6 +164,8 @@ def refuse_unsupported(workflow: AnyWorkflow) -> None:
 
 
 def _collected(workflows: Iterable[AnyWorkflow | ModuleType]) -> Iterator[AnyWorkflow]:
+    if not isinstance(workflows, Iterable):
+        raise DefinitionError(f"workflows takes several Workflows or modules; put it into a list: [{workflows!r}]")
     for item in workflows:
         if isinstance(item, Workflow):
             yield item

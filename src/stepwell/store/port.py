@@ -1,23 +1,60 @@
-"""What the engine asks of a database: the verbs in the order of a run's life.
+"""What the engine and the app ask of a database: the verbs in the order of a run's life.
 
-Instants are seconds since 1970, values are JSON text. Every verb may raise `DatabaseUnavailable`, which says that the outcome is unknown;
-each can be called again with the same arguments, and what happens then is said with it.
+Instants are seconds since 1970, kept to the microsecond, and come from the caller; values are JSON text. Every verb may raise
+`DatabaseUnavailable`, which says that the outcome is unknown; each can be called again with the same arguments, and what happens then is
+said with it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from stepwell.core.records import Attempt, Claimed, LogEntry, LogLine, Move, NewRun, Outcome, Progress, Run, StepRecord
+    from stepwell.core.records import (
+        Attempt,
+        Claimed,
+        Definition,
+        Event,
+        LogEntry,
+        LogLine,
+        Move,
+        NewRun,
+        NewWorker,
+        Outcome,
+        Page,
+        Progress,
+        Run,
+        RunFilter,
+        Started,
+        StepRecord,
+        WorkerState,
+    )
     from stepwell.core.registry import Lane
-    from stepwell.core.status import RunStatus
+    from stepwell.core.status import Action, RunStatus
 
 
 class WriteRefused(Exception):  # says what happened to the write; users never see it
     """The database finds fault with the data of a batch. Trying again will not help; nothing of it was written."""
+
+
+class WorkerLost(Exception):  # the engine deals with it; users never see it
+    """The worker is not registered, or no longer: it was taken for dead, and its runs are with others."""
+
+
+class Hint(StrEnum):
+    """What may have changed, in this process or another. Hints may be lost, late, or for nothing: they only save time."""
+
+    READY = "ready"
+    """There are runs to claim."""
+    DUE = "due"
+    """A run is due, or reaches its deadline, at a time that nobody waits for yet."""
+    NOTICE = "notice"
+    """Somebody has acted on a run that a worker owns."""
+    ENDED = "ended"
+    """Runs have ended."""
 
 
 class Batch(NamedTuple):
@@ -29,22 +66,162 @@ class Batch(NamedTuple):
     """At most one a run."""
     logs: Sequence[LogEntry]
     progress: Sequence[Progress]
+    started: Sequence[Started] = ()
+
+
+class Pin(NamedTuple):
+    """What the first claim of a run fixes that was started where nothing was known of its workflow."""
+
+    version: str | None
+    timeout: float | None
+
+
+class Look(NamedTuple):
+    """What there is to do, at one glance."""
+
+    ready: bool
+    """A run can be claimed, in whatever lane."""
+    due: float | None
+    """When the next run without an owner has to be made ready, or a run reaches its deadline."""
+    notices: bool
+    """There are some for the worker that asked."""
+
+
+class Notices(NamedTuple):
+    """Runs that somebody else than their worker has acted on."""
+
+    last: int
+    """The number of the newest."""
+    runs: Mapping[str, tuple[int, RunStatus] | None]
+    """Claim and status as they are now; None: the run is not this worker's any more."""
+
+
+class Peer(NamedTuple):
+    """Another worker, as its heartbeat shows it."""
+
+    beat: int
+    """Grows with each of its beats."""
+    lease: float
+    gone: bool
+    """Its process is known to have ended."""
+
+
+class Beat(NamedTuple):
+    """What a worker learns with its own heartbeat."""
+
+    time: float | None
+    """The database's clock; None: it is the caller's own."""
+    draining: bool
+    """An operator wants it to stop."""
+    peers: Mapping[str, Peer]
+
+
+class Halt(NamedTuple):
+    """A workflow or a queue that an operator has paused as a whole: none of its runs is claimed."""
+
+    kind: str
+    """`workflow` or `queue`."""
+    name: str
+
+
+class Ended(NamedTuple):
+    """How a run has ended."""
+
+    workflow: str
+    status: RunStatus
+    output: str | None
+    error: str | None
 
 
 class Store(Protocol):
     """A database with runs in it."""
 
+    # -- the store itself
+
+    async def open(self, *, migrate: bool = True) -> None:
+        """Connect, on the running event loop, and make or migrate the tables.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached or used, or has no tables and `migrate` is False.
+            DatabaseTooNew: its tables are of a newer version.
+        """
+
+    async def close(self) -> None:
+        """Let go of all connections. Closing twice changes nothing; a closed store can be opened again."""
+
+    def migration_sql(self) -> str:
+        """All that makes and migrates the tables, for those who apply it by themselves. Nothing is opened for it."""
+
+    def listen(self, told: Callable[[Hint], None]) -> Callable[[], None]:
+        """Be told when something may have changed, from plain callbacks of the loop. Calling what is returned ends it."""
+
+    def hint(self, hint: Hint) -> None:
+        """Tell all who listen, in this process and in others."""
+
+    # -- start
+
     async def enqueue(self, runs: Sequence[NewRun]) -> list[str]:
         """Add runs; the id of each, which is an earlier run's where its workflow and key are taken. The same id again changes nothing."""
 
-    async def lanes(self) -> Collection[Lane]:
-        """Where runs wait, or have waited: a worker claims from those that it has functions for."""
+    async def enqueue_within(self, connection: Any, runs: Sequence[NewRun]) -> list[str]:
+        """As `enqueue`, in the open transaction of a caller's connection to the same database, or in one that its driver would begin.
 
-    async def claim(self, worker: str, lanes: Collection[Lane], limit: int, now: float) -> list[Claimed]:
-        """Make up to `limit` runs that can go on now this worker's own, with their histories: the most urgent first, then the oldest.
-
-        After an unknown outcome, runs may be this worker's without its knowing; `hand_back` returns them.
+        Raises:
+            DefinitionError: it is no such connection, leads to another database, or has no transaction open.
         """
+
+    async def definitions(self) -> list[Definition]:
+        """What workers have published, whether they still live or not."""
+
+    # -- a worker's life
+
+    async def register(self, worker: NewWorker) -> None:
+        """A worker begins, and publishes its definitions. Registering the same one again changes nothing."""
+
+    def beat(self, worker: str, running: int, parked: int, now: float) -> Beat | None:
+        """The worker lives; None: it is not registered any more. Blocks: it is called from a thread of its own."""
+
+    async def rescue(self, worker: str, beat: int, now: float, limit: int, max_crashes: int) -> int:
+        """Take up to `limit` runs from a worker that is dead; how many. Its beat must be this one still, else nothing happens.
+
+        From the first call on it cannot claim or write. A run that it executed can be claimed at once, with one more crash; one that
+        has `max_crashes` of them fails. What slept goes on sleeping. When less than `limit` were left, the worker is forgotten.
+        """
+
+    async def hand_back(self, worker: str, now: float, limit: int) -> int:
+        """Take up to `limit` runs from a worker that leaves; how many. No crash is counted.
+
+        When less than `limit` were left, the worker is forgotten.
+        """
+
+    async def look(self, worker: str, now: float) -> Look:
+        """What there is to do for this worker, in one cheap query."""
+
+    async def make_ready(self, now: float, limit: int) -> int:
+        """Make up to `limit` runs that are due and that no worker owns ready to be claimed; how many."""
+
+    async def expire(self, now: float, limit: int) -> int:
+        """Let up to `limit` runs fail whose deadline has passed, whatever they are doing unless they are paused; how many."""
+
+    # -- claim
+
+    async def claim(
+        self, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, *, suspects: bool = True
+    ) -> list[Claimed]:
+        """Make up to `limit` runs that are ready now this worker's own, with their histories.
+
+        Taken are runs of lanes for which `serves` says what an unresolved run of it is. (It is called from whatever thread.) Runs
+        that have begun before come first, for up to three quarters of `limit`. Among them, and among the others: the most urgent
+        first, then lanes in turn, and in each the oldest first. Of runs with two crashes or more, one is taken at most; with `suspects`
+        False, none.
+
+        After an unknown outcome, runs may be this worker's without its knowing: `standing` tells. Raises WorkerLost.
+        """
+
+    async def outcomes(self, run_id: str, after: int, limit: int) -> list[Outcome]:
+        """Recorded outcomes of a run, those with the next `limit` numbers after `after`: of a history that was too long for its claim."""
+
+    # -- what a worker writes
 
     async def commit(self, worker: str, batch: Batch, now: float) -> Mapping[tuple[str, int], RunStatus | None]:
         """Write the batch, in one transaction.
@@ -57,32 +234,76 @@ class Store(Protocol):
         is taken by another one is a breach of everything else here: RuntimeError, which ends the worker.
         """
 
+    async def notices(self, worker: str, seen: int, now: float) -> Notices:
+        """What others have done to runs of this worker. Notices up to the number `seen` are forgotten, the others are told again."""
+
     async def standing(self, worker: str, now: float) -> Mapping[str, tuple[int, RunStatus]]:
         """Claim and status of every run that this worker owns."""
 
-    async def hand_back(self, worker: str, now: float) -> int:
-        """Take everything from a worker that is gone; how many runs.
+    # -- what operators do
 
-        What it executed can be claimed at once, what slept goes on sleeping.
+    async def act(self, run_id: str, action: Action, now: float, actor: str | None = None) -> Run:
+        """Pause, resume, cancel or retry a run, as the table of transitions says. What changes something is kept as an event.
+
+        Raises:
+            RunNotFound: there is no such run.
+            IllegalTransition: the table does not allow it.
         """
 
-    async def pause(self, run_id: str, now: float) -> Run:
-        """Let the run stop before its next step. Raises RunNotFound, IllegalTransition."""
+    async def act_on_all(self, where: RunFilter, action: Action, now: float, actor: str | None, limit: int) -> int:
+        """Do this to up to `limit` runs that match and that it changes; how many. Again until it is less than `limit`, for all."""
 
-    async def resume(self, run_id: str, now: float) -> Run:
-        """Let a paused run go on; any other live run is left as it is. Raises RunNotFound, IllegalTransition."""
+    async def fork(self, source: str, new: NewRun, from_step: str, actor: str | None = None) -> str:
+        """Add a run that has the recorded outcomes of another, but for this step's and what was asked for in the knowledge of it.
 
-    async def cancel(self, run_id: str, now: float) -> Run:
-        """End the run here; a canceled one is left as it is. Raises RunNotFound, IllegalTransition."""
+        Raises:
+            RunNotFound: there is no such run.
+            DefinitionError: it has no outcome of this key; the message says which it has.
+        """
 
-    async def retry(self, run_id: str, now: float) -> Run:
-        """Let a failed or canceled run go on from its last good step. Raises RunNotFound, IllegalTransition."""
+    async def delete(self, run_id: str) -> None:
+        """Forget an ended run with all that belongs to it. Raises RunNotFound; IllegalTransition: it has not ended."""
+
+    async def delete_all(self, where: RunFilter, limit: int) -> int:
+        """Forget up to `limit` ended runs that match; how many."""
+
+    async def drain(self, worker: str, now: float, actor: str | None = None) -> bool:
+        """Ask a worker to stop; False: it is not registered."""
+
+    async def halt(self, what: Halt, *, halted: bool, now: float, actor: str | None = None) -> None:
+        """Claim no more runs of a workflow or queue, or claim them again. Twice changes nothing."""
+
+    async def halts(self) -> Collection[Halt]:
+        """What is paused as a whole."""
+
+    # -- what is read
 
     async def get(self, run_id: str) -> Run:
         """The run as it stands. Raises RunNotFound."""
 
+    async def find(self, where: RunFilter, *, newest: bool, limit: int, cursor: str | None) -> Page[Run]:
+        """A page of the runs that match, by the time of their creation. Raises ValueError: the cursor is none of this store's."""
+
+    async def count(self, where: RunFilter) -> Mapping[RunStatus, int]:
+        """How many runs match, by status; without those of which there is none."""
+
+    async def ended(self, run_ids: Collection[str]) -> Mapping[str, Ended | None]:
+        """Of these runs, those that have ended; None for those that do not exist."""
+
     async def steps(self, run_id: str) -> list[StepRecord]:
         """Its steps, one record an attempt, in the order in which they were started. Raises RunNotFound."""
 
-    async def logs(self, run_id: str) -> list[LogLine]:
-        """What it has said, in order. Raises RunNotFound."""
+    async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
+        """What it has said, in order, without the first `after` lines. Raises RunNotFound."""
+
+    async def events(self, run_id: str) -> list[Event]:
+        """What was done to it, in order. Raises RunNotFound."""
+
+    async def history(self, run_id: str) -> Claimed:
+        """The run as a worker would get it, without claiming it. Raises RunNotFound."""
+
+    async def lanes(self) -> Collection[Lane]:
+        """Where runs wait, or have waited."""
+
+    async def workers(self) -> list[WorkerState]:
+        """Those that are registered."""

@@ -1,0 +1,161 @@
+"""What users say to choose runs, checked and made into a `RunFilter`. Refuses what would silently choose other runs than were meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Final, Literal, TypeAlias, TypedDict
+
+from stepwell.core.definition import Workflow
+from stepwell.core.records import RunFilter
+from stepwell.core.status import RunStatus
+
+Order: TypeAlias = Literal["newest", "oldest"]
+
+MAX_PAGE: Final = 1_000
+"""Runs on a page."""
+
+MAX_TEXT: Final = 1_000
+"""Characters of what is looked for."""
+
+
+class Filters(TypedDict, total=False):
+    """Which runs are meant. What is left out, or None, is no filter; of several, all must fit."""
+
+    status: RunStatus | str | Iterable[RunStatus | str] | None
+    """One, or any of several."""
+    workflow: str | None
+    """Its name."""
+    version: str | None
+    """`""`: without a version."""
+    tags: str | Iterable[str] | None
+    """One, or all of several."""
+    queue: str | None
+    created_after: datetime | None
+    """Created then or later."""
+    created_before: datetime | None
+    """Created earlier than that."""
+    search: str | None
+    """Part of the id, key, workflow, a tag, the beginning of the input, or the error; great and small letters alike."""
+    id_prefix: str | None
+    """How the id begins."""
+
+
+def run_filter(
+    *,
+    status: RunStatus | str | Iterable[RunStatus | str] | None = None,
+    workflow: str | None = None,
+    version: str | None = None,
+    tags: str | Iterable[str] | None = None,
+    queue: str | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    search: str | None = None,
+    id_prefix: str | None = None,
+) -> RunFilter:
+    """The filter that these make. `Filters` says what each means.
+
+    Raises:
+        ValueError: a status is unknown, none is named, a time has no timezone, or a text is too long or none.
+        TypeError: one of them is of a wrong type.
+    """
+    return RunFilter(
+        statuses=_statuses(status),
+        workflow=_workflow(workflow),
+        version=_text(version, "version"),
+        tags=_tags(tags),
+        queue=_text(queue, "queue"),
+        created_after=_instant(created_after, "created_after"),
+        created_before=_instant(created_before, "created_before"),
+        search=_text(search, "search") or None,
+        id_prefix=_text(id_prefix, "id_prefix") or None,
+    )
+
+
+def checked_choice(where: RunFilter, everything: object, call: str) -> RunFilter:
+    """The filter of a call that acts on all runs that match, which must be meant.
+
+    Raises:
+        ValueError: there is no filter, and `everything` is not True.
+    """
+    if where == RunFilter() and everything is not True:
+        raise ValueError(
+            f'{call} needs to be told which runs: give a filter, such as workflow="send_welcome_email", or everything=True for all'
+        )
+    return where
+
+
+def is_newest_first(order: object) -> bool:
+    """Whether the newest come first. Raises ValueError: it is no order."""
+    if order not in ("newest", "oldest"):
+        raise ValueError(f'order is "newest" or "oldest", which come first; not {order!r}')
+    return order == "newest"
+
+
+def checked_limit(limit: object) -> int:
+    """How many runs a page has. Raises ValueError: it is no whole number from 1 to `MAX_PAGE`."""
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_PAGE:
+        raise ValueError(f"limit is a whole number from 1 to {MAX_PAGE:,}, not {limit!r}; follow next_cursor, or use iterate, for more")
+    return limit
+
+
+def checked_cursor(cursor: object) -> str | None:
+    """Where a page begins, as another page has said. Raises TypeError, ValueError: it is no text."""
+    return _text(cursor, "cursor")
+
+
+def _statuses(status: object) -> frozenset[RunStatus] | None:
+    if status is None:
+        return None
+    named = [status] if isinstance(status, str) else status
+    if not isinstance(named, Iterable):
+        raise TypeError(f"status is a RunStatus, its name, or several of them; not {type(status).__name__}: {status!r}")
+    statuses = frozenset(_status(name) for name in named)
+    if not statuses:
+        raise ValueError("status names no status, so no run could match; leave it out for runs of any status")
+    return statuses
+
+
+def _status(name: object) -> RunStatus:
+    try:
+        return RunStatus(name)  # type: ignore[arg-type]  # what is none is found here
+    except ValueError:
+        close = get_close_matches(str(name).lower(), list(RunStatus), n=1)
+        hint = f"; did you mean {str(close[0])!r}?" if close else "."
+        raise ValueError(f"there is no status {name!r}{hint} The statuses are {', '.join(RunStatus)}") from None
+
+
+def _workflow(workflow: object) -> str | None:
+    if isinstance(workflow, Workflow):
+        raise TypeError(f"workflow is the name of one: write workflow={workflow.name!r}, and version=… for the runs of one version only")
+    return _text(workflow, "workflow")
+
+
+def _tags(tags: object) -> tuple[str, ...]:
+    named = [tags] if isinstance(tags, str) else () if tags is None else tags
+    if not isinstance(named, Iterable):
+        raise TypeError(f"tags is a text, or several; not {type(tags).__name__}: {tags!r}")
+    return tuple(dict.fromkeys(text for tag in named if (text := _text(tag, "a tag")) is not None))
+
+
+def _text(value: object, what: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a text, not {type(value).__name__}: {value!r}")
+    if len(value) > MAX_TEXT:
+        raise ValueError(f"{what} has at most {MAX_TEXT:,} characters, not {len(value):,}")
+    if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
+        raise ValueError(f"{what} is text without NUL and lone surrogates; {value!r} has one")
+    return value
+
+
+def _instant(value: object, what: str) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        raise TypeError(f"{what} is a datetime with a timezone, not {type(value).__name__}: {value!r}")
+    if value.utcoffset() is None:
+        raise ValueError(f"{what} needs a timezone: {value.isoformat()} is a different instant in each; write datetime(…, tzinfo=UTC)")
+    return value.timestamp()

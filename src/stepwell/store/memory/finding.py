@@ -1,0 +1,69 @@
+"""Which runs a filter means, and a page of them at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stepwell.core.failure import error_from
+from stepwell.core.records import Page, RunFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stepwell.store.memory.tables import Row
+
+_SEARCHED = 120
+"""Characters of the input."""
+
+
+def matching(rows: Iterable[Row], where: RunFilter) -> list[Row]:
+    """Those that are meant, the oldest first."""
+    return sorted((row for row in rows if _matches(row, where)), key=lambda row: row.new.id)
+
+
+def page(rows: list[Row], *, newest: bool, limit: int, cursor: str | None) -> Page[Row]:
+    """A page of what `matching` gave. Raises ValueError for a cursor that no page had."""
+    ordered = rows[::-1] if newest else rows
+    begin, end = 0, limit
+    if cursor is not None:
+        direction, start = _read(cursor)
+        before = sum(1 for row in ordered if row.new.id != start and (row.new.id > start) is newest)
+        upto = before + any(row.new.id == start for row in ordered)
+        begin, end = (upto, upto + limit) if direction == "n" else (max(before - limit, 0), before)
+    items = tuple(ordered[begin:end])
+    return Page(
+        items=items,
+        next_cursor=f"n:{items[-1].new.id}" if items and end < len(ordered) else None,
+        previous_cursor=f"p:{items[0].new.id}" if items and begin else None,
+    )
+
+
+def _read(cursor: str) -> tuple[str, str]:
+    direction, sign, run_id = cursor.partition(":")
+    if direction not in ("n", "p") or not sign or not run_id:
+        raise ValueError(f"{cursor!r} is no cursor; give next_cursor or previous_cursor of a page, or none for the first page")
+    return (direction, run_id)
+
+
+def _matches(row: Row, where: RunFilter) -> bool:
+    new = row.new
+    return (
+        (where.statuses is None or row.status in where.statuses)
+        and (where.workflow is None or new.workflow == where.workflow)
+        and (where.version is None or (new.version or "") == where.version)
+        and set(where.tags) <= set(new.tags)
+        and (where.queue is None or new.queue == where.queue)
+        and (where.created_after is None or new.created_at >= where.created_after)
+        and (where.created_before is None or new.created_at < where.created_before)
+        and (where.id_prefix is None or new.id.startswith(where.id_prefix))
+        and (where.search is None or _found(row, where.search.lower()))
+    )
+
+
+def _found(row: Row, part: str) -> bool:
+    new = row.new
+    texts = [new.id, new.key or "", new.workflow, *new.tags, row.input[:_SEARCHED]]
+    if row.error is not None:
+        error = error_from(row.error)
+        texts += [error.type, error.message]
+    return any(part in text.lower() for text in texts)

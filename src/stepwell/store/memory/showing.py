@@ -1,0 +1,146 @@
+"""Rows as users read them."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from stepwell.core.failure import error_from
+from stepwell.core.naming import BODY, name_of
+from stepwell.core.records import (
+    UNRESOLVED,
+    Attempt,
+    Kind,
+    LogLine,
+    Outcome,
+    Run,
+    RunProgress,
+    Started,
+    StepRecord,
+    WorkerState,
+    instant,
+    version_label,
+)
+from stepwell.core.status import RunStatus
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from stepwell.core.records import LogEntry
+    from stepwell.store.memory.tables import Row, WorkerRow
+
+
+def run(row: Row) -> Run:
+    """The run as it stands."""
+    new = row.new
+    return Run(
+        id=new.id,
+        workflow=new.workflow,
+        version=None if new.version == UNRESOLVED else new.version,
+        status=row.status,
+        input=from_json(row.input),
+        output=None if row.output is None else from_json(row.output),
+        error=None if row.error is None else error_from(row.error),
+        attempt=row.attempt,
+        key=new.key,
+        queue=new.queue,
+        priority=new.priority,
+        tags=new.tags,
+        parent_id=new.parent_id,
+        forked_from=row.forked_from,
+        schedule=new.schedule,
+        scheduled_at=_instant(new.scheduled_at),
+        progress=None
+        if row.progress is None
+        else RunProgress(done=row.progress.done, total=row.progress.total, message=row.progress.message),
+        created_at=instant(new.created_at),
+        available_at=instant(row.available_at),
+        deadline_at=_instant(row.deadline_at),
+        started_at=_instant(row.started_at),
+        finished_at=_instant(row.finished_at),
+        worker=row.worker,
+    )
+
+
+def _instant(seconds: float | None) -> datetime | None:
+    return None if seconds is None else instant(seconds)
+
+
+def steps(row: Row) -> list[StepRecord]:
+    """One record an attempt, in the order in which they were started."""
+    begun: list[Attempt | Outcome | Started] = [attempt for attempt in row.attempts.values() if attempt.key != BODY]
+    begun += [outcome for outcome in row.outcomes.values() if outcome.kind != Kind.TIMER]
+    begun += [started for started in row.started.values() if _goes_on(row, started)]
+    begun.sort(key=lambda each: (each.started_at, math.inf if isinstance(each, Started) else each.asked, each.attempt))
+    return [_step(each) for each in begun]
+
+
+def _goes_on(row: Row, started: Started) -> bool:
+    outcome = row.outcomes.get(started.key)
+    over = (started.key, started.attempt) in row.attempts or (outcome is not None and outcome.attempt == started.attempt)
+    owned = row.worker is not None and row.claim == started.claim and row.status in (RunStatus.RUNNING, RunStatus.PAUSED)
+    return owned and not over
+
+
+def _step(each: Attempt | Outcome | Started) -> StepRecord:
+    if isinstance(each, Outcome):
+        return _settled(each)
+    failed = each if isinstance(each, Attempt) else None
+    status = "running" if failed is None else "canceled" if failed.canceled else "failed"
+    return StepRecord(
+        key=each.key,
+        name=name_of(each.key),
+        kind="function",
+        status=status,
+        attempt=each.attempt,
+        output=None,
+        error=None if failed is None or failed.error is None else error_from(failed.error),
+        started_at=instant(each.started_at),
+        finished_at=None if failed is None else instant(failed.finished_at),
+    )
+
+
+def _settled(outcome: Outcome) -> StepRecord:
+    return StepRecord(
+        key=outcome.key,
+        name=name_of(outcome.key),
+        kind=Kind(outcome.kind).name.lower(),
+        status="completed" if outcome.ok else "failed",
+        attempt=outcome.attempt,
+        output=from_json(outcome.value) if outcome.ok and outcome.value is not None else None,
+        error=None if outcome.ok or outcome.value is None else error_from(outcome.value),
+        started_at=instant(outcome.started_at),
+        finished_at=instant(outcome.at),
+    )
+
+
+def line(entry: LogEntry) -> LogLine:
+    """A line as it was said."""
+    fields: dict[str, Any] = from_json(entry.fields)
+    return LogLine(at=instant(entry.at), level=entry.level, message=entry.message, fields=fields, step=entry.step)
+
+
+def worker(known: WorkerRow) -> WorkerState:
+    """A worker as its last heartbeat showed it."""
+    new = known.new
+    exact = {(each.name, each.version) for each in new.definitions}
+    every = {(each.name, UNRESOLVED) for each in new.definitions if each.takes_version}
+    return WorkerState(
+        id=new.id,
+        name=new.name,
+        host=new.host,
+        pid=new.pid,
+        queues=new.queues,
+        concurrency=new.concurrency,
+        running=known.running,
+        parked=known.parked,
+        definitions=tuple(version_label(each.name, each.version) for each in new.definitions),
+        lease=timedelta(seconds=new.lease),
+        draining=known.draining,
+        started_at=instant(new.started_at),
+        beat_at=instant(known.beat_at),
+        serves=frozenset(exact | every),
+    )

@@ -1,0 +1,5 @@
+"""The port on SQLite: one file, or memory."""
+
+from stepwell.store.sqlite.store import SqliteStore
+
+__all__ = ["SqliteStore"]

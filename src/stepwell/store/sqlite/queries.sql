@@ -1,0 +1,584 @@
+-- The statements of the store, in the order of a run's life. Batches come as one parameter, a JSON array of arrays: sqlite3 lets go of the
+-- interpreter at each row that it steps, and a busy event loop may keep it for a while each time, so a batch must be one step.
+-- Answers of many rows are one JSON text for the same reason. SQLite writes reals with 15 digits there, so instants leave as microseconds.
+
+-- name: begin_to_write
+-- Takes the right to write and changes nothing.
+UPDATE stepwell_lanes
+SET queue = queue
+WHERE false;
+
+-- name: lane
+SELECT id
+FROM stepwell_lanes
+WHERE queue = :queue AND workflow = :workflow AND version = :version;
+
+-- name: new_lane
+INSERT INTO stepwell_lanes (queue, workflow, version)
+VALUES (:queue, :workflow, :version)
+RETURNING id;
+
+-- name: enqueue
+-- A run whose key is taken, or that is there already, is left out.
+INSERT INTO stepwell_runs (id, status, lane, workflow, version, queue, priority, head, due, timeout, deadline_at, created_at, available_at,
+    key, tags, parent_id, schedule, scheduled_at, preview)
+SELECT value ->> 0, 'pending', value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, 0, value ->> 6, value ->> 7, value ->> 8,
+    value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15, value ->> 16
+FROM json_each(:runs)
+WHERE true
+ON CONFLICT DO NOTHING;
+
+-- name: enqueue_inputs
+INSERT INTO stepwell_inputs (run, input)
+SELECT value ->> 0, value ->> 1
+FROM json_each(:inputs)
+WHERE true
+ON CONFLICT DO NOTHING;
+
+-- name: enqueue_tags
+INSERT INTO stepwell_tags (tag, run)
+SELECT value ->> 0, value ->> 1
+FROM json_each(:tags)
+WHERE true
+ON CONFLICT DO NOTHING;
+
+-- name: by_key
+-- The runs that have these keys.
+SELECT json_group_array(json_array(x.key, r.id))
+FROM json_each(:keys) x
+CROSS JOIN stepwell_runs r ON r.workflow = x.value ->> 0 AND r.key = x.value ->> 1 AND r.key IS NOT NULL;
+
+-- name: definitions
+SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema
+FROM stepwell_definitions
+ORDER BY name, version;
+
+-- name: publish
+INSERT INTO stepwell_definitions
+    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, published_at)
+VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :published_at)
+ON CONFLICT (name, version) DO UPDATE SET
+    queue = excluded.queue, priority = excluded.priority, timeout = excluded.timeout, takes_version = excluded.takes_version,
+    input_schema = excluded.input_schema, output_schema = excluded.output_schema, published_at = excluded.published_at
+WHERE excluded.published_at >= published_at;
+
+-- name: register
+INSERT INTO stepwell_workers (id, name, host, pid, queues, concurrency, lease, serves, socket, started_at, beat_at)
+VALUES (:id, :name, :host, :pid, :queues, :concurrency, :lease, :serves, :socket, :started_at, :started_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: beat
+-- No row back: it was taken for dead.
+UPDATE stepwell_workers
+SET beat = beat + 1, beat_at = :now, running = :running, parked = :parked
+WHERE id = :worker AND NOT dead
+RETURNING draining;
+
+-- name: peers
+-- Those that were taken for dead stay until all their runs are with others: whoever began that may be gone, too.
+SELECT id, beat, lease, dead, socket
+FROM stepwell_workers
+WHERE id <> :worker;
+
+-- name: declare_dead
+-- From here on it cannot claim; its commits are refused run by run, as they are taken from it.
+UPDATE stepwell_workers
+SET dead = 1
+WHERE id = :worker AND beat = :beat;
+
+-- name: is_alive
+SELECT 1
+FROM stepwell_workers
+WHERE id = :worker AND NOT dead;
+
+-- name: owned
+SELECT json_group_array(json_array(id, workflow, status, crashes))
+FROM (
+    SELECT id, workflow, status, crashes
+    FROM stepwell_runs
+    WHERE worker = :worker
+    ORDER BY id
+    LIMIT :limit
+);
+
+-- name: take_back
+-- Runs leave their worker: with it, or without.
+UPDATE stepwell_runs AS r
+SET status = x.value ->> 1, worker = NULL, crashes = x.value ->> 2, head = x.value ->> 3, available_at = coalesce(x.value ->> 4, r.available_at),
+    finished_at = x.value ->> 5, error = coalesce(x.value ->> 6, r.error)
+FROM json_each(:runs) x
+WHERE r.id = x.value ->> 0;
+
+-- name: forget_worker
+DELETE FROM stepwell_workers
+WHERE id = :worker;
+
+-- name: forget_notices
+DELETE FROM stepwell_notices
+WHERE worker = :worker AND id <= :seen;
+
+-- name: look
+-- Each part reads one entry of one index.
+SELECT
+    EXISTS (SELECT 1 FROM stepwell_runs WHERE status = 'pending' AND worker IS NULL AND due IS NULL) AS ready,
+    (
+        SELECT min(due)
+        FROM stepwell_runs
+        WHERE worker IS NULL AND due IS NOT NULL AND status IN ('pending', 'sleeping')
+    ) AS due,
+    (
+        SELECT min(deadline_at)
+        FROM stepwell_runs
+        WHERE deadline_at IS NOT NULL AND status IN ('pending', 'running', 'sleeping')
+    ) AS deadline,
+    EXISTS (SELECT 1 FROM stepwell_notices WHERE worker = :worker) AS notices;
+
+-- name: make_ready
+-- The most overdue first.
+UPDATE stepwell_runs
+SET status = 'pending', available_at = due, due = NULL
+WHERE id IN (
+    SELECT id
+    FROM stepwell_runs
+    WHERE worker IS NULL AND due IS NOT NULL AND status IN ('pending', 'sleeping') AND due <= :now
+    ORDER BY due
+    LIMIT :limit
+);
+
+-- name: expired
+SELECT json_group_array(json_array(id, workflow, timeout, worker))
+FROM (
+    SELECT id, workflow, timeout, worker
+    FROM stepwell_runs
+    WHERE deadline_at IS NOT NULL AND status IN ('pending', 'running', 'sleeping') AND deadline_at <= :now
+    ORDER BY deadline_at
+    LIMIT :limit
+);
+
+-- name: expire
+UPDATE stepwell_runs AS r
+SET status = 'failed', worker = NULL, due = NULL, finished_at = :now, error = x.value ->> 1
+FROM json_each(:runs) x
+WHERE r.id = x.value ->> 0;
+
+-- name: notify
+INSERT INTO stepwell_notices (worker, run)
+SELECT value ->> 0, value ->> 1
+FROM json_each(:notices);
+
+-- name: lanes
+SELECT id, queue, workflow, version
+FROM stepwell_lanes
+WHERE id > :known
+ORDER BY id;
+
+-- name: halts
+SELECT kind, name
+FROM stepwell_halts;
+
+-- name: heads
+-- The most urgent run of each of these lanes, where there is one.
+SELECT json_group_array(json_array(lane, priority))
+FROM (
+    SELECT l.value AS lane,
+        (
+            SELECT priority
+            FROM stepwell_runs
+            WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value AND head = :head
+            ORDER BY priority DESC, id
+            LIMIT 1
+        ) AS priority
+    FROM json_each(:lanes) l
+)
+WHERE priority IS NOT NULL;
+
+-- name: ready
+-- The order of the index is that of the claim.
+SELECT json_group_array(json_array(priority, id))
+FROM (
+    SELECT priority, id
+    FROM stepwell_runs
+    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = :lane AND head = :head
+    ORDER BY priority DESC, id
+    LIMIT :limit
+);
+
+-- name: pin
+-- What was not known when the run was started.
+UPDATE stepwell_runs AS r
+SET lane = x.value ->> 1, version = x.value ->> 2, timeout = coalesce(r.timeout, x.value ->> 3),
+    deadline_at = coalesce(r.deadline_at, r.available_at + x.value ->> 3)
+FROM json_each(:pins) x
+WHERE r.id = x.value ->> 0;
+
+-- name: claim
+UPDATE stepwell_runs
+SET status = 'running', worker = :worker, claim = claim + 1, head = max(head, 1), error = NULL,
+    started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now)
+WHERE id IN (SELECT value FROM json_each(:runs));
+
+-- name: claimed
+-- In the order in which they were chosen.
+SELECT json_group_array(json_array(id, claim, workflow, version, input, attempt, generation, CAST(round(created_at * 1e6) AS INTEGER),
+    CAST(round(begun_at * 1e6) AS INTEGER), CAST(round(scheduled_at * 1e6) AS INTEGER), tags, crashes))
+FROM (
+    SELECT r.id, claim, workflow, version, input, attempt, generation, created_at, begun_at, scheduled_at, tags, crashes
+    FROM json_each(:runs) x
+    CROSS JOIN stepwell_runs r ON r.id = x.value
+    CROSS JOIN stepwell_inputs i ON i.run = r.id
+    ORDER BY x.key
+);
+
+-- name: histories
+-- As much as one answer may hold, by rows and by characters.
+SELECT json_group_array(json_array(run, key, seq, asked, kind, ok, value, CAST(round(at * 1e6) AS INTEGER), mark, attempt,
+    CAST(round(started_at * 1e6) AS INTEGER), python))
+FROM (
+    SELECT *, sum(length(value)) OVER (ORDER BY run, seq) - length(value) AS before
+    FROM (
+        SELECT run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python
+        FROM stepwell_outcomes
+        WHERE run IN (SELECT value FROM json_each(:runs))
+        ORDER BY run, seq
+        LIMIT :rows
+    )
+)
+WHERE coalesce(before, 0) <= :characters;
+
+-- name: tried
+SELECT json_group_array(json_array(run, key, attempts, failures, CAST(round(due * 1e6) AS INTEGER), evidence))
+FROM (
+    SELECT run, key, max(attempt) AS attempts, sum(NOT void AND NOT canceled) AS failures, max(iif(void, 0, coalesce(due, 0))) AS due,
+        max(NOT void) AS evidence
+    FROM stepwell_attempts a
+    WHERE run IN (SELECT value FROM json_each(:runs))
+        AND NOT (void AND key = :body)
+        AND NOT EXISTS (SELECT 1 FROM stepwell_outcomes o WHERE o.run = a.run AND o.key = a.key)
+    GROUP BY run, key
+);
+
+-- name: logged
+SELECT json_group_array(json_array(run, after, n))
+FROM (
+    SELECT run, after, max(n) AS n
+    FROM stepwell_logs l
+    WHERE run IN (SELECT value FROM json_each(:runs)) AND after >= 0
+        AND after = (SELECT max(after) FROM stepwell_logs WHERE run = l.run)
+    GROUP BY run
+);
+
+-- name: outcomes
+SELECT json_group_array(json_array(run, key, seq, asked, kind, ok, value, CAST(round(at * 1e6) AS INTEGER), mark, attempt,
+    CAST(round(started_at * 1e6) AS INTEGER), python))
+FROM (
+    SELECT run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python
+    FROM stepwell_outcomes
+    WHERE run = :run AND seq > :after
+    ORDER BY seq
+    LIMIT :limit
+);
+
+-- name: fence
+-- How these runs stand. The transaction is the only writer, so it may be looked at once for all that follows.
+SELECT json_group_array(json_array(r.id, r.claim, r.status, r.worker = :worker AND w.alive, r.crashes))
+FROM (SELECT EXISTS (SELECT 1 FROM stepwell_workers WHERE id = :worker AND NOT dead) AS alive) w
+CROSS JOIN json_each(:runs) x
+CROSS JOIN stepwell_runs r ON r.id = x.value;
+
+-- name: record
+INSERT INTO stepwell_outcomes (run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python)
+SELECT value ->> 0, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10,
+    value ->> 11, value ->> 12
+FROM json_each(:outcomes);
+
+-- name: recorded
+-- After a conflict: what is there already.
+SELECT run, key, seq, asked, kind, ok, value, CAST(round(at * 1e6) AS INTEGER), mark, attempt, CAST(round(started_at * 1e6) AS INTEGER), python
+FROM stepwell_outcomes
+WHERE run = :run AND key = :key;
+
+-- name: attempt
+INSERT INTO stepwell_attempts (run, key, attempt, asked, canceled, error, started_at, finished_at, due)
+SELECT value ->> 0, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9
+FROM json_each(:attempts)
+WHERE true
+ON CONFLICT (run, key, attempt) DO UPDATE SET
+    asked = excluded.asked, canceled = excluded.canceled, error = excluded.error, started_at = excluded.started_at,
+    finished_at = excluded.finished_at, due = excluded.due, void = 0;
+
+-- name: started
+INSERT INTO stepwell_started (run, claim, key, attempt, started_at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4
+FROM json_each(:started)
+WHERE true
+ON CONFLICT (run, key) DO UPDATE SET claim = excluded.claim, attempt = excluded.attempt, started_at = excluded.started_at;
+
+-- name: log
+INSERT INTO stepwell_logs (run, after, scope, n, at, level, message, fields, step)
+SELECT value ->> 0, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9
+FROM json_each(:logs)
+WHERE true
+ON CONFLICT (run, after, scope, n) DO NOTHING;
+
+-- name: progress
+UPDATE stepwell_runs AS r
+SET progress = json_object('done', x.value -> 2, 'total', x.value -> 3, 'message', x.value -> 4)
+FROM json_each(:progress) x
+WHERE r.id = x.value ->> 0;
+
+-- name: survived
+-- A step was recorded: the run does not take its workers down any more.
+UPDATE stepwell_runs
+SET crashes = 0
+WHERE id IN (SELECT value FROM json_each(:runs));
+
+-- name: move
+-- The new status was looked up in the table of transitions, in this transaction.
+UPDATE stepwell_runs AS r
+SET status = x.value ->> 1, worker = iif(x.value ->> 2, r.worker, NULL), due = iif(x.value ->> 9, r.due, x.value ->> 3),
+    output = coalesce(x.value ->> 4, r.output),
+    error = coalesce(x.value ->> 5, r.error), attempt = coalesce(x.value ->> 6, r.attempt), finished_at = x.value ->> 7,
+    available_at = coalesce(x.value ->> 8, r.available_at), head = iif(r.crashes >= 2, 2, 1)
+FROM json_each(:moves) x
+WHERE r.id = x.value ->> 0;
+
+-- name: renew
+-- The run goes on as new.
+UPDATE stepwell_runs
+SET generation = generation + 1, attempt = 1, begun_at = NULL, crashes = 0, head = 1, preview = :preview, deadline_at = :now + timeout
+WHERE id = :run;
+
+-- name: renew_input
+UPDATE stepwell_inputs
+SET input = :input
+WHERE run = :run;
+
+-- name: forget_outcomes
+DELETE FROM stepwell_outcomes
+WHERE run = :run;
+
+-- name: forget_attempts
+DELETE FROM stepwell_attempts
+WHERE run = :run;
+
+-- name: notices
+SELECT n.id, n.run, r.claim, r.status, r.worker IS :worker
+FROM stepwell_notices n
+LEFT JOIN stepwell_runs r ON r.id = n.run
+WHERE n.worker = :worker AND n.id > :seen
+ORDER BY n.id
+LIMIT 1000;
+
+-- name: standing
+SELECT json_group_object(id, json_array(claim, status))
+FROM stepwell_runs
+WHERE worker = :worker;
+
+-- name: state
+-- What an action needs to know.
+SELECT status, worker, claim, error
+FROM stepwell_runs
+WHERE id = :run;
+
+-- name: pause
+-- What may be executing a step keeps its owner, until that is recorded.
+UPDATE stepwell_runs
+SET status = 'paused', due = NULL, worker = iif(status = 'sleeping', NULL, worker)
+WHERE id = :run;
+
+-- name: resume
+UPDATE stepwell_runs
+SET status = 'pending', due = NULL, available_at = :now, head = iif(claim = 0, head, iif(crashes >= 2, 2, 1))
+WHERE id = :run;
+
+-- name: cancel
+UPDATE stepwell_runs
+SET status = 'canceled', worker = NULL, due = NULL, finished_at = :now
+WHERE id = :run;
+
+-- name: retry
+UPDATE stepwell_runs
+SET status = 'pending', due = NULL, available_at = :now, attempt = 1, error = NULL, finished_at = NULL, crashes = 0, head = 1,
+    deadline_at = :now + timeout
+WHERE id = :run;
+
+-- name: take_outcomes_back
+DELETE FROM stepwell_outcomes
+WHERE run = :run AND key IN (SELECT value FROM json_each(:keys));
+
+-- name: void_attempts
+UPDATE stepwell_attempts
+SET void = 1
+WHERE run = :run AND (asked >= :first OR key = :body OR key IN (SELECT value FROM json_each(:failed)));
+
+-- name: move_logs
+-- What was said in the knowledge of what is taken back stays to be read, and leaves its place to what will be said there now.
+UPDATE stepwell_logs
+SET after = -1, scope = '~' || :claim || '.' || after
+WHERE run = :run AND after >= :first;
+
+-- name: event
+INSERT INTO stepwell_events (run, subject, at, action, actor)
+VALUES (:run, :subject, :at, :action, :actor);
+
+-- name: fork
+UPDATE stepwell_runs
+SET forked_from = :source, head = 1
+WHERE id = :run;
+
+-- name: standing_attempts
+SELECT run, 0, key, attempt, asked, canceled, error, started_at, finished_at, due
+FROM stepwell_attempts
+WHERE run = :run AND NOT void;
+
+-- name: delete
+DELETE FROM stepwell_runs
+WHERE id IN (SELECT value FROM json_each(:runs));
+
+-- name: delete_inputs
+DELETE FROM stepwell_inputs
+WHERE run IN (SELECT value FROM json_each(:runs));
+
+-- name: tags_of
+SELECT id, tags
+FROM stepwell_runs
+WHERE id IN (SELECT value FROM json_each(:runs)) AND tags IS NOT NULL;
+
+-- name: delete_tags
+DELETE FROM stepwell_tags
+WHERE (tag, run) IN (SELECT value ->> 0, value ->> 1 FROM json_each(:tags));
+
+-- name: delete_outcomes
+DELETE FROM stepwell_outcomes
+WHERE run IN (SELECT value FROM json_each(:runs));
+
+-- name: delete_attempts
+DELETE FROM stepwell_attempts
+WHERE run IN (SELECT value FROM json_each(:runs));
+
+-- name: delete_started
+DELETE FROM stepwell_started
+WHERE run IN (SELECT value FROM json_each(:runs));
+
+-- name: delete_logs
+DELETE FROM stepwell_logs
+WHERE run IN (SELECT value FROM json_each(:runs));
+
+-- name: delete_events
+DELETE FROM stepwell_events
+WHERE run IN (SELECT value FROM json_each(:runs));
+
+-- name: drain
+UPDATE stepwell_workers
+SET draining = 1
+WHERE id = :worker AND NOT dead
+RETURNING id;
+
+-- name: halt
+INSERT INTO stepwell_halts (kind, name)
+VALUES (:kind, :name)
+ON CONFLICT DO NOTHING
+RETURNING kind;
+
+-- name: unhalt
+DELETE FROM stepwell_halts
+WHERE kind = :kind AND name = :name
+RETURNING kind;
+
+-- name: get
+SELECT r.*, i.input
+FROM stepwell_runs r
+JOIN stepwell_inputs i ON i.run = r.id
+WHERE r.id = :run;
+
+-- name: find
+-- The base of every list; what follows WHERE is added by the reader: an index's own condition, `filters`, the cursor, and the order.
+SELECT r.id
+FROM stepwell_runs r
+WHERE true;
+
+-- name: find_by_tag
+SELECT r.id
+FROM stepwell_tags t
+CROSS JOIN stepwell_runs r ON r.id = t.run
+WHERE t.tag = :tag;
+
+-- name: filters
+-- Added to `find`. What is NULL is no filter.
+    AND (:workflow IS NULL OR r.workflow = :workflow)
+    AND (:version IS NULL OR r.version = :version)
+    AND (:queue IS NULL OR r.queue = :queue)
+    AND (:statuses IS NULL OR r.status IN (SELECT value FROM json_each(:statuses)))
+    AND (:created_after IS NULL OR r.created_at >= :created_after)
+    AND (:created_before IS NULL OR r.created_at < :created_before)
+    AND (:tags IS NULL OR NOT EXISTS (
+        SELECT 1
+        FROM json_each(:tags) x
+        WHERE NOT EXISTS (SELECT 1 FROM stepwell_tags WHERE tag = x.value AND run = r.id)
+    ))
+    AND (:search IS NULL
+        OR r.id LIKE :search ESCAPE '\'
+        OR r.key LIKE :search ESCAPE '\'
+        OR r.workflow LIKE :search ESCAPE '\'
+        OR r.preview LIKE :search ESCAPE '\'
+        OR EXISTS (SELECT 1 FROM json_each(r.tags) WHERE value LIKE :search ESCAPE '\')
+        OR (r.error ->> 'type') || ': ' || (r.error ->> 'message') LIKE :search ESCAPE '\')
+;
+
+-- name: shown
+SELECT r.*, i.input
+FROM json_each(:runs) x
+CROSS JOIN stepwell_runs r ON r.id = x.value
+CROSS JOIN stepwell_inputs i ON i.run = r.id
+ORDER BY x.key;
+
+-- name: count_all
+SELECT status, count(*)
+FROM stepwell_runs
+GROUP BY status;
+
+-- name: count
+-- With `filters`.
+SELECT r.status, count(*)
+FROM stepwell_runs r
+WHERE true;
+
+-- name: ended
+-- Those that are not there, too.
+SELECT json_group_array(json_array(x.value, r.workflow, r.status, r.output, r.error))
+FROM json_each(:runs) x
+LEFT JOIN stepwell_runs r ON r.id = x.value
+WHERE r.id IS NULL OR r.status IN ('completed', 'failed', 'canceled');
+
+-- name: attempts
+SELECT run, 0, key, attempt, asked, canceled, error, started_at, finished_at, due
+FROM stepwell_attempts
+WHERE run = :run AND key <> :body;
+
+-- name: under_way
+-- Attempts that go on now, as far as is known.
+SELECT s.key, s.attempt, s.started_at
+FROM stepwell_runs r
+JOIN stepwell_started s ON s.run = r.id AND s.claim = r.claim
+WHERE r.id = :run AND r.worker IS NOT NULL AND r.status IN ('running', 'paused')
+    AND NOT EXISTS (SELECT 1 FROM stepwell_outcomes o WHERE o.run = s.run AND o.key = s.key)
+    AND NOT EXISTS (SELECT 1 FROM stepwell_attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt);
+
+-- name: logs
+SELECT at, level, message, fields, step
+FROM stepwell_logs
+WHERE run = :run
+ORDER BY at, id
+LIMIT :limit OFFSET :after;
+
+-- name: events
+SELECT at, action, actor
+FROM stepwell_events
+WHERE run = :run
+ORDER BY id;
+
+-- name: workers
+SELECT id, name, host, pid, queues, concurrency, lease, serves, running, parked, draining, started_at, beat_at
+FROM stepwell_workers
+WHERE NOT dead
+ORDER BY started_at, name, id;

@@ -1,0 +1,443 @@
+"""The store on SQLite: the verbs of the port, each a function over an open transaction that is called in the right thread."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from stepwell.core.status import Action, RunStatus
+from stepwell.errors import DatabaseUnavailable, DefinitionError
+from stepwell.store.migrate import migrations, missing
+from stepwell.store.port import Beat, Hint, Look, Notices, Peer
+from stepwell.store.sqlite import acting, claiming, keeping, reading, starting
+from stepwell.store.sqlite.connection import (
+    Connections,
+    Direct,
+    Threads,
+    Transaction,
+    connect,
+    in_transaction,
+    memory,
+    refuse_read_only,
+    rolled_back,
+    unavailable,
+)
+from stepwell.store.sqlite.hints import Datagrams
+from stepwell.store.sqlite.writing import Writes
+from stepwell.store.statements import DEFAULT_NAMESPACE, read_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from stepwell.core.records import (
+        Claimed,
+        Definition,
+        Event,
+        LogLine,
+        NewRun,
+        NewWorker,
+        Outcome,
+        Page,
+        Run,
+        RunFilter,
+        StepRecord,
+        WorkerState,
+    )
+    from stepwell.core.registry import Lane
+    from stepwell.store.port import Batch, Ended, Halt, Pin
+
+_PACKAGE: Final = "stepwell.store.sqlite"
+_IN_MEMORY: Final = "the database in memory"
+_NETWORKS: Final = frozenset({"9p", "afs", "ceph", "cifs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"})
+
+
+class SqliteStore:
+    """A store in one file, or in memory.
+
+    Args:
+        path: the file; None: in memory, for this process only, as long as the store is open.
+        namespace: the prefix of the tables.
+        threads: whether reads and writes have threads of their own; else they are made in the thread that asks, which simulations want.
+    """
+
+    def __init__(self, path: str | None, *, namespace: str = DEFAULT_NAMESPACE, threads: bool = True) -> None:
+        self._path = path
+        self._where = path or _IN_MEMORY
+        self._namespace = namespace
+        self._threads = threads and path is not None
+        self._statements = read_statements(_PACKAGE, namespace)
+        self._listeners: list[Callable[[Hint], None]] = []
+        self._connections: Connections | None = None
+        self._datagrams: Datagrams | None = None
+        self._heart: sqlite3.Connection | None = None
+        self._shared: sqlite3.Connection | None = None  # by all, where there are no threads
+        self._lock = threading.Lock()
+        self._new_caches()
+
+    def _new_caches(self) -> None:
+        self._lanes = starting.Lanes()
+        self._claims = claiming.Claims(self._statements, self._lanes)
+
+    # -- the store itself
+
+    async def open(self, *, migrate: bool = True) -> None:
+        """See `Store.open`."""
+        if self._connections is not None:
+            return
+        self._new_caches()
+        if self._path is not None:
+            _refuse_networks(self._path)
+            await asyncio.to_thread(self._prepare, migrate) if self._threads else self._prepare(migrate)
+        if self._threads:
+            self._connections = Threads(self._path or "", self._committed)
+            self._datagrams = Datagrams(self._path or "", self._tell)
+            return
+        self._shared = memory() if self._path is None else connect(self._path)
+        if self._path is None:
+            self._migrate(self._shared, migrate=True)
+        self._connections = Direct(self._shared, self._where, self._committed, self._lock)
+
+    def _prepare(self, migrate: bool) -> None:
+        path = self._path or ""
+        if not migrate and not Path(path).exists():
+            raise DatabaseUnavailable(f"there is no database {path}; make it with `stepwell migrate`", permanent=True)
+        refuse_read_only(path)
+        connection = connect(path, create=migrate)
+        try:
+            self._migrate(connection, migrate=migrate)
+        except sqlite3.Error as error:
+            rolled_back(connection)
+            raise unavailable(error, path) from error
+        finally:
+            connection.close()
+
+    def _migrate(self, connection: sqlite3.Connection, *, migrate: bool) -> None:
+        known = migrations(_PACKAGE, self._namespace)
+        if not missing(known, self._applied(connection), self._where):
+            return
+        if not migrate:
+            raise DatabaseUnavailable(
+                f"the tables of {self._where} are missing or old; bring them up with `stepwell migrate`", permanent=True
+            )
+        in_transaction(connection, self._where)  # others may be at it: whoever is second finds it done
+        for migration in missing(known, self._applied(connection), self._where):
+            for statement in _statements(migration.sql):
+                connection.execute(statement)
+        connection.execute("COMMIT")
+
+    def _applied(self, connection: sqlite3.Connection) -> int:
+        table = f"{self._namespace}_schema"
+        if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone() is None:
+            return 0
+        row = connection.execute(f"SELECT max(number) FROM {table}").fetchone()  # noqa: S608  # a checked name
+        return row[0] or 0
+
+    def migration_sql(self) -> str:
+        """See `Store.migration_sql`."""
+        return "\n".join(migration.sql for migration in migrations(_PACKAGE, self._namespace))
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        connections, self._connections = self._connections, None
+        if self._datagrams is not None:
+            self._datagrams.close()
+            self._datagrams = None
+        if connections is not None:
+            await asyncio.to_thread(connections.close) if self._threads else connections.close()
+        if self._heart is not None:
+            self._heart.close()
+        self._heart = self._shared = None
+
+    def listen(self, told: Callable[[Hint], None]) -> Callable[[], None]:
+        """See `Store.listen`."""
+        self._listeners.append(told)
+
+        def end() -> None:
+            with suppress(ValueError):
+                self._listeners.remove(told)
+
+        return end
+
+    def hint(self, hint: Hint) -> None:
+        """See `Store.hint`."""
+        self._committed({hint})
+
+    def _committed(self, hints: set[Hint]) -> None:
+        if self._datagrams is not None and hints:
+            self._datagrams.send(hints)
+        self._tell(hints)
+
+    def _tell(self, hints: set[Hint]) -> None:
+        loop = asyncio.get_running_loop()
+        for hint in hints:
+            for told in self._listeners:
+                loop.call_soon(told, hint)
+
+    @property
+    def _opened(self) -> Connections:
+        if self._connections is None:
+            raise DatabaseUnavailable(f"{self._where} is not open", permanent=True)
+        return self._connections
+
+    # -- start
+
+    async def enqueue(self, runs: Sequence[NewRun]) -> list[str]:
+        """See `Store.enqueue`."""
+        return await self._opened.write(starting.enqueue, self._statements, self._lanes, runs)
+
+    async def enqueue_within(self, connection: Any, runs: Sequence[NewRun]) -> list[str]:
+        """See `Store.enqueue`, in the calling thread: a connection of sqlite3 belongs to one."""
+        self._check_same_file(connection)
+        # Lanes that are made here may be rolled back: only what was known before is taken from memory.
+        transaction = Transaction(connection)
+        return starting.enqueue(transaction, self._statements, self._lanes, runs)
+
+    def _check_same_file(self, connection: Any) -> None:
+        if not isinstance(connection, sqlite3.Connection):
+            raise DefinitionError(f"connection= takes a connection of sqlite3 to {self._where}, not {type(connection).__qualname__}")
+        files = [row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main"]
+        if self._path is None or not files or not files[0] or not Path(files[0]).samefile(self._path):
+            other = files[0] if files and files[0] else "a database in memory"
+            raise DefinitionError(
+                f"connection= leads to {other}, and this app's database is {self._where}: one transaction cannot cover both"
+            )
+        if not connection.in_transaction:
+            if connection.isolation_level is None:
+                raise DefinitionError(
+                    "connection= has no transaction open: execute BEGIN first, so that the run is committed with your writes"
+                )
+            connection.execute("BEGIN IMMEDIATE")  # as sqlite3 itself begins one before it writes
+        self._begin_to_write(connection)
+
+    def _begin_to_write(self, connection: sqlite3.Connection) -> None:
+        """A transaction that has only read cannot write any more when others have written since: better said here than half-way."""
+        try:
+            connection.execute(self._statements["begin_to_write"])
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY_SNAPSHOT:
+                raise DatabaseUnavailable(
+                    f"the transaction of connection= has read {self._where} before others wrote to it, so it cannot write any more; "
+                    "begin it with BEGIN IMMEDIATE"
+                ) from error
+            raise unavailable(error, self._where) from error
+
+    async def definitions(self) -> list[Definition]:
+        """See `Store.definitions`."""
+        return await self._opened.read(reading.definitions, self._statements)
+
+    # -- a worker's life
+
+    async def register(self, worker: NewWorker) -> None:
+        """See `Store.register`."""
+        socket = self._datagrams.name if self._datagrams is not None else None
+        await self._opened.write(keeping.register, self._statements, worker, socket)
+
+    def beat(self, worker: str, running: int, parked: int, now: float) -> Beat | None:
+        """See `Store.beat`."""
+        with self._lock:  # of a shared connection; another one is used by one thread only
+            connection = self._shared or self._heart
+            try:
+                if connection is None:
+                    connection = self._heart = connect(self._path or "")
+                in_transaction(connection, self._where)
+                known = connection.execute(
+                    self._statements["beat"], {"worker": worker, "running": running, "parked": parked, "now": now}
+                ).fetchone()
+                others = connection.execute(self._statements["peers"], {"worker": worker}).fetchall()
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                if connection is not None:
+                    rolled_back(connection)
+                raise unavailable(error, self._where) from error
+        if known is None:
+            return None
+        datagrams = self._datagrams
+        return Beat(
+            None,
+            bool(known[0]),
+            {
+                peer: Peer(beat, lease, bool(dead) or (datagrams is not None and socket is not None and datagrams.is_gone(socket)))
+                for peer, beat, lease, dead, socket in others
+            },
+        )
+
+    async def rescue(self, worker: str, beat: int, now: float, limit: int, max_crashes: int) -> int:
+        """See `Store.rescue`."""
+        return await self._opened.write(keeping.rescue, self._statements, worker, beat, now, limit, max_crashes)
+
+    async def hand_back(self, worker: str, now: float, limit: int) -> int:
+        """See `Store.hand_back`."""
+        return await self._opened.write(keeping.take_back, self._statements, worker, now, limit)
+
+    async def look(self, worker: str, now: float) -> Look:
+        """See `Store.look`."""
+        return await self._opened.read(keeping.look, self._statements, worker)
+
+    async def make_ready(self, now: float, limit: int) -> int:
+        """See `Store.make_ready`."""
+        return await self._opened.write(keeping.make_ready, self._statements, now, limit)
+
+    async def expire(self, now: float, limit: int) -> int:
+        """See `Store.expire`."""
+        return await self._opened.write(keeping.expire, self._statements, now, limit)
+
+    # -- claim
+
+    async def claim(
+        self, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, *, suspects: bool = True
+    ) -> list[Claimed]:
+        """See `Store.claim`."""
+        return await self._opened.write(self._claims.claim, worker, serves, limit, now, suspects)
+
+    async def outcomes(self, run_id: str, after: int, limit: int) -> list[Outcome]:
+        """See `Store.outcomes`."""
+        return await self._opened.read(claiming.outcomes_of, self._statements, run_id, after, limit)
+
+    # -- what a worker writes
+
+    async def commit(self, worker: str, batch: Batch, now: float) -> Mapping[tuple[str, int], RunStatus | None]:
+        """See `Store.commit`."""
+        return await self._opened.write(_commit, self._statements, worker, batch, now)
+
+    async def notices(self, worker: str, seen: int, now: float) -> Notices:
+        """See `Store.notices`."""
+        if seen:
+            await self._opened.write(_execute, self._statements["forget_notices"], {"worker": worker, "seen": seen})
+        return await self._opened.read(keeping.notices, self._statements, worker, seen)
+
+    async def standing(self, worker: str, now: float) -> Mapping[str, tuple[int, RunStatus]]:
+        """See `Store.standing`."""
+        return await self._opened.read(reading.standing, self._statements, worker)
+
+    # -- what operators do
+
+    async def act(self, run_id: str, action: Action, now: float, actor: str | None = None) -> Run:
+        """See `Store.act`."""
+        if action not in _OPERATORS:
+            raise ValueError(f"{action} is nothing that operators do")
+        return await self._opened.write(_act, self._statements, run_id, action, now, actor)
+
+    async def act_on_all(self, where: RunFilter, action: Action, now: float, actor: str | None, limit: int) -> int:
+        """See `Store.act_on_all`."""
+        return await self._opened.write(acting.act_on_all, self._statements, where, action, now, actor, limit)
+
+    async def fork(self, source: str, new: NewRun, from_step: str, actor: str | None = None) -> str:
+        """See `Store.fork`."""
+        return await self._opened.write(acting.fork, self._statements, self._lanes, source, new, from_step, actor)
+
+    async def delete(self, run_id: str) -> None:
+        """See `Store.delete`."""
+        await self._opened.write(acting.delete, self._statements, run_id)
+
+    async def delete_all(self, where: RunFilter, limit: int) -> int:
+        """See `Store.delete_all`."""
+        return await self._opened.write(acting.delete_all, self._statements, where, limit)
+
+    async def drain(self, worker: str, now: float, actor: str | None = None) -> bool:
+        """See `Store.drain`."""
+        return await self._opened.write(acting.drain, self._statements, worker, now, actor)
+
+    async def halt(self, what: Halt, *, halted: bool, now: float, actor: str | None = None) -> None:
+        """See `Store.halt`."""
+        await self._opened.write(acting.halt, self._statements, what, halted, now, actor)
+
+    async def halts(self) -> Collection[Halt]:
+        """See `Store.halts`."""
+        return await self._opened.read(reading.halts, self._statements)
+
+    # -- what is read
+
+    async def get(self, run_id: str) -> Run:
+        """See `Store.get`."""
+        return await self._opened.read(reading.get, self._statements, run_id)
+
+    async def find(self, where: RunFilter, *, newest: bool, limit: int, cursor: str | None) -> Page[Run]:
+        """See `Store.find`."""
+        return await self._opened.read(reading.find, self._statements, where, newest, limit, cursor)
+
+    async def count(self, where: RunFilter) -> Mapping[RunStatus, int]:
+        """See `Store.count`."""
+        return await self._opened.read(reading.count, self._statements, where)
+
+    async def ended(self, run_ids: Collection[str]) -> Mapping[str, Ended | None]:
+        """See `Store.ended`."""
+        return await self._opened.read(reading.ended, self._statements, run_ids)
+
+    async def steps(self, run_id: str) -> list[StepRecord]:
+        """See `Store.steps`."""
+        return await self._opened.read(reading.steps, self._statements, run_id)
+
+    async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
+        """See `Store.logs`."""
+        return await self._opened.read(reading.logs, self._statements, run_id, after, limit)
+
+    async def events(self, run_id: str) -> list[Event]:
+        """See `Store.events`."""
+        return await self._opened.read(reading.events, self._statements, run_id)
+
+    async def history(self, run_id: str) -> Claimed:
+        """See `Store.history`."""
+        return await self._opened.read(claiming.history, self._statements, run_id)
+
+    async def lanes(self) -> Collection[Lane]:
+        """See `Store.lanes`."""
+        return await self._opened.read(reading.lanes, self._statements)
+
+    async def workers(self) -> list[WorkerState]:
+        """See `Store.workers`."""
+        return await self._opened.read(reading.workers, self._statements)
+
+
+_OPERATORS: Final = frozenset({Action.PAUSE, Action.RESUME, Action.CANCEL, Action.RETRY})
+
+
+def _commit(
+    transaction: Transaction, statements: Mapping[str, str], worker: str, batch: Batch, now: float
+) -> dict[tuple[str, int], RunStatus | None]:
+    return Writes(transaction, statements, worker, batch, now).commit()
+
+
+def _act(transaction: Transaction, statements: Mapping[str, str], run_id: str, action: Action, now: float, actor: str | None) -> Run:
+    """In one transaction: what is answered is what this action has made of the run, and not what came afterwards."""
+    acting.act(transaction, statements, run_id, action, now, actor)
+    return reading.get(transaction.connection, statements, run_id)
+
+
+def _execute(transaction: Transaction, statement: str, parameters: dict[str, Any]) -> None:
+    transaction.execute(statement, parameters)
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of a script, one by one: `executescript` would commit before it begins."""
+    found, statement = [], ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            found.append(statement)
+            statement = ""
+    return found
+
+
+def _refuse_networks(path: str) -> None:
+    """SQLite shares memory between its processes, which no file system does over a network.
+
+    Raises:
+        DatabaseUnavailable: the file is on one that is known to be such.
+    """
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return
+    target, best, kind = Path(path).resolve(), Path("/"), ""
+    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
+        _, place, filesystem, *_ = line.split(" ")
+        mounted = Path(place.encode().decode("unicode_escape"))
+        if target.is_relative_to(mounted) and mounted.is_relative_to(best):
+            best, kind = mounted, filesystem
+    if kind in _NETWORKS:
+        raise DatabaseUnavailable(
+            f"{path} is on a network file system ({kind}), where SQLite cannot work; use a local disk", permanent=True
+        )

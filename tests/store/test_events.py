@@ -1,0 +1,71 @@
+"""Events: what was done to a run from outside, by whom and when."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from stepwell.core.records import Event
+from stepwell.core.status import TRANSITIONS, Action, RunStatus
+from stepwell.errors import IllegalTransition
+from stepwell.store.port import Store
+from tests.store.making import ALICE, ALL, BOB, FIRST, NOW, OPERATORS, bring_to, claims, move, new_run, write
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+async def test_what_operators_do_is_kept_in_order_with_its_time_and_who_did_it(store: Store) -> None:
+    await store.enqueue([new_run()])
+    await store.act(FIRST, Action.PAUSE, NOW + 3, "eve")
+    await store.act(FIRST, Action.RESUME, NOW + 4)
+    await store.act(FIRST, Action.CANCEL, NOW + 4, "mallory@example.org")
+    await store.act(FIRST, Action.RETRY, NOW + 4.5, "")
+
+    assert await store.events(FIRST) == [
+        Event(at=at(NOW + 3), action="pause", actor="eve"),
+        Event(at=at(NOW + 4), action="resume", actor=None),
+        Event(at=at(NOW + 4), action="cancel", actor="mallory@example.org"),
+        Event(at=at(NOW + 4.5), action="retry", actor=""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "action"), [(status, action) for (status, action), target in TRANSITIONS.items() if status is target and action in OPERATORS]
+)
+async def test_what_changes_nothing_is_no_event(store: Store, status: RunStatus, action: Action) -> None:
+    await bring_to(store, status)
+    before = await store.events(FIRST)
+
+    await store.act(FIRST, action, NOW + 1, "eve")
+
+    assert await store.events(FIRST) == before
+
+
+async def test_what_is_refused_is_no_event(store: Store) -> None:
+    await bring_to(store, RunStatus.COMPLETED)
+
+    with pytest.raises(IllegalTransition):
+        await store.act(FIRST, Action.PAUSE, NOW, "eve")
+
+    assert await store.events(FIRST) == []
+
+
+async def test_what_is_done_to_all_is_an_event_of_each(store: Store) -> None:
+    await store.enqueue([new_run()])
+
+    await store.act_on_all(ALL, Action.PAUSE, NOW, "eve", 10)
+    await store.act_on_all(ALL, Action.PAUSE, NOW, "eve", 10)
+
+    assert await store.events(FIRST) == [Event(at=at(NOW), action="pause", actor="eve")]
+
+
+async def test_what_workers_time_and_death_do_is_no_event(store: Store) -> None:
+    await bring_to(store, RunStatus.RUNNING, created_at=NOW, timeout=60.0)
+    await store.rescue(ALICE, 0, NOW, 10, 5)
+    await claims(store, BOB)
+    await write(store, move(Action.RELEASE, claim=2), worker=BOB)
+    await store.expire(NOW + 60, 10)
+
+    assert (await store.get(FIRST)).status is RunStatus.FAILED
+    assert await store.events(FIRST) == []
