@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measures import FIGURES, Figure
+from benchmarks.figures import FIGURES, Figure
 
 
 def main() -> int:
@@ -21,13 +21,18 @@ def main() -> int:
     parser.add_argument("--only", default="", help="figures whose name contains this")
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results.json")
     options = parser.parse_args()
-    print(f"CPython {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}; a store that does nothing")
+    print(f"CPython {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
     print(f"median of {options.repeat} windows, and (least - most); no-op async steps whose results go through pydantic")
-    rows = [
-        row for loop in _loops() for figure in FIGURES if options.only in figure[0] for row in [_measured(figure, loop, options.repeat)]
-    ]
-    for row in rows:
-        print(_line(row))
+    rows = []
+    for where, figures in FIGURES.items():
+        wanted = [figure for figure in figures if options.only.lower() in figure.name.lower()]
+        if wanted:
+            print(f"\n{where}:")
+        for loop in _loops():
+            for figure in wanted:
+                if not (figure.once and loop != "asyncio"):
+                    rows.append(_measured(figure, loop, options.repeat))
+                    print(_line(rows[-1]), flush=True)
     options.json.write_text(json.dumps({"python": platform.python_version(), "cores": os.cpu_count(), "figures": rows}, indent=2) + "\n")
     return 0
 
@@ -41,25 +46,24 @@ def _loops() -> list[str]:
 
 
 def _measured(figure: Figure, loop: str, repeat: int) -> dict[str, Any]:
-    name, unit, measure, plain, target, more = figure
     ours, theirs = [], []
-    for _ in range(repeat):  # side by side: the machine's mood is the same for both
-        ours.append(_run(measure, loop))
-        if plain is not None:
-            theirs.append(_run(plain, loop))
+    for _ in range(1 if figure.once else repeat):  # side by side: the machine's mood is the same for both
+        ours.append(_run(figure.measure, loop))
+        if figure.plain is not None:
+            theirs.append(_run(figure.plain, loop))
     row: dict[str, Any] = {
-        "name": name,
+        "name": figure.name,
         "loop": loop,
-        "unit": unit,
+        "unit": figure.unit,
         "median": statistics.median(ours),
         "least": min(ours),
         "most": max(ours),
     }
     if theirs:
         row["plain asyncio"] = statistics.median(theirs)
-    if target is not None:
-        row["target"] = target
-        row["reached"] = row["median"] >= target if more else row["median"] <= target
+    if figure.target is not None:
+        row["target"] = figure.target
+        row["reached"] = row["median"] >= figure.target if figure.more_is_better else row["median"] <= figure.target
     return row
 
 

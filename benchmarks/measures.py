@@ -7,7 +7,6 @@ import contextvars
 import gc
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from benchmarks.null_store import NullStore
@@ -175,16 +174,3 @@ async def _park(store: NullStore, worker: Worker, ids: RunIds, runs: int) -> Non
     worker.hint()
     while store.parked < until:
         await asyncio.sleep(0.001)
-
-
-Figure = tuple[str, str, Callable[[], Awaitable[float]], Callable[[], Awaitable[float]] | None, float | None, bool]
-"""Name, unit, measure, the same in plain asyncio, target, whether more is better."""
-
-FIGURES: list[Figure] = [
-    ("steps, 200 runs at once", "steps/s", lambda: steps_per_second(200), lambda: plain_steps_per_second(200), 60_000, True),
-    ("steps, 1,000 runs at once", "steps/s", lambda: steps_per_second(1_000, 30), lambda: plain_steps_per_second(1_000, 30), 60_000, True),
-    ("one-step runs, 200 at once", "runs/s", runs_per_second, None, None, True),
-    ("replay", "recorded steps/s", replayed_per_second, None, 150_000, True),
-    ("task switch in a run's loop", "µs", switch_microseconds, plain_switch_microseconds, 2.0, False),
-    ("a parked run", "bytes", parked_bytes, None, 8_000, False),
-]

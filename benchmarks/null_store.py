@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stepwell.core.records import Claimed, NewRun
+from stepwell.core.records import Claimed, NewRun, NewWorker
 from stepwell.core.registry import Lane
 from stepwell.core.status import Action, RunStatus
-from stepwell.store.port import Batch
+from stepwell.store.port import Batch, Beat, Hint, Look, Notices, Pin
 
 _ENDS = frozenset({Action.COMPLETE, Action.FAIL})
 
@@ -23,10 +23,26 @@ class NullStore:
         self.parked = 0
         self.failed = 0
 
-    async def lanes(self) -> Collection[Lane]:
-        return {Lane("default", run.workflow, run.version) for run in self._runs[-1:]}
+    async def open(self, *, migrate: bool = True) -> None: ...
+    async def close(self) -> None: ...
+    def hint(self, hint: Hint) -> None: ...
+    async def register(self, worker: NewWorker) -> None: ...
 
-    async def claim(self, worker: str, lanes: Collection[Lane], limit: int, now: float) -> list[Claimed]:
+    def migration_sql(self) -> str:
+        return ""
+
+    def listen(self, told: Callable[[Hint], None]) -> Callable[[], None]:
+        return lambda: None
+
+    def beat(self, worker: str, running: int, parked: int, now: float) -> Beat | None:
+        return Beat(None, False, {})
+
+    async def look(self, worker: str, now: float) -> Look:
+        return Look(bool(self._runs), None, False)
+
+    async def claim(
+        self, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, *, suspects: bool = True
+    ) -> list[Claimed]:
         claimed, self._runs = self._runs[-limit:], self._runs[:-limit]
         return claimed
 
@@ -42,19 +58,39 @@ class NullStore:
             self._on_end()
         return {}
 
-    async def standing(self, worker: str, now: float) -> Mapping[str, tuple[int, RunStatus]]:
-        raise NotImplementedError("no benchmark is that long")
+    async def notices(self, worker: str, seen: int, now: float) -> Notices:
+        return Notices(seen, {})
+
+    async def make_ready(self, now: float, limit: int) -> int:
+        return 0
+
+    async def hand_back(self, worker: str, now: float, limit: int) -> int:
+        return 0
 
     async def enqueue(self, runs: Sequence[NewRun]) -> list[str]:
         raise NotImplementedError("its runs are given to it when it is made")
 
-    async def hand_back(self, worker: str, now: float) -> int:
-        return 0
-
-    pause: Any = enqueue
-    resume: Any = enqueue
-    cancel: Any = enqueue
-    retry: Any = enqueue
+    expire = make_ready
+    act: Any = enqueue
+    act_on_all: Any = enqueue
+    count: Any = enqueue
+    definitions: Any = enqueue
+    delete: Any = enqueue
+    delete_all: Any = enqueue
+    drain: Any = enqueue
+    ended: Any = enqueue
+    enqueue_within: Any = enqueue
+    events: Any = enqueue
+    find: Any = enqueue
+    fork: Any = enqueue
     get: Any = enqueue
-    steps: Any = enqueue
+    halt: Any = enqueue
+    halts: Any = enqueue
+    history: Any = enqueue
+    lanes: Any = enqueue
     logs: Any = enqueue
+    outcomes: Any = enqueue
+    rescue: Any = enqueue
+    standing: Any = enqueue
+    steps: Any = enqueue
+    workers: Any = enqueue

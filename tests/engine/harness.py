@@ -64,8 +64,9 @@ def successor(app: TestApp, *workflows: Workflow[Any, Any], **options: Any) -> T
 
 async def crash(app: TestApp) -> None:
     """The worker dies where it is, and somebody notices."""
-    worker_of(app).abandon()
-    await app.store.hand_back("test", app.now())
+    worker = worker_of(app)
+    worker.abandon()
+    await app.store.hand_back(worker.id, app.clock.now(), 1_000)
 
 
 def worker_of(app: TestApp) -> Worker:

@@ -143,9 +143,8 @@ async def test_a_stored_input_that_does_not_fit_fails_the_run_before_the_first_l
         entered.plain()
 
     async with TestApp(ship) as app:
-        run = NewRun("018f0000-0000-7000-8000-000000000001", "ship", None, '{"item": 3}', app.now(), app.now())
+        run = NewRun("018f0000-0000-7000-8000-000000000001", "ship", None, '{"item": 3}', app.clock.now(), app.clock.now())
         await app.store.enqueue([run])
-        app.acted()
         with pytest.raises(RunFailed) as raised:
             await app.handle(run.id).result()
         row = await app.handle(run.id).get()
@@ -172,7 +171,7 @@ async def test_an_input_that_does_not_fit_is_refused_at_the_start_and_nothing_is
             await app.start("ship")
         with pytest.raises(InvalidInput):
             await app.start("nothing", {"what": "for"})
-        assert app.store._rows == {}
+        assert app.store._tables.rows == {}
 
 
 # -- what it gives back

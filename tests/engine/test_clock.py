@@ -5,10 +5,12 @@ import random
 import time
 from uuid import RFC_4122, UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell.engine.clock import RunIds, SystemClock
+from stepwell.engine import clock as module
+from stepwell.engine.clock import RunIds, SystemClock, call_later
 from stepwell.testing.clock import EPOCH, LoopClock, MovedClock
 from tests.loops import on_a_loop, turns
 
@@ -105,6 +107,89 @@ async def test_a_canceled_call_of_the_system_clock_is_not_made() -> None:
     await asyncio.sleep(0.01)
 
     assert called == []
+
+
+@on_a_loop
+async def test_the_system_clock_follows_the_database_both_ways() -> None:
+    clock = SystemClock()
+
+    shown = []
+    for offset in (3_600.0, -3_600.0, 0.0):
+        clock.follow(offset)
+        shown.append(round(clock.now() - time.time()))
+
+    assert shown == [3_600, -3_600, 0]
+
+
+@on_a_loop
+async def test_an_alarm_of_a_clock_that_is_set_forward_rings_once_and_not_late_by_the_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONGEST_WAIT", 0.01)
+    clock, rung = SystemClock(), list[float]()
+    clock.call_at(clock.now() + 600.0, lambda: rung.append(clock.now()))
+    await asyncio.sleep(0.03)
+    early = list(rung)
+
+    clock.follow(3_600.0)
+    await asyncio.sleep(0.05)
+
+    assert (early, len(rung)) == ([], 1)
+
+
+@on_a_loop
+async def test_an_alarm_of_a_clock_that_is_set_back_does_not_ring_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONGEST_WAIT", 0.01)
+    clock, rung = SystemClock(), list[float]()
+    when = clock.now() + 0.02
+    clock.call_at(when, lambda: rung.append(clock.now()))
+
+    clock.follow(-600.0)
+    await asyncio.sleep(0.06)
+    early = list(rung)
+    clock.follow(0.0)
+    await asyncio.sleep(0.06)
+
+    assert (early, len(rung)) == ([], 1)
+    assert rung[0] >= when
+
+
+@on_a_loop
+async def test_an_alarm_that_has_looked_at_the_clock_before_can_be_canceled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONGEST_WAIT", 0.005)
+    clock, rung = SystemClock(), list[str]()
+    alarm = clock.call_at(clock.now() + 0.03, lambda: rung.append("rung"))
+    await asyncio.sleep(0.012)
+
+    alarm.cancel()
+    await asyncio.sleep(0.04)
+
+    assert rung == []
+
+
+@on_a_loop
+async def test_a_time_that_is_waited_for_is_as_long_whatever_becomes_of_the_time_of_day() -> None:
+    clock, loop = SystemClock(), asyncio.get_running_loop()
+    over = loop.create_future()
+    began = loop.time()
+
+    call_later(clock, 0.03, lambda: over.set_result(None))
+    clock.follow(-3_600.0)
+    await asyncio.wait_for(over, 5)
+
+    assert loop.time() - began >= 0.029
+
+
+@on_a_loop
+async def test_on_a_clock_that_is_moved_a_time_is_over_when_it_shows_so() -> None:
+    clock, over = MovedClock(), list[str]()
+
+    call_later(clock, 30.0, lambda: over.append("over"))
+    clock.move_to(EPOCH + 29)
+    await turns(2)
+    early = list(over)
+    clock.move_to(EPOCH + 30)
+    await turns(2)
+
+    assert (early, over) == ([], ["over"])
 
 
 @on_a_loop

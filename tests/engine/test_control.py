@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Collection
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +16,7 @@ from stepwell.core.records import Claimed
 from stepwell.core.registry import Lane
 from stepwell.handle import Handle
 from stepwell.store.memory import MemoryStore
+from stepwell.store.port import Notices, Pin
 from stepwell.testing import TestApp
 from tests.engine.harness import ONCE, Counter, caught, scenario, settled, until, worker_of
 
@@ -46,7 +47,8 @@ class Gate:
 
 
 def claims(app: TestApp, handle: Handle[Any]) -> int:
-    return app.store._rows[handle.run_id].claim
+    claim: int = app.store._tables.rows[handle.run_id].claim
+    return claim
 
 
 # -- withdrawal
@@ -620,7 +622,7 @@ async def test_a_worker_that_has_lost_a_run_writes_nothing_of_it_and_drops_it() 
     async with TestApp(flow) as app:
         handle = await app.start(flow)
         await until(lambda: gate.waiting)
-        row = app.store._rows[handle.run_id]
+        row = app.store._tables.rows[handle.run_id]
         row.claim += 1
         row.worker = "another"
         gate.open()
@@ -631,34 +633,42 @@ async def test_a_worker_that_has_lost_a_run_writes_nothing_of_it_and_drops_it() 
     assert gate.calls == 1
 
 
+class _SlowNotices(MemoryStore):
+    """Its answers to the question for notices are old when they arrive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def notices(self, worker: str, seen: int, now: float) -> Notices:
+        answer = await super().notices(worker, seen, now)
+        self.asked.set()
+        await self.go_on.wait()
+        return answer
+
+
 @scenario
-async def test_a_run_that_is_claimed_while_the_worker_looks_how_its_runs_stand_is_not_dropped() -> None:
-    gate, looking, go_on = Gate(), asyncio.Event(), asyncio.Event()
+async def test_a_run_that_comes_back_while_the_worker_asks_what_was_done_to_it_is_not_dropped() -> None:
+    gate = Gate()
 
     @workflow
     async def flow(step: Step) -> str:
         return await step.run("work", gate.step, "done")
 
-    async with TestApp(flow) as app:
-        standing = app.store.standing
-
-        async def slow_standing(worker: str, now: float) -> Any:
-            answer = await standing(worker, now)
-            looking.set()
-            await go_on.wait()
-            return answer
-
-        first = await app.start(flow)
+    app = TestApp(flow)
+    app.store = store = _SlowNotices()
+    async with app:
+        handle = await app.start(flow)
         await until(lambda: gate.waiting)
-        app.store.standing = slow_standing  # type: ignore[method-assign]
-        worker_of(app).look()
-        await looking.wait()
-        second = await app.start(flow)
-        await until(lambda: gate.waiting == 2)
-        go_on.set()
+        await handle.cancel()
+        worker_of(app).here[handle.run_id].drop()  # as the answer of a commit would have it
+        await store.asked.wait()
+        await handle.retry()
+        await until(lambda: gate.waiting)
+        store.go_on.set()
         await settled(app)
         gate.open()
-        assert [await first.result(5), await second.result(5)] == ["done", "done"]
+        assert await handle.result(5) == "done"
 
     assert gate.calls == 2
 
@@ -668,8 +678,10 @@ class _LosesAnswersOfClaims(MemoryStore):
 
     lost = False
 
-    async def claim(self, worker: str, lanes: Collection[Lane], limit: int, now: float) -> list[Claimed]:
-        claimed = await super().claim(worker, lanes, limit, now)
+    async def claim(
+        self, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, *, suspects: bool = True
+    ) -> list[Claimed]:
+        claimed = await super().claim(worker, serves, limit, now, suspects=suspects)
         if claimed and not self.lost:
             self.lost = True
             raise DatabaseUnavailable("the answer is lost")

@@ -553,7 +553,7 @@ async def test_each_step_has_a_budget_of_its_own_and_each_failed_attempt_is_kept
     starts = [record.started_at for record in records[:3]]
     assert (starts[1] - starts[0]).total_seconds() == pytest.approx(10, abs=0.5)
     assert (starts[2] - starts[1]).total_seconds() == pytest.approx(20, abs=0.5)
-    assert all(record.finished_at >= record.started_at for record in records)
+    assert all(record.finished_at is not None and record.finished_at >= record.started_at for record in records)
 
 
 @scenario

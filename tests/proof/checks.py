@@ -10,6 +10,7 @@ from itertools import count, islice
 from stepwell import RunStatus
 from stepwell.core import history
 from stepwell.core.records import Outcome
+from stepwell.core.status import Action
 from stepwell.errors import ErrorInfo
 from tests.proof.edits import try_edits
 from tests.proof.lives import Case, Lives, Universe, Wrong, cases, in_order
@@ -27,6 +28,11 @@ def lives(seeds: Iterable[int] = range(SEEDS), most: int = 12, **also: object) -
             undisturbed = universe.run(program, Case(seed))
             for case in cases(seed, undisturbed.commits, most):
                 universe.run(program, replace(case, **also))  # type: ignore[arg-type]
+
+
+def zombies() -> None:
+    """The same, of processes that only stood still, and go on beside the one that has taken their run."""
+    lives(zombies=1.0)
 
 
 def logs() -> None:
@@ -135,7 +141,7 @@ async def _paused(run: Lives) -> None:
     if run.row.status is not RunStatus.RUNNING:
         living.cancel()
         return
-    await run.store.pause(run.run_id, run.clock.now())
+    await run.store.act(run.run_id, Action.PAUSE, run.clock.now())
     before = len(run.world.effects)
     await asyncio.sleep(60.0)
     if len(run.world.effects) > before + 1:  # one may begin before its worker is told
@@ -188,7 +194,7 @@ class _Retried(Lives):
     async def retry(self) -> None:
         before = in_order(self.row.outcomes)
         failed: ErrorInfo | None = (await self.store.get(self.run_id)).error
-        await self.store.retry(self.run_id, self.clock.now())
+        await self.store.act(self.run_id, Action.RETRY, self.clock.now())
         self.taken_back += 1
         self.world.chapters[-1].begin_again(self.row.outcomes)
         self.check_kept(before, set(failed.steps if failed else ()))

@@ -13,13 +13,15 @@ from typing import Any, Self
 
 from stepwell import ContinueAsNew, Retry, RunStatus, workflow
 from stepwell.core.ending import Complete, Diverge, Ending, Fail
-from stepwell.core.records import Attempt, Kind, NewRun, Outcome
-from stepwell.core.registry import Registry
+from stepwell.core.records import Attempt, Claimed, Kind, NewRun, Outcome
+from stepwell.core.registry import Lane, Registry
+from stepwell.core.status import Action
 from stepwell.engine.attempts import is_async
 from stepwell.engine.clock import Alarm, RunIds
 from stepwell.engine.execution import Execution
 from stepwell.engine.worker import Worker
 from stepwell.store.memory import MemoryStore
+from stepwell.store.port import Pin
 from stepwell.testing.clock import LoopClock
 from tests.proof.oracle import Impossible, Story, tell
 from tests.proof.programs import Program, compiled
@@ -31,6 +33,7 @@ BODY_RETRY = Retry(2, "50ms", jitter=0.0)
 
 _LONGEST = 10**6  # seconds of a life: more than anything in a program waits for
 _MOST_LIVES = 60
+_LEASE = 10.0**7  # seconds: who is dead is told by hand
 _SKEW = 5.0  # seconds by which clocks may differ
 
 
@@ -131,6 +134,21 @@ class SkewedClock(LoopClock):
         return super().call_at(when - self.ahead + 1e-6, callback)  # rounded down, it would not be time yet, again and again
 
 
+class Database(MemoryStore):
+    """One from which a worker that stands still claims nothing."""
+
+    def __init__(self, crash: Crash) -> None:
+        super().__init__(crash)
+        self._crash = crash
+
+    async def claim(
+        self, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, *, suspects: bool = True
+    ) -> list[Claimed]:
+        while worker == self._crash.standing_still:
+            await asyncio.sleep(0.01)
+        return await super().claim(worker, serves, limit, now, suspects=suspects)
+
+
 class Lives:
     """One run, its world, and its lives so far."""
 
@@ -140,7 +158,7 @@ class Lives:
         self.chance = random.Random(repr(case))
         self.crash = Crash(self.chance)
         self.crash.trouble = case.trouble
-        self.store = MemoryStore(self.crash)
+        self.store = Database(self.crash)
         self.clock = LoopClock(loop, self.chance)
         self.run_id = RunIds(self.clock).new()
         self.taken_back = 0
@@ -170,7 +188,7 @@ class Lives:
 
     @property
     def row(self) -> Any:
-        return self.store._rows[self.run_id]
+        return self.store._tables.rows[self.run_id]
 
     # -- living
 
@@ -201,10 +219,10 @@ class Lives:
     async def live(self, crash_at: int | None = None, after: bool = False) -> bool:
         """One life of a worker, until the run has ended, or is paused because its code has changed: True. False: the process was lost."""
         zombie = self.case.zombies > 0 and self.chance.random() < self.case.zombies
-        self.crash.plan(crash_at, after, self.chance.random() * 0.05 if zombie else None)
         self.world.life += 1
         self._ended = asyncio.Event()
         worker = self._worker()
+        self.crash.plan(worker.id, crash_at, after, self.chance.random() * 0.05 if zombie else None)
         self._workers.append(worker)
         self.loop.in_threads = self._in_threads
         working = self.loop.create_task(worker.run())
@@ -222,13 +240,21 @@ class Lives:
                 working.cancel()
                 self.leave()
             for each in lost:
-                await self.store.hand_back(each.name, self.clock.now())
+                await self._rescue(each.id)
         if working in done:
             error = working.exception()
             raise Wrong(f"the worker has ended: {error!r}") from error
         if not done:
             raise Wrong(f"stuck: {self.row.status}")
         return self._ended.is_set()
+
+    async def _rescue(self, worker: str) -> None:
+        """Somebody takes this worker for dead, rightly or not; or its run alone, which only the answers of commits tell it."""
+        known = self.store._tables.workers.get(worker)
+        if self.chance.random() < 0.5:
+            await self.store.hand_back(worker, self.clock.now(), 1)
+        elif known is not None:
+            await self.store.rescue(worker, known.beat, self.clock.now(), 500, _MOST_LIVES)
 
     def leave(self) -> None:
         """Every process is lost, also those that only seemed to be."""
@@ -250,7 +276,7 @@ class Lives:
         clock.ahead = chance.choice((0.0, 0.0, 0.0, -0.02, 0.02, -_SKEW, _SKEW)) if self.case.crash_at is not None else 0.0
         park_after = self.case.cold if self.case.cold is not None else chance.choice((0.0, 0.05, 1e9))
         return Worker(
-            self.store, Registry([self.definition]), clock, name=f"worker-{self.world.life}", concurrency=4,
+            self.store, Registry([self.definition]), clock, name=f"worker-{self.world.life}", concurrency=4, heart="loop", lease=_LEASE,
             park_after=park_after, max_parked=chance.choice((0, 1_000)), poll=300.0, on_left=self._left,
         )  # fmt: skip
 
@@ -266,7 +292,7 @@ class Lives:
             await asyncio.sleep(chance.random() * 0.03)
             if self.row.status.ended:
                 return
-            await self.store.pause(self.run_id, self.clock.now())
+            await self.store.act(self.run_id, Action.PAUSE, self.clock.now())
             await asyncio.sleep(chance.choice((0.0, chance.random() * 0.01)))
             await self.resume()
         await self.resume()
@@ -274,9 +300,7 @@ class Lives:
     async def resume(self) -> None:
         """Let a paused run go on."""
         if self.row.status is RunStatus.PAUSED:
-            await self.store.resume(self.run_id, self.clock.now())
-            for worker in self._workers:
-                worker.hint()
+            await self.store.act(self.run_id, Action.RESUME, self.clock.now())
 
     # -- comparing
 

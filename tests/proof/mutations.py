@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from stepwell.core import history
+from stepwell.core import history, taking_back
 from stepwell.core.history import History, Marks
 from stepwell.engine.asking import Asking
 from stepwell.engine.attempts import StepRunner
@@ -27,8 +27,7 @@ from stepwell.engine.execution import Execution
 from stepwell.engine.logger import _Logbook
 from stepwell.engine.runloop import RunLoop
 from stepwell.engine.tasks import BranchTask, NumberedFuture
-from stepwell.store import memory
-from stepwell.store.memory import MemoryStore
+from stepwell.store.memory import claiming, writing
 from tests.proof import checks
 from tests.proof.lives import Wrong
 
@@ -255,8 +254,14 @@ MUTATIONS = (
     _rule("an attempt waits until it is due", History, "tried", "_UNTRIED)", "_UNTRIED)._replace(due=0.0)", caught_by=checks.due),
     _rule("a step sees its caller's context", Asking, "step", "copy_context() if", "__import__('contextvars').Context() if"),
     # -- the database
-    _rule("only the holder of the claim writes", MemoryStore, "_owned", "if row is None or ", "if row is None or False and "),
-    _rule("a run that is another's is left", Execution, "stands", "self._drop()", "pass"),
+    _rule(
+        "only the holder of the claim writes",
+        writing,
+        "_fenced",
+        "if worker is None or row is None or ",
+        "if row is None or False and ",
+    ),
+    _rule("a run that is another's is left", Execution, "stands", "self.drop()", "pass", caught_by=checks.zombies),
     _rule(
         "an answer comes after the commit",
         Committer,
@@ -300,10 +305,10 @@ MUTATIONS = (
         "outcome.seq < first",
         caught_by=checks.forks,
     ),
-    _rule("a retry keeps no more than a fork", memory, "taken_back", "and outcome.asked < first", "", caught_by=checks.retries),
+    _rule("a retry keeps no more than a fork", taking_back, "taken_back", "and outcome.asked < first", "", caught_by=checks.retries),
     _rule(
         "attempts that were taken back are no evidence",
-        memory,
+        claiming,
         "_tried",
         "counts = place not in row.void",
         "counts = True",

@@ -404,12 +404,15 @@ class Crash:
         self._after = False
         self._back_after: float | None = None
         self.happened = asyncio.Event()
+        self.standing_still: str | None = None
+        """The worker that stands still, and for a while claims nothing: it learns from its commit what became of its run."""
+        self._victim = ""
         self.trouble = 0.0
         """How likely a commit is answered by an error, before or after it was made."""
 
-    def plan(self, at: int | None, after: bool, back_after: float | None = None) -> None:
+    def plan(self, victim: str, at: int | None, after: bool, back_after: float | None = None) -> None:
         """Lose the process at this commit. `back_after`: it only stood still for so many seconds, and others think that it is lost."""
-        self._at, self._after, self._back_after = at, after, back_after
+        self._victim, self._at, self._after, self._back_after = victim, at, after, back_after
         self.happened = asyncio.Event()
 
     async def before_commit(self, number: int) -> None:
@@ -431,4 +434,9 @@ class Crash:
         if self._back_after is None:
             await asyncio.Event().wait()
         else:
+            self.standing_still = self._victim
             await asyncio.sleep(self._back_after)
+            asyncio.get_running_loop().call_later(self._chance.random() * 0.05, self._go_on)
+
+    def _go_on(self) -> None:
+        self.standing_still = None

@@ -41,14 +41,17 @@ class StepRunner:
         self._max_payload = max_payload
         self.running = 0
         """Attempts under way."""
+        self.stand_in: Callable[[StepRequest], Callable[..., Any]] | None = None
+        """For tests: what an attempt that begins is to call, in the place of the step's own function."""
 
     def start(self, run: Execution, request: StepRequest) -> None:
         """Begin the next attempt of this step."""
         self.running += 1
         request.attempt += 1
         request.started_at = self._clock.now()
+        function = request.function if self.stand_in is None else self.stand_in(request)
         # A step that never waits is done before this returns, where Python can do that (3.12): it saves a turn of the loop.
-        task = asyncio.Task(self._attempt(run, request), loop=self._loop, context=request.context.copy(), **_EAGER)
+        task = asyncio.Task(self._attempt(run, request, function), loop=self._loop, context=request.context.copy(), **_EAGER)
         if not task.done():
             request.task = task
 
@@ -64,16 +67,15 @@ class StepRunner:
             run.attempt_not_begun(request)
         task.cancel()
 
-    async def _attempt(self, run: Execution, request: StepRequest) -> None:
+    async def _attempt(self, run: Execution, request: StepRequest, function: Callable[..., Any]) -> None:
         definition.body.set(request)
-        function = request.function
         try:
             if request.timeout is not None:
-                value = await self._within_timeout(run, request)
+                value = await self._within_timeout(run, request, function)
             elif is_async(function):
                 value = await function(*request.args, **request.kwargs)
             else:
-                value = await self._in_thread(run, request)
+                value = await self._in_thread(run, request, function)
             text, request.value = request.codec.round_trip(value, f"step {request.key!r}", self._max_payload)
         except BaseException as error:  # noqa: BLE001  # SystemExit, too, is the step's failure and not the worker's
             self._failed(run, request, error)
@@ -86,20 +88,20 @@ class StepRunner:
         finally:
             self.running -= 1
 
-    async def _within_timeout(self, run: Execution, request: StepRequest) -> Any:
+    async def _within_timeout(self, run: Execution, request: StepRequest, function: Callable[..., Any]) -> Any:
         limit = asyncio.timeout(request.timeout)
         try:
             async with limit:
-                if is_async(request.function):
-                    return await request.function(*request.args, **request.kwargs)
-                return await self._in_thread(run, request)
+                if is_async(function):
+                    return await function(*request.args, **request.kwargs)
+                return await self._in_thread(run, request, function)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise StepTimeout(f"step {request.name!r} took longer than its timeout of {request.timeout:g} s") from error
 
-    async def _in_thread(self, run: Execution, request: StepRequest) -> Any:
-        call: Callable[[], Any] = partial(request.function, *request.args, **request.kwargs)
+    async def _in_thread(self, run: Execution, request: StepRequest, function: Callable[..., Any]) -> Any:
+        call: Callable[[], Any] = partial(function, *request.args, **request.kwargs)
         body_thread = run.body_thread
         if body_thread is not None and request.timeout is None:
             value = await body_thread.execute(partial(copy_context().run, call))

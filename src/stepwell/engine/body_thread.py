@@ -143,6 +143,8 @@ class BodyThread:
             raise Unwind from None
 
     def _work(self, work: _Work) -> None:
+        if self._closed or work.future.cancelled():
+            return  # the run was left while this waited for the thread: nothing new is begun
         value, error = None, None
         self._working = True
         try:

@@ -11,8 +11,9 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from stepwell.core.records import Attempt, LogEntry, Move, Outcome, Progress
+from stepwell.core.records import Attempt, LogEntry, Move, Outcome, Progress, Started
 from stepwell.core.status import RunStatus
+from stepwell.engine.service import Waker
 from stepwell.errors import DatabaseUnavailable
 from stepwell.store.port import Batch, WriteRefused
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Write = Outcome | Attempt | Move | LogEntry | Progress
+Write = Outcome | Attempt | Move | LogEntry | Progress | Started
 
 MAX_BATCH: Final = 2_000
 """Writes in one transaction."""
@@ -51,7 +52,8 @@ class Committer:
 
     def __init__(self, store: Store, worker: str, clock: Clock) -> None:
         self._store = store
-        self._worker = worker
+        self.worker = worker
+        """Under whose id it writes; it changes when the worker was taken for dead, and begins anew."""
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[Write, Writer]] = []
@@ -60,6 +62,7 @@ class Committer:
         self._failure: Exception | None = None  # of a writer that was being told
         self._wake: asyncio.Future[None] | None = None
         self._in_flight = False
+        self._pause = Waker(clock)  # nobody ends it: the database tells nobody that it is back
         self.batches = 0
         """Transactions so far."""
 
@@ -114,24 +117,16 @@ class Committer:
         delay = _FIRST_RETRY
         while True:
             try:
-                answers = await self._store.commit(self._worker, sorted_writes, self._clock.now())
+                answers = await self._store.commit(self.worker, sorted_writes, self._clock.now())
             except DatabaseUnavailable as error:  # unknown whether it was committed; the same batch again changes nothing
                 seconds = delay * (0.5 + self._clock.random())
                 waiting = "1 write waits" if len(writes) == 1 else f"{len(writes)} writes wait"
                 log.warning("%s for the database, the next try is in %.2f s: %s", waiting, seconds, error)
-                await self._pause(seconds)
+                await self._pause.wait_for(seconds)
                 delay = min(delay * 2, _LONGEST_RETRY)
             else:
                 self.batches += 1
                 return answers
-
-    async def _pause(self, seconds: float) -> None:
-        over = self._loop.create_future()
-        alarm = self._clock.call_at(self._clock.now() + seconds, lambda: None if over.done() else over.set_result(None))
-        try:
-            await over
-        finally:
-            alarm.cancel()
 
     def _tell(self, answers: Sequence[tuple[Write, Writer, RunStatus | WriteRefused | None]]) -> None:
         self._answers.extend(answers)
@@ -167,6 +162,7 @@ def _sorted(writes: Sequence[Write]) -> Batch:
     moves: dict[tuple[str, int], Move] = {}  # a run that is parked and woken in one batch ends up as the last move says
     logs: list[LogEntry] = []
     progress: dict[tuple[str, int], Progress] = {}
+    started: list[Started] = []
     for write in writes:
         kind = type(write)
         if kind is Outcome:
@@ -177,6 +173,8 @@ def _sorted(writes: Sequence[Write]) -> Batch:
             attempts.append(write)  # type: ignore[arg-type]
         elif kind is LogEntry:
             logs.append(write)  # type: ignore[arg-type]
+        elif kind is Started:
+            started.append(write)  # type: ignore[arg-type]
         else:
             progress[write.run, write.claim] = write  # type: ignore[assignment]
-    return Batch(outcomes, attempts, list(moves.values()), logs, list(progress.values()))
+    return Batch(outcomes, attempts, list(moves.values()), logs, list(progress.values()), started)

@@ -65,6 +65,8 @@ class Host(Protocol):
     max_payload: int
     park_after: float
     """Seconds; a run that waits shorter keeps its slot."""
+    may_start: bool
+    """Whether steps may begin: the worker's lease holds, and it does not stop."""
 
     def parked(self, execution: Execution) -> None:
         """It waits, and gives up its slot."""
@@ -253,7 +255,7 @@ class Execution:
         return True
 
     def _start_held(self) -> None:
-        if self._waking or len(self.executing) >= MAX_EXECUTING:
+        if self._waking or not self.host.may_start or len(self.executing) >= MAX_EXECUTING:
             return
         held, self.held = self.held, []
         for place, request in enumerate(held):
@@ -420,7 +422,7 @@ class Execution:
             self._stopping = True
             self.pump()
         elif status is not RunStatus.PENDING:
-            self._drop()
+            self.drop()
         elif not self._waking:
             self._wake()  # resumed before it could be let go of: it goes on where it is
 
@@ -491,6 +493,13 @@ class Execution:
         if not (self.executing or self._waking or self.history.durable < self.history.last_seq):
             self._finish(LetGo(None))
 
+    def drain(self) -> None:
+        """The worker stops: what is executing ends and is written, and nothing more is begun. A run that only waits is let go of."""
+        if self.executing:
+            self._stopping = True
+        else:
+            self.release()
+
     def release(self) -> None:
         """Let go of a run that waits, or that the worker has no more time for; any worker goes on with it, by replay."""
         if not self.over:
@@ -509,8 +518,8 @@ class Execution:
         self._unwind()
         self._leaving = Leaving(self, ending)
 
-    def _drop(self) -> None:
-        """Canceled, or another worker has it: nothing is written any more."""
+    def drop(self) -> None:
+        """Canceled, or another worker has it: nothing is written any more, also if it is about to leave."""
         self._unwind()
         self.left(None)
 

@@ -1,32 +1,45 @@
-"""Claims runs while it has slots, executes them, and keeps those that wait in memory."""
+"""One worker: its parts and how they hang together, its slots, and its life from the first registration until it has left."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections import deque
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
-from stepwell.core.records import Move
-from stepwell.core.status import Action, RunStatus
+from stepwell.core.records import NewWorker
 from stepwell.engine.alarms import Alarms
 from stepwell.engine.attempts import StepRunner
+from stepwell.engine.claims import Claims, Lanes
+from stepwell.engine.clock import call_later
 from stepwell.engine.committer import Committer
 from stepwell.engine.execution import Execution
 from stepwell.engine.generators import adopt_generators
+from stepwell.engine.lease import Heart, Load, LoopHeart, ThreadHeart
+from stepwell.engine.notices import NoticeReader
+from stepwell.engine.publishing import definitions_of
+from stepwell.engine.rescue import Rescuer
+from stepwell.engine.service import Outage, Services, Waker
+from stepwell.engine.signals import on_signals
+from stepwell.engine.stopping import Stopping
 from stepwell.engine.threads import Threads
+from stepwell.engine.timers import Timers
+from stepwell.engine.watch import Watch
 from stepwell.errors import DatabaseUnavailable
+from stepwell.store.port import Hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from stepwell.core.ending import Ending
     from stepwell.core.records import Claimed
     from stepwell.core.registry import Registry
     from stepwell.engine.clock import Clock
-    from stepwell.store.port import Store
+    from stepwell.store.port import Beat, Store
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +49,27 @@ MAX_PAYLOAD: Final = 4 * 1024 * 1024
 WAIT_FOR_SLOT: Final = 1.0
 """Seconds that a run which wakes here waits for a slot; then any worker may take it."""
 
+FIRST_TRIES: Final = 10
+"""How often a worker that starts tries to register, a second apart; then how many seconds it waits for its first beat."""
+
 
 class Worker:
     """Executes runs on the running event loop.
 
     Args:
-        store: where the runs are.
+        store: where the runs are; open.
         registry: the workflows that it can execute.
         clock: time and chance.
-        name: by which the store knows it; no two that live may share one.
+        name: by which people know it; left out, host and process. The store knows it by an id of its own.
+        queues: from which it takes runs; None: all.
         concurrency: runs that execute at the same time. Runs that wait do not count.
+        lease: seconds after which others take its runs when nothing was heard of it.
+        grace: seconds that steps have to end when it stops.
+        max_crashes: workers that a run may take down in a row before it fails.
+        heart: `thread`, or `loop` for clocks that are moved.
         park_after: seconds; a run that waits for longer gives up its slot.
         max_parked: waiting runs kept in memory; beyond it, those that wait longest are let go, and come back by replay.
-        poll: seconds between two looks for runs when no hint comes.
+        poll: seconds between two looks at the database when no hint comes.
         max_payload: bytes of JSON.
         on_left: told of each run that has left, and how; None: it was taken away, or canceled.
         on_failure: told when an error of the engine has ended the worker.
@@ -60,8 +81,13 @@ class Worker:
         registry: Registry,
         clock: Clock,
         *,
-        name: str,
+        name: str | None = None,
+        queues: Collection[str] | None = None,
         concurrency: int = 100,
+        lease: float = 30.0,
+        grace: float = 30.0,
+        max_crashes: int = 5,
+        heart: Literal["thread", "loop"] = "thread",
         park_after: float = 1.0,
         max_parked: int = 10_000,
         poll: float = 1.0,
@@ -72,215 +98,368 @@ class Worker:
         self.loop = asyncio.get_running_loop()
         self.thread = get_ident()
         self.clock = clock
-        self.name = name
+        self.name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self.label = f"worker {self.name}"
+        self.id = self._new_id()
+        """By which the store knows it. A worker that was taken for dead goes on under a new one."""
         self.max_payload = max_payload
         self.park_after = park_after
-        self.committer = Committer(store, name, clock)
+        self.concurrency = concurrency
+        self.registered = False
+        self.leased = False
+        """Whether others can be sure that it lives. Without that it begins nothing new."""
+        self.may_start = False
+        """Whether steps may begin."""
+        self.here: dict[str, Execution] = {}
+        """The runs in its memory, by their ids."""
+        self.outage = Outage(self.label)
+        self.services = Services(self.name, self._fail)
+        self.committer = Committer(store, self.id, clock)
         self.alarms = Alarms(clock)
-        self.threads = Threads(self.loop, f"stepwell-{name}")
+        self.threads = Threads(self.loop, f"stepwell-{self.name}")
         self.steps = StepRunner(self.loop, clock, self.threads, max_payload)
+        self.claims = Claims(self, store, Lanes(registry, queues))
+        self.notices = NoticeReader(self, store)
+        self.timers = Timers(store, clock, self.outage, self.look)
+        self._watch = Watch(self, store, poll)
+        self._rescuer = Rescuer(store, clock, max_crashes, self.outage)
+        heart_form = ThreadHeart if heart == "thread" else LoopHeart
+        self.heart: Heart = heart_form(self, store, clock, lease, self.outage)
+        self._stopping = Stopping(self, store, grace)
+        self._again = Waker(clock)  # it was taken for dead
         self._store = store
         self._registry = registry
-        self._concurrency = concurrency
+        self._queues = queues
+        self._lease = lease
         self._max_parked = max_parked
-        self._poll = poll
         self._on_left = on_left
         self._on_failure = on_failure
+        self._unlisten: Callable[[], None] | None = None
         self._running: dict[Execution, None] = {}
         self._parked: dict[Execution, None] = {}  # in the order in which they fell asleep
         self._woken: deque[Execution] = deque()  # they wait for a slot
-        self._claiming = False
-        self._is_claim_unknown = False  # an answer to a claim was lost, at some time
-        self._strays: set[tuple[str, int]] = set()
-        self._hint: asyncio.Future[None] | None = None
-        self._hinted = False
-        self._look: asyncio.Future[None] | None = None
-        self._stopping = False
-        self._services: list[asyncio.Task[Any]] = []
+        self._is_begun = False
+        self._has_beaten = False
+        self._changed = Waker(clock)
         adopt_generators()
 
     # -- its life
 
     async def __aenter__(self) -> Self:
-        """Work in the background."""
-        self._begin_services()
+        """Work in the background.
+
+        Raises:
+            DatabaseUnavailable: it could not be registered, for ten seconds.
+        """
+        await self._begin()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Hand every run back, and end."""
+        """Stop, as `stop` does."""
         await self.stop()
 
     async def run(self) -> None:
-        """Work until `stop`, or until an error of the engine itself, which is raised."""
-        self._begin_services()
-        done, _ = await asyncio.wait(self._services, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            if not task.cancelled() and (error := task.exception()) is not None:
-                self.abandon()
-                raise error
+        """Work until SIGTERM or SIGINT, `stop`, or an operator's wish. An error of the engine itself is raised.
 
-    def _begin_services(self) -> None:
-        for service in (self.committer.run, self._claim_runs, self._watch):
-            task = self.loop.create_task(service(), name=f"stepwell-{self.name}-{service.__name__}")
-            task.add_done_callback(self._service_ended)
-            self._services.append(task)
+        The first signal stops it as `stop` does, a second one as `stop_now`. Canceling this call is `stop_now`, too.
+        """
+        with on_signals(self._stopping.begin, self._stopping.hurry):
+            try:
+                await self._begin()
+                await self._stopping.ended()
+            finally:
+                await self.stop_now()
+        if self.failure is not None:
+            raise self.failure
 
-    def _service_ended(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("worker %s cannot go on: its runs are left to others", self.name, exc_info=error)
-            self.abandon()
-            if self._on_failure is not None:
-                self._on_failure()
+    async def run_until_idle(self) -> None:
+        """Work until nothing is due: no run executes, and none that this worker could execute is ready. What sleeps is let go."""
+        await self._begin()
+        try:
+            while not self._stopping.has_begun and self.failure is None and not await self._is_idle():
+                await self._changed.wait_for(1.0)
+        finally:
+            await self.stop()
+        if self.failure is not None:
+            raise self.failure
 
     async def stop(self) -> None:
-        """Let go of every run, where it is: steps that execute are canceled and run again elsewhere. Stopping twice changes nothing."""
-        self._stopping = True
-        for execution in [*self._running, *self._parked, *self._woken]:
-            execution.release()
-        while self._running or self._parked or self._woken or not self.committer.idle:
-            if any(task.done() for task in self._services):
-                break  # nobody writes any more
-            await asyncio.sleep(0)
-        self.abandon()
-        await asyncio.gather(*self._services, return_exceptions=True)
+        """Claim no more, let steps that execute end within the grace, let go of every run, and leave. Stopping twice changes nothing.
+
+        What executes still after the grace is canceled, and runs again elsewhere. It takes no longer than the grace and two seconds.
+        """
+        self._stopping.begin()
+        await self._stopping.ended()
+
+    async def stop_now(self) -> None:
+        """Stop without the grace; also while it stops already."""
+        self._stopping.hurry()
+        await self._stopping.ended()
 
     def abandon(self) -> None:
         """Leave everything at once and write nothing, as a crash would."""
-        self._stopping = True
-        for execution in [*self._running, *self._parked, *self._woken]:
+        self._stopping.is_over = True
+        self.registered = self.leased = False
+        self._see_what_may()
+        for execution in list(self.here.values()):
             execution.abandon()
+        self._forget_runs()
+        self.end_services()
+        self.changed()
+
+    def end_services(self) -> None:
+        """From here on nothing happens by itself."""
+        if self._unlisten is not None:
+            self._unlisten()
+            self._unlisten = None
+        self.heart.stop()
+        self.alarms.close()
+        self.threads.close()
+        self.services.cancel()
+
+    def _forget_runs(self) -> None:
+        self.here.clear()
         self._running.clear()
         self._parked.clear()
         self._woken.clear()
-        self.alarms.close()
-        self.threads.close()
-        for task in self._services:
-            task.cancel()
 
     @property
     def failure(self) -> BaseException | None:
         """The error of the engine that has ended it."""
-        ended = (task for task in self._services if task.done() and not task.cancelled())
-        return next((error for task in ended if (error := task.exception()) is not None), None)
+        return self.services.failure
 
     @property
     def quiet(self) -> bool:
         """Whether nothing goes on that would bring a run further: only time, or somebody outside, can."""
+        waiting = (self.claims.waker, self._watch.waker, self.timers.waker, self.notices.waker, self._rescuer.waker, self._again)
         return (
-            not self._claiming
-            and not self._hinted
+            not self.claims.busy
             and self.committer.idle
             and self.steps.running == 0
+            and all(waker.waiting for waker in waiting)
             and not any(execution.busy for execution in self._running)
         )
 
-    # -- claims
+    async def _begin(self) -> None:
+        if self._is_begun:
+            raise RuntimeError(f"{self.label} has been started before; make another one")
+        self._is_begun = True
+        try:
+            await self._register(FIRST_TRIES)
+            await self._beat_first()
+        except BaseException:
+            await self.stop_now()
+            raise
+        self._unlisten = self._store.listen(self._told)
+        self.services.begin(
+            self.committer.run,
+            self.claims.run,
+            self.notices.run,
+            self.timers.run,
+            self._rescuer.run,
+            self._register_again,
+            self._watch.run,
+        )
+
+    async def _beat_first(self) -> None:
+        """With the first beat it learns the time of the database: before that, something might be done too early."""
+        self.heart.start()
+        try:
+            async with asyncio.timeout(FIRST_TRIES):
+                while not self._has_beaten and self.failure is None:
+                    await self._changed.wait_until(None)
+        except TimeoutError:
+            raise DatabaseUnavailable(f"{self.label} is registered, and the database has not answered since, for {FIRST_TRIES} s") from None
+        if self.failure is not None:
+            raise self.failure
+
+    def _fail(self, error: BaseException) -> None:
+        log.critical("%s cannot go on: its runs are left to others", self.label, exc_info=error)
+        self.abandon()
+        self._stopping.begin()
+        if self._on_failure is not None:
+            self._on_failure()
+
+    async def _is_idle(self) -> bool:
+        """Whether nothing executes, and an attempt to claim that begins now finds nothing."""
+        if self._running or self._woken or self.claims.busy or not self._rescuer.waker.waiting:
+            return False
+        before = self.claims.passes
+        while self.claims.passes == before and self.failure is None and not self._stopping.has_begun:
+            self.claims.hint()
+            await self._changed.wait_for(1.0)
+        if self._running or self.claims.busy:
+            return False
+        try:
+            look = await self._store.look(self.id, self.clock.now())
+        except DatabaseUnavailable as error:
+            self.outage.met("look for work", error)
+            return False
+        self.timers.learn(look.due)
+        return (look.due is None or look.due > self.clock.now()) and not self._running and self.timers.waker.waiting
+
+    def changed(self) -> None:
+        """A run has left or fallen asleep, there is nothing more to claim: who waits for the worker's end is to look."""
+        self._changed.set()
+        self._stopping.waker.set()
+
+    # -- what it is told
 
     def hint(self) -> None:
         """There may be something to claim."""
-        self._hinted = True
-        if self._hint is not None and not self._hint.done():
-            self._hint.set_result(None)
-
-    async def _claim_runs(self) -> None:
-        while not self._stopping:
-            self._hinted = False
-            free = self._concurrency - len(self._running) - len(self._woken)
-            # A few free slots in a busy worker are not worth a trip to the database.
-            claimed = await self._claim(free) if free * 4 >= self._concurrency else []
-            if claimed:
-                self._claiming = True
-                self.loop.call_soon(self._begin, claimed)  # bodies are stepped from plain callbacks only
-                if len(claimed) == free:
-                    await asyncio.sleep(0)
-                    continue
-            if not self._hinted:
-                await self._wait_for_hint()
-
-    async def _claim(self, limit: int) -> list[Claimed]:
-        self._claiming = True
-        try:
-            lanes = [lane for lane in await self._store.lanes() if self._registry.find(lane.workflow, lane.version) is not None]
-            return await self._store.claim(self.name, lanes, limit, self.clock.now())
-        except DatabaseUnavailable as error:
-            log.warning("worker %s cannot claim: %s", self.name, error)
-            self._is_claim_unknown = True
-            return []
-        finally:
-            self._claiming = False
-
-    async def _wait_for_hint(self) -> None:
-        self._hint = hint = self.loop.create_future()
-        alarm = self.clock.call_at(self.clock.now() + self._poll * (0.75 + 0.5 * self.clock.random()), self.hint)
-        try:
-            await hint
-        finally:
-            alarm.cancel()
-            self._hint = None
-
-    def _begin(self, claimed: list[Claimed]) -> None:
-        self._claiming = False
-        for each in claimed:
-            workflow = self._registry.find(each.workflow, each.version)
-            if workflow is None:
-                raise RuntimeError(f"the store gave a run of {each.workflow} {each.version}, which this worker did not ask for")
-            execution = Execution(each, workflow, self)
-            self._running[execution] = None
-            if self._stopping:
-                execution.release()
-            else:
-                execution.begin()
-
-    async def _watch(self) -> None:
-        """Now and then, see what operators and other workers have done to the runs here: the net below the answers of commits."""
-        while True:
-            self._look = look = self.loop.create_future()
-            alarm = self.clock.call_at(self.clock.now() + self._poll, self.look)
-            try:
-                await look
-            finally:
-                alarm.cancel()
-            await self._ask_how_runs_stand()
-
-    async def _ask_how_runs_stand(self) -> None:
-        here = [*self._running, *self._parked]  # what is claimed while the store is asked is not in its answer
-        if not here and not self._is_claim_unknown:
-            return
-        try:
-            standing = await self._store.standing(self.name, self.clock.now())
-        except DatabaseUnavailable as error:
-            log.warning("worker %s cannot see how its runs stand: %s", self.name, error)
-        else:
-            self.loop.call_soon(self._compare, here, standing)
+        self.claims.hint()
 
     def look(self) -> None:
-        """Somebody may have acted on a run that is here."""
-        if self._look is not None and not self._look.done():
-            self._look.set_result(None)
+        """Something may have changed in the store: see what."""
+        self._watch.waker.set()
 
-    def _compare(self, here: list[Execution], standing: Mapping[str, tuple[int, RunStatus]]) -> None:
-        for execution in here:
-            known = standing.get(execution.id)
-            execution.stands(known[1] if known is not None and known[0] == execution.claimed.claim else None)
-        self._give_back_strays(standing)
+    def _told(self, hint: Hint) -> None:
+        if hint is Hint.READY:
+            self.claims.hint()
+        elif hint is Hint.DUE:
+            self._watch.waker.set()
+        elif hint is Hint.NOTICE:
+            self.notices.waker.set()
 
-    def _give_back_strays(self, standing: Mapping[str, tuple[int, RunStatus]]) -> None:
-        """Runs that the store says are here, and are not: the answer to their claim was lost. Twice in a row is sure."""
-        here = {execution.id for execution in [*self._running, *self._parked]}
-        strays = {(run_id, claim) for run_id, (claim, _) in standing.items() if run_id not in here}
-        for run_id, claim in self._strays & strays:
-            log.warning("worker %s gives back run %s, which it was given and never got", self.name, run_id)
-            self.committer.put(Move(run_id, claim, Action.RELEASE), self)
-        if not strays and not self._strays:
-            self._is_claim_unknown = False
-        self._strays = strays if not self._claiming else set()
+    # -- its lease
 
-    def written(self, write: object, status: RunStatus | None) -> None:
-        """A stray run is given back."""
+    def load(self) -> Load | None:
+        """See `Bearer.load`."""
+        return Load(self.id, len(self._running), len(self._parked)) if self.registered else None
 
-    def refused(self, write: object, error: Exception) -> None:
-        """A move without data gives no reason to refuse it."""
-        raise RuntimeError(f"the database refuses {write}") from error
+    def beaten(self, beat: Beat, dead: Mapping[str, int]) -> None:
+        """See `Bearer.beaten`."""
+        if not self.leased:
+            log.warning("%s has its lease again, and goes on", self.label)
+            self._go_on()
+        self._rescuer.take(dead)
+        self._has_beaten = True
+        if beat.draining and not self._stopping.has_begun:
+            log.info("%s was asked to stop", self.label)
+            self._stopping.begin()
+        self.changed()
+
+    def lapsed(self) -> None:
+        """See `Bearer.lapsed`."""
+        log.warning("%s has not reached the database for its lease of %g s: it begins nothing until it does", self.label, self._lease)
+        self.leased = False
+        self._see_what_may()
+
+    def lost(self, worker: str) -> None:
+        """See `Bearer.lost`: it drops its runs, which are others', and begins anew under a new id. Told twice, it does so once."""
+        if worker != self.id or not self.registered or self._stopping.is_over:
+            return
+        runs = list(self.here.values())
+        log.error("%s was taken for dead: the %d runs that it has are with others now, and are dropped here", self.label, len(runs))
+        self.registered = self.leased = False
+        self._see_what_may()
+        self.claims.forget()
+        self.id = self.committer.worker = self._new_id()
+        for execution in runs:
+            execution.drop()
+        self.changed()
+        if not self._stopping.has_begun:
+            self._again.set()
+
+    def failed(self, error: BaseException) -> None:
+        """See `Bearer.failed`."""
+        self.services.fail(error)
+
+    async def _register(self, tries: int | None = None) -> None:
+        pause, does = Waker(self.clock), "register"
+        while not self.registered:
+            try:
+                await self._store.register(self._described())
+            except DatabaseUnavailable as error:
+                self.outage.met(does, error)
+                tries = None if tries is None else tries - 1
+                if tries == 0:
+                    raise
+                await pause.wait_for(1.0)
+            else:
+                self.registered = True
+        self.outage.over(does)
+        self._go_on()
+
+    async def _register_again(self) -> None:
+        while True:
+            await self._again.wait_until(None)
+            await self._register()
+            log.warning("%s is registered again", self.label)
+
+    def _described(self) -> NewWorker:
+        return NewWorker(
+            id=self.id,
+            name=self.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=None if self._queues is None else tuple(sorted(self._queues)),
+            concurrency=self.concurrency,
+            lease=self._lease,
+            started_at=self.clock.now(),
+            definitions=definitions_of(self._registry),
+        )
+
+    def _new_id(self) -> str:
+        return f"{self.name}-{self.clock.random_bits(32):08x}"
+
+    def _go_on(self) -> None:
+        """Its lease holds: what was held back may begin."""
+        self.leased = True
+        self._see_what_may()
+        for execution in self._running:
+            execution.schedule_pump()
+        self.claims.hint()
+        self.look()
+
+    def _see_what_may(self) -> None:
+        self.may_start = self.leased and not self._stopping.has_begun and not self._stopping.is_over
+
+    # -- its slots
+
+    @property
+    def running(self) -> Collection[Execution]:
+        """The runs that have a slot."""
+        return self._running.keys()
+
+    @property
+    def free_slots(self) -> int:
+        """How many more runs can execute."""
+        return self.concurrency - len(self._running) - len(self._woken) - self.claims.loading
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether it takes new runs."""
+        return self.may_start and self.registered
+
+    def begin(self, claimed: Claimed) -> None:
+        """A run is this worker's now. From a plain callback of the loop."""
+        if self._stopping.is_over:
+            return  # it was on its way when the worker left
+        workflow = self._registry.find(claimed.workflow, claimed.version)
+        if workflow is None:
+            raise RuntimeError(f"the store gave a run of {claimed.workflow} {claimed.version}, which this worker did not ask for")
+        if (old := self.here.get(claimed.id)) is not None:
+            old.drop()  # it was taken away, and nobody has told it yet
+        execution = Execution(claimed, workflow, self)
+        self.here[execution.id] = execution
+        self._running[execution] = None
+        if self._stopping.has_begun:
+            execution.release()
+        else:
+            execution.begin()
+
+    def no_more(self) -> None:
+        """It stops: nothing new begins, and what executes may end."""
+        self._see_what_may()
+        for execution in list(self.here.values()):
+            execution.drain()
+        self.changed()
+
+    def release_all(self) -> None:
+        """Let go of every run, where it is."""
+        for execution in list(self.here.values()):
+            execution.release()
 
     # -- what executions report
 
@@ -296,10 +475,10 @@ class Worker:
 
     def woken(self, execution: Execution) -> bool:
         """See `Host.woken`."""
-        if len(self._running) >= self._concurrency:
+        if len(self._running) >= self.concurrency:
             if execution not in self._woken:
                 self._woken.append(execution)
-                self.clock.call_at(self.clock.now() + WAIT_FOR_SLOT, partial(self._let_go_if_waiting, execution))
+                call_later(self.clock, WAIT_FOR_SLOT, partial(self._let_go_if_waiting, execution))
             return False
         self._parked.pop(execution, None)
         self._running[execution] = None
@@ -313,6 +492,7 @@ class Worker:
 
     def left(self, execution: Execution, ending: Ending | None) -> None:
         """See `Host.left`."""
+        self.here.pop(execution.id, None)
         self._running.pop(execution, None)
         self._parked.pop(execution, None)
         if execution in self._woken:
@@ -324,5 +504,6 @@ class Worker:
     def _freed(self) -> None:
         if self._woken:
             self.loop.call_soon(self._woken.popleft().ring)
-        elif (self._concurrency - len(self._running)) * 4 >= self._concurrency:
-            self.hint()
+        elif (self.concurrency - len(self._running)) * 4 >= self.concurrency:
+            self.claims.freed()
+        self.changed()

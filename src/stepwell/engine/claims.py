@@ -1,0 +1,222 @@
+"""Makes ready runs this worker's own while it has slots, and gives back those that it was given and never got."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from stepwell.core.records import UNRESOLVED, Move
+from stepwell.core.status import Action, RunStatus
+from stepwell.engine.service import Waker
+from stepwell.errors import DatabaseUnavailable, WorkflowNotFound
+from stepwell.store.port import Pin, WorkerLost
+
+if TYPE_CHECKING:
+    from stepwell.core.records import Claimed, Outcome
+    from stepwell.core.registry import Lane, Registry
+    from stepwell.engine.worker import Worker
+    from stepwell.store.port import Store
+
+log = logging.getLogger(__name__)
+
+PAGE: Final = 1_000
+"""Outcomes read at once of a history that was too long for its claim."""
+
+SUSPECT: Final = 2
+"""Workers that died with a run in a row, from which on no second such run is executed beside it."""
+
+_DOES: Final = "claim runs"
+_COMPARES: Final = "see which runs it owns"
+_LOADS: Final = "read a long history"
+
+
+class Lanes:
+    """Which lanes a worker takes runs from: those of its queues for which it has a function."""
+
+    def __init__(self, registry: Registry, queues: Collection[str] | None) -> None:
+        self._registry = registry
+        self._queues = queues
+
+    def serve(self, lane: Lane) -> Pin | None:
+        """What an unresolved run of this lane is; None: it is left to others. From whatever thread."""
+        if self._queues is not None and lane.queue not in self._queues:
+            return None
+        version = lane.version
+        if version == UNRESOLVED:
+            try:
+                version = self._registry.resolve_version(lane.workflow)
+            except WorkflowNotFound:
+                return None
+        workflow = self._registry.find(lane.workflow, version)
+        if workflow is None:
+            return None
+        return Pin(version, None if workflow.timeout is None else workflow.timeout.total_seconds())
+
+
+class Claims:
+    """Claims for one worker, whenever there may be something to claim and there is room for it."""
+
+    def __init__(self, worker: Worker, store: Store, lanes: Lanes) -> None:
+        self.waker = Waker(worker.clock)
+        self.passes = 0
+        """How often it has come to the end of what there was."""
+        self._worker = worker
+        self._store = store
+        self._lanes = lanes
+        self._under_way = False  # until what was claimed has begun
+        self._loading: dict[str, Claimed] = {}
+        self._more = False  # there may be more to claim than there were slots
+        self._is_unknown = False  # an answer to a claim was lost, at some time
+        self._strays: set[tuple[str, int]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether runs may be on their way to the worker."""
+        return self._under_way or bool(self._loading)
+
+    @property
+    def loading(self) -> int:
+        """Runs whose histories are being read."""
+        return len(self._loading)
+
+    def hint(self) -> None:
+        """There may be something to claim."""
+        self.waker.set()
+
+    def freed(self) -> None:
+        """There is a slot more. What could not be claimed before may be claimed now."""
+        if self._more:
+            self.waker.set()
+
+    def forget(self) -> None:
+        """The worker was taken for dead: what was on its way is another's."""
+        self._loading.clear()
+        self._strays.clear()
+
+    async def run(self) -> None:
+        """Claim until canceled."""
+        while True:
+            if not await self._claim_some():
+                self._worker.changed()
+                await self.waker.wait_until(None)
+
+    async def _claim_some(self) -> bool:
+        """Whether there may be more."""
+        worker = self._worker
+        free = worker.free_slots
+        # A few free slots in a busy worker are not worth a trip to the database.
+        if not worker.may_claim or free * 4 < worker.concurrency:
+            self._more = True
+            return False
+        suspects = not any(execution.claimed.crashes >= SUSPECT for execution in worker.running)
+        name = worker.id
+        claimed = await self._claim(name, free, suspects=suspects)
+        if claimed is None:
+            return False
+        self.passes += len(claimed) < free
+        if claimed:
+            self._under_way = True
+            worker.loop.call_soon(self._begin, name, claimed)  # bodies are stepped from plain callbacks only
+            await asyncio.sleep(0)
+        # Of suspects one is claimed at a time: others may have stayed behind.
+        self._more = not suspects or len(claimed) >= free or any(each.crashes >= SUSPECT for each in claimed)
+        return len(claimed) >= free
+
+    async def _claim(self, name: str, limit: int, *, suspects: bool) -> list[Claimed] | None:
+        """None: it is not known, or another worker has taken this one's place."""
+        worker = self._worker
+        self._under_way = True
+        try:
+            claimed = await self._store.claim(name, self._lanes.serve, limit, worker.clock.now(), suspects=suspects)
+        except DatabaseUnavailable as error:
+            worker.outage.met(_DOES, error)
+            self._is_unknown = True
+            return None
+        except WorkerLost:
+            worker.loop.call_soon(worker.lost, name)
+            return None
+        finally:
+            self._under_way = False
+        worker.outage.over(_DOES)
+        return claimed
+
+    def _begin(self, name: str, claimed: list[Claimed]) -> None:
+        self._under_way = False
+        worker = self._worker
+        if worker.id != name:
+            return  # it was taken for dead meanwhile, and these with it
+        for each in claimed:
+            self._loading.pop(each.id, None)  # an older claim of it, taken away before it could begin
+            if each.complete:
+                worker.begin(each)
+            else:
+                self._loading[each.id] = each
+                worker.services.begin(partial(self._load, name, each))
+
+    # -- long histories
+
+    async def _load(self, name: str, claimed: Claimed) -> None:
+        """Read what its claim has left out; other runs go on meanwhile."""
+        outcomes = list(claimed.outcomes)
+        while page := await self._page(claimed.id, outcomes[-1].seq if outcomes else 0):
+            outcomes += page
+            if len(page) < PAGE:
+                break
+        whole = replace(claimed, outcomes=tuple(outcomes), complete=True)
+        self._worker.loop.call_soon(self._loaded, name, whole)
+
+    async def _page(self, run_id: str, after: int) -> list[Outcome]:
+        worker, pause = self._worker, Waker(self._worker.clock)
+        while True:
+            try:
+                page = await self._store.outcomes(run_id, after, PAGE)
+            except DatabaseUnavailable as error:
+                worker.outage.met(_LOADS, error)
+                await pause.wait_for(1.0)
+            else:
+                worker.outage.over(_LOADS)
+                return page
+
+    def _loaded(self, name: str, claimed: Claimed) -> None:
+        known = self._loading.get(claimed.id)
+        if known is None or known.claim != claimed.claim or self._worker.id != name:
+            return  # it was taken away meanwhile
+        del self._loading[claimed.id]
+        self._worker.begin(claimed)
+
+    # -- runs whose claim was never answered
+
+    async def give_back_strays(self) -> None:
+        """Runs that the store says are here, and are not: the answer to their claim was lost. Twice in a row is sure."""
+        if not self._is_unknown:
+            return
+        worker, name = self._worker, self._worker.id
+        try:
+            standing = await self._store.standing(name, worker.clock.now())
+        except DatabaseUnavailable as error:
+            worker.outage.met(_COMPARES, error)
+            return
+        worker.outage.over(_COMPARES)
+        if worker.id == name:
+            self._compare({(run_id, claim) for run_id, (claim, _) in standing.items()})
+
+    def _compare(self, owned: set[tuple[str, int]]) -> None:
+        worker = self._worker
+        strays = {(run_id, claim) for run_id, claim in owned if run_id not in worker.here and run_id not in self._loading}
+        for run_id, claim in self._strays & strays:
+            log.warning("%s gives back run %s, which it was given and never got", worker.label, run_id)
+            worker.committer.put(Move(run_id, claim, Action.RELEASE), self)
+        if not strays and not self._strays:
+            self._is_unknown = False
+        self._strays = strays if not self._under_way else set()
+
+    def written(self, write: object, status: RunStatus | None) -> None:
+        """A stray run is given back."""
+
+    def refused(self, write: object, error: Exception) -> None:
+        """A move without data gives no reason to refuse it."""
+        raise RuntimeError(f"the database refuses {write}") from error

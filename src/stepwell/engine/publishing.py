@@ -1,0 +1,41 @@
+"""What a worker makes known of its workflows, for those who start runs without having their code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stepwell.core.codec import json_schema
+from stepwell.core.records import Definition
+from stepwell.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stepwell.core.definition import Workflow
+    from stepwell.core.registry import Registry
+
+
+def definitions_of(registry: Registry) -> tuple[Definition, ...]:
+    """One for each workflow."""
+    return tuple(_definition(workflow) for workflow in registry)
+
+
+def _definition(workflow: Workflow[Any, Any]) -> Definition:
+    return Definition(
+        name=workflow.name,
+        version=workflow.version,
+        queue=workflow.queue,
+        priority=workflow.priority,
+        timeout=None if workflow.timeout is None else workflow.timeout.total_seconds(),
+        takes_version=workflow.takes_version,
+        input_schema=_schema(lambda: workflow.input_annotation),
+        output_schema=_schema(lambda: workflow.output_annotation),
+    )
+
+
+def _schema(annotation: Callable[[], Any]) -> str:
+    """A workflow whose types cannot be told yet may still be executed, or fail where that is said."""
+    try:
+        return json_schema(annotation())
+    except DefinitionError:
+        return "{}"
