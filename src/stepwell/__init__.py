@@ -1,9 +1,10 @@
 """Durable workflows in plain Python: what has been done is remembered, through crashes, deploys and long sleeps."""
 
+from stepwell.app import Stepwell
 from stepwell.core.definition import StepFunction, Workflow, step, workflow
 from stepwell.core.duration import Duration
 from stepwell.core.options import Debounce, Limit, Rate, Schedule
-from stepwell.core.records import LogLine, Run, RunInfo, StepRecord
+from stepwell.core.records import Event, LogLine, Page, QueueState, Run, RunInfo, RunProgress, StepRecord, WorkerState, WorkflowState
 from stepwell.core.retry import Retry, RetryAfter
 from stepwell.core.status import RunStatus
 from stepwell.engine.attempts import current_step
@@ -38,12 +39,14 @@ from stepwell.errors import (
     WorkflowNotFound,
 )
 from stepwell.handle import Handle
+from stepwell.sync import SyncHandle, SyncStepwell, SyncWorker
 
 __all__ = [
     "ChildFailed", "ContinueAsNew", "DatabaseTooNew", "DatabaseUnavailable", "DeadlineExceeded", "Debounce", "DefinitionError",
-    "Duration", "ErrorInfo", "Handle", "IllegalTransition", "InvalidInput", "InvalidOutput", "Limit", "LogLine", "Logger",
-    "NonDeterminism", "NonRetryable", "NotInStep", "NotSerializable", "OutsideRun", "PayloadTooLarge", "Rate", "Retry", "RetryAfter",
-    "Run", "RunCanceled", "RunFailed", "RunInfo", "RunNotFound", "RunStatus", "Schedule", "Step", "StepFailed", "StepFunction",
-    "StepInfo", "StepRecord", "StepTimeout", "StepwellError", "Stuck", "SyncStep", "WorkerCrashed", "Workflow", "WorkflowNotFound",
-    "current_step", "step", "workflow",
+    "Duration", "ErrorInfo", "Event", "Handle", "IllegalTransition", "InvalidInput", "InvalidOutput", "Limit", "LogLine", "Logger",
+    "NonDeterminism", "NonRetryable", "NotInStep", "NotSerializable", "OutsideRun", "Page", "PayloadTooLarge", "QueueState", "Rate",
+    "Retry", "RetryAfter", "Run", "RunCanceled", "RunFailed", "RunInfo", "RunNotFound", "RunProgress", "RunStatus", "Schedule", "Step",
+    "StepFailed", "StepFunction", "StepInfo", "StepRecord", "StepTimeout", "Stepwell", "StepwellError", "Stuck", "SyncHandle", "SyncStep",
+    "SyncStepwell", "SyncWorker", "WorkerCrashed", "WorkerState", "Workflow", "WorkflowNotFound", "WorkflowState", "current_step", "step",
+    "workflow",
 ]  # fmt: skip

@@ -1,39 +1,34 @@
-"""A run as those see it who started it: `Handle`."""
+"""A run as those see it who started it: `Handle`. It holds no state: each call asks the store."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
-
-from pydantic_core import to_json
+from math import isnan
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from stepwell.core.codec import codec_of
-from stepwell.core.status import RunStatus
+from stepwell.core.failure import error_from
+from stepwell.core.starting import checked_actor
+from stepwell.core.status import Action, RunStatus
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import ErrorInfo, RunCanceled, RunFailed
+from stepwell.errors import ErrorInfo, RunCanceled, RunFailed, RunNotFound
 
 if TYPE_CHECKING:
-    from stepwell.core.records import LogLine, Run, StepRecord
-    from stepwell.store.port import Store
+    from stepwell.core.records import Event, LogLine, Run, StepRecord
+    from stepwell.home import Home
+    from stepwell.store.port import Ended
 
 Out_co = TypeVar("Out_co", covariant=True)
 
-_LOOKS: Final = ("looks at a run", "look at it in a step")
-_ACTS: Final = ("acts on a run", "act on it in a step")
+LOOKS: Final = ("looks at a run", "look at it in a step")
+ACTS: Final = ("acts on a run", "act on it in a step")
 
-
-class Home(Protocol):
-    """The app that a handle belongs to."""
-
-    @property
-    def store(self) -> Store: ...  # noqa: D102  # where the run is
-    def now(self) -> float: ...  # noqa: D102  # seconds since 1970
-    def acted(self) -> None: ...  # noqa: D102  # somebody has acted on a run: workers may have something to do
-    async def changed(self) -> None: ...  # noqa: D102  # wait until something was written
+_LINES: Final = 10_000
+"""Lines of log that are fetched at once."""
 
 
 class Handle(Generic[Out_co]):
-    """A run, to follow it and to act on it. It holds no state of its own.
+    """A run, to follow it and to act on it.
 
     Attributes:
         run_id: the run's id.
@@ -46,11 +41,16 @@ class Handle(Generic[Out_co]):
         self._home = home
         self._output = output
 
+    def __repr__(self) -> str:
+        return f"<Handle {self.run_id}>"
+
     async def result(self, timeout: float | None = None) -> Out_co:  # noqa: ASYNC109  # the public contract's
         """Wait for the run's end, and give what it returned.
 
+        A handle from a start gives the typed output of its workflow; one from `app.handle(run_id)` gives plain JSON values.
+
         Args:
-            timeout: seconds to wait; None: as long as it takes, also while the run is paused.
+            timeout: seconds to wait; None: as long as it takes, also while the run is paused. With 0 nothing is waited for.
 
         Raises:
             RunFailed: with the error that it ended with.
@@ -60,79 +60,120 @@ class Handle(Generic[Out_co]):
             NotInStep: the body of a workflow calls it.
         """
         refuse_in_body("waits for the result of a run", "wait for it in a step")
-        async with asyncio.timeout(timeout):
-            while not (run := await self.get()).status.ended:
-                await self._home.changed()
-        if run.status is RunStatus.FAILED:
-            raise RunFailed(run_id=run.id, workflow=run.workflow, error=run.error or ErrorInfo("Unknown", ""))
-        if run.status is RunStatus.CANCELED:
-            raise RunCanceled(run_id=run.id, workflow=run.workflow)
-        output: Out_co = codec_of(self._output).decode(to_json(run.output).decode(), f"the output of run {self.run_id}")
+        ended = await self._ended(checked_wait(timeout))
+        if ended.status is RunStatus.FAILED:
+            error = ErrorInfo("Unknown", "") if ended.error is None else error_from(ended.error)
+            raise RunFailed(run_id=self.run_id, workflow=ended.workflow, error=error)
+        if ended.status is RunStatus.CANCELED:
+            raise RunCanceled(run_id=self.run_id, workflow=ended.workflow)
+        output: Out_co = codec_of(self._output).decode(ended.output or "null", f"the output of run {self.run_id}")
         return output
 
+    async def _ended(self, seconds: float | None) -> Ended:
+        try:
+            if seconds is None:
+                return await self._home.ended(self.run_id)
+            if seconds > 0:
+                async with asyncio.timeout(seconds):
+                    return await self._home.ended(self.run_id)
+        except TimeoutError:
+            raise TimeoutError(f"run {self.run_id} has not ended within {seconds:g} s; it goes on") from None
+        known = await self._home.store.ended([self.run_id])
+        if self.run_id not in known:
+            raise TimeoutError(f"run {self.run_id} has not ended yet; it goes on")
+        ended = known[self.run_id]
+        if ended is None:
+            raise RunNotFound(self.run_id)
+        return ended
+
     async def get(self) -> Run:
-        """The run as it stands. Raises RunNotFound."""
-        refuse_in_body(*_LOOKS)
-        return await self._home.store.get(self.run_id)
+        """The run as it stands, and if it waits for a worker, why (`waiting_for`). Raises RunNotFound."""
+        refuse_in_body(*LOOKS)
+        (run,) = await self._home.explained([await self._home.store.get(self.run_id)])
+        return run
 
     async def status(self) -> RunStatus:
         """Its status. Raises RunNotFound."""
-        return (await self.get()).status
+        refuse_in_body(*LOOKS)
+        return (await self._home.store.get(self.run_id)).status
 
     async def steps(self) -> list[StepRecord]:
         """Its steps, one record an attempt, in order of their start. Raises RunNotFound."""
-        refuse_in_body(*_LOOKS)
+        refuse_in_body(*LOOKS)
         return await self._home.store.steps(self.run_id)
 
     async def logs(self) -> list[LogLine]:
         """What it has said. Raises RunNotFound."""
-        refuse_in_body(*_LOOKS)
-        return await self._home.store.logs(self.run_id)
+        return await get_logs(self._home, self.run_id)
 
-    async def pause(self) -> Run:
+    async def events(self) -> list[Event]:
+        """What was done to it, when and by whom. Raises RunNotFound."""
+        refuse_in_body(*LOOKS)
+        return await self._home.store.events(self.run_id)
+
+    async def pause(self, *, actor: str | None = None) -> Run:
         """Stop it before its next step; the one in progress goes on to its end, and its result is kept. Pausing twice changes nothing.
+
+        Args:
+            actor: who does it, to be kept with the time; see `events`.
 
         Raises:
             RunNotFound: there is no such run.
             IllegalTransition: it has ended.
         """
-        refuse_in_body(*_ACTS)
-        run = await self._home.store.pause(self.run_id, self._home.now())
-        self._home.acted()
-        return run
+        return await self._act(Action.PAUSE, actor)
 
-    async def resume(self) -> Run:
+    async def resume(self, *, actor: str | None = None) -> Run:
         """Let it go on where it was paused. Resuming a run that is not paused changes nothing.
 
         Raises:
             RunNotFound: there is no such run.
             IllegalTransition: it has ended.
         """
-        refuse_in_body(*_ACTS)
-        run = await self._home.store.resume(self.run_id, self._home.now())
-        self._home.acted()
-        return run
+        return await self._act(Action.RESUME, actor)
 
-    async def cancel(self) -> Run:
+    async def cancel(self, *, actor: str | None = None) -> Run:
         """End it here and now. Canceling twice changes nothing.
 
         Raises:
             RunNotFound: there is no such run.
             IllegalTransition: it has completed or failed.
         """
-        refuse_in_body(*_ACTS)
-        run = await self._home.store.cancel(self.run_id, self._home.now())
-        self._home.acted()
-        return run
+        return await self._act(Action.CANCEL, actor)
 
-    async def retry(self) -> Run:
+    async def retry(self, *, actor: str | None = None) -> Run:
         """Let a failed or canceled run go on: finished steps are kept, the failed one gets a new budget of attempts.
 
         Raises:
             RunNotFound: there is no such run.
             IllegalTransition: it has not failed, and was not canceled.
         """
-        refuse_in_body(*_ACTS)
-        run = await self._home.store.retry(self.run_id, self._home.now())
-        self._home.acted()
+        return await self._act(Action.RETRY, actor)
+
+    async def _act(self, action: Action, actor: str | None) -> Run:
+        refuse_in_body(*ACTS)
+        home = self._home
+        (run,) = await home.explained([await home.store.act(self.run_id, action, home.now(), checked_actor(actor))])
         return run
+
+
+def checked_wait(timeout: object) -> float | None:
+    """Seconds to wait for a result. Raises TypeError: it is no number; ValueError: it is NaN."""
+    if timeout is None:
+        return None
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool):
+        raise TypeError(f"the timeout of result() is a number of seconds, such as 5 or 0.5; not {type(timeout).__name__}: {timeout!r}")
+    if isnan(timeout):
+        raise ValueError("the timeout of result() is a number of seconds, not NaN")
+    return timeout
+
+
+async def get_logs(home: Home, run_id: str, after: int = 0) -> list[LogLine]:
+    """All that a run has said, without the first `after` lines."""
+    refuse_in_body(*LOOKS)
+    lines: list[LogLine] = []
+    while True:
+        page = await home.store.logs(run_id, after + len(lines), _LINES)
+        lines += page
+        if len(page) < _LINES:
+            return lines

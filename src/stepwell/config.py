@@ -1,0 +1,150 @@
+"""Which database, namespace and time zone an app has: from its arguments, the environment, or the project's pyproject.toml.
+
+Reads files and the environment, and opens nothing. What is given goes before what is set, and that before what is written down.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from stepwell.errors import DefinitionError
+
+DEFAULT_URL: Final = "sqlite:///stepwell.db"
+DEFAULT_NAMESPACE: Final = "stepwell"
+DEFAULT_TIMEZONE: Final = "UTC"
+
+_KEYS: Final = ("database_url", "namespace", "timezone", "target")
+"""Of [tool.stepwell]; `target` is the command line's."""
+
+_NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MAX_NAMESPACE: Final = 63
+"""Bytes of a name in PostgreSQL."""
+
+_URLS: Final = "sqlite:///file.db (a file beside the program), sqlite:////folder/file.db (anywhere), or sqlite:// (in memory)"
+
+
+class Settings(NamedTuple):
+    """Where an app keeps its runs."""
+
+    database_url: str
+    path: str | None
+    """Of the SQLite file; None: in memory."""
+    namespace: str
+    timezone: str
+
+
+class Project(NamedTuple):
+    """What a pyproject.toml says of Stepwell."""
+
+    folder: Path
+    table: Mapping[str, Any]
+
+
+def settings_of(database_url: str | None, namespace: str | None, timezone: str | None) -> Settings:
+    """The settings of an app that was given these; None is not given.
+
+    Raises:
+        DefinitionError: one of them, wherever it comes from, is not what it should be.
+    """
+    project = None if database_url is not None and namespace is not None and timezone is not None else project_settings()
+    url = _setting("database_url", database_url, project, DEFAULT_URL)
+    path = _sqlite_path(url)
+    if path is not None and project is not None and database_url is None and not os.environ.get(_variable("database_url")):
+        # So that a program finds the same file wherever in its project it is started.
+        path = str(project.folder / path) if "database_url" in project.table else path
+    return Settings(
+        database_url=url,
+        path=path,
+        namespace=_checked_namespace(_setting("namespace", namespace, project, DEFAULT_NAMESPACE)),
+        timezone=_checked_timezone(_setting("timezone", timezone, project, DEFAULT_TIMEZONE)),
+    )
+
+
+def project_settings() -> Project | None:
+    """The table [tool.stepwell] of the nearest pyproject.toml that has one, in the current directory or above; None: there is none.
+
+    Raises:
+        DefinitionError: the file is no TOML, or the table has a key that is not known.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        table = _table(folder / "pyproject.toml")
+        if table is not None:
+            return Project(folder, table)
+    return None
+
+
+def _table(file: Path) -> Mapping[str, Any] | None:
+    try:
+        table = tomllib.loads(file.read_text("utf-8")).get("tool", {}).get("stepwell")
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    except (ValueError, OSError, AttributeError) as error:  # no UTF-8, no TOML, not to be read, `tool` is no table
+        raise DefinitionError(f"{file} cannot be read: {error}") from error
+    if table is None:
+        return None
+    if not isinstance(table, dict):
+        raise DefinitionError(f"tool.stepwell in {file} is a table: [tool.stepwell]")
+    unknown = sorted(table.keys() - set(_KEYS))
+    if unknown:
+        raise DefinitionError(f"[tool.stepwell] in {file} has {', '.join(unknown)}; known are {', '.join(_KEYS)}")
+    return table
+
+
+def _setting(name: str, given: object, project: Project | None, default: str) -> str:
+    if given is None:
+        given = os.environ.get(_variable(name)) or (project.table.get(name, default) if project is not None else default)
+    if name == "database_url" and isinstance(given, os.PathLike):
+        raise DefinitionError(f'database_url is a URL, not a path; write "sqlite:///{os.fspath(given)}"')
+    if not isinstance(given, str):
+        raise DefinitionError(f"{name} is a text, not {type(given).__name__}: {given!r}")
+    return given
+
+
+def _variable(name: str) -> str:
+    return f"STEPWELL_{name.upper()}"
+
+
+def _sqlite_path(url: str) -> str | None:
+    """The file that a URL names; None: memory. Messages show nothing of a URL of another kind: it may have a password in it."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise DefinitionError(f'database_url is a URL, not a file name; write "sqlite:///{url.removeprefix("sqlite:")}"')
+    if scheme in ("postgresql", "postgres"):
+        raise DefinitionError(f"{scheme}:// needs stepwell[postgres], which does not exist yet; for now there is {_URLS}")
+    if scheme != "sqlite":
+        raise DefinitionError(f"there is no database {scheme}://; known are {_URLS}, and later postgresql://")
+    if rest in ("", "/:memory:"):
+        return None
+    if not rest.startswith("/"):
+        raise DefinitionError(f'{url!r} has too few slashes; write "sqlite:///{rest}" for a file beside the program')
+    if rest == "/" or rest.endswith("/"):
+        raise DefinitionError(f"{url!r} names no file; write {_URLS}")
+    if "?" in rest or "\0" in rest:
+        raise DefinitionError(f"{url!r} takes no options after a question mark; write {_URLS}")
+    return rest[1:]
+
+
+def _checked_namespace(namespace: str) -> str:
+    if not _NAMESPACE.fullmatch(namespace) or len(namespace) > _MAX_NAMESPACE:
+        raise DefinitionError(
+            f"namespace is made of letters from a to z, digits and _, begins with no digit, and is no longer than {_MAX_NAMESPACE}: "
+            f"{namespace!r} is not"
+        )
+    return namespace
+
+
+def _checked_timezone(timezone: str) -> str:
+    if timezone == DEFAULT_TIMEZONE:
+        return timezone  # known also where there is no database of time zones
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError) as error:  # unknown, no name of a zone, a folder of zones
+        raise DefinitionError(f'there is no timezone {timezone!r}; give a name such as "Europe/Paris"') from error
+    return timezone

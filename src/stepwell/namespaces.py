@@ -1,0 +1,338 @@
+"""What operators see and do: `app.runs`, `app.workers`, `app.workflows` and `app.queues`. They hold no state: each call asks the store."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from types import EllipsisType
+from typing import Any, Final, TypeAlias, Unpack
+
+from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, is_newest_first, run_filter
+from stepwell.core.naming import checked_name
+from stepwell.core.records import Event, LogLine, Page, QueueState, Run, RunFilter, StepRecord, WorkerState, WorkflowState
+from stepwell.core.registry import Registry, natural_order
+from stepwell.core.starting import checked_actor, checked_run_id
+from stepwell.core.status import Action, RunStatus
+from stepwell.engine.runloop import refuse_in_body
+from stepwell.errors import StepwellError
+from stepwell.handle import ACTS, LOOKS, Handle, get_logs
+from stepwell.home import Home
+from stepwell.store.port import Halt
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 500
+"""Runs that one transaction acts on, and runs that are read at once by those who want all."""
+
+_MOMENT: Final = 0.000_001
+"""Seconds: what is created now is created earlier than a moment from now."""
+
+Forking: TypeAlias = Callable[[str, str, Any, Any, str | None], Awaitable[Handle[Any]]]
+"""Makes a fork, of the arguments of `Runs.fork`."""
+
+
+class Runs:
+    """`app.runs`: all runs, whoever has started them. `stepwell.core.filters.Filters` says what each filter means."""
+
+    def __init__(self, home: Home, forking: Forking) -> None:
+        self._home = home
+        self._forking = forking
+
+    # -- one run
+
+    async def get(self, run_id: str) -> Run:
+        """The run as it stands. Raises RunNotFound."""
+        return await self._handle(run_id).get()
+
+    async def steps(self, run_id: str) -> builtins.list[StepRecord]:
+        """Its steps, one record an attempt, in order of their start. Raises RunNotFound."""
+        return await self._handle(run_id).steps()
+
+    async def logs(self, run_id: str, *, after: int = 0) -> builtins.list[LogLine]:
+        """What it has said, without the first `after` lines. Raises RunNotFound."""
+        return await get_logs(self._home, checked_run_id(run_id), after)
+
+    async def events(self, run_id: str) -> builtins.list[Event]:
+        """What was done to it, when and by whom. Raises RunNotFound."""
+        return await self._handle(run_id).events()
+
+    async def pause(self, run_id: str, *, actor: str | None = None) -> Run:
+        """See `Handle.pause`."""
+        return await self._handle(run_id).pause(actor=actor)
+
+    async def resume(self, run_id: str, *, actor: str | None = None) -> Run:
+        """See `Handle.resume`."""
+        return await self._handle(run_id).resume(actor=actor)
+
+    async def cancel(self, run_id: str, *, actor: str | None = None) -> Run:
+        """See `Handle.cancel`."""
+        return await self._handle(run_id).cancel(actor=actor)
+
+    async def retry(self, run_id: str, *, actor: str | None = None) -> Run:
+        """See `Handle.retry`."""
+        return await self._handle(run_id).retry(actor=actor)
+
+    async def delete(self, run_id: str, *, actor: str | None = None) -> None:
+        """Forget an ended run, with its steps, logs and events. Who did it is logged: nothing is left to keep it with.
+
+        Raises:
+            RunNotFound: there is no such run, or not any more.
+            IllegalTransition: it has not ended; cancel it first.
+        """
+        refuse_in_body(*ACTS)
+        by = checked_actor(actor)
+        await self._home.store.delete(checked_run_id(run_id))
+        log.info("run %s was deleted%s", run_id, _by(by))
+
+    async def fork(
+        self,
+        run_id: str,
+        *,
+        from_step: str,
+        input: Any | EllipsisType = ...,
+        version: str | EllipsisType | None = ...,
+        actor: str | None = None,
+    ) -> Handle[Any]:
+        """Start a new run that has the outcomes recorded before a step of another, and goes on from there. The other stays as it is.
+
+        Args:
+            run_id: the run to begin from, in whatever status.
+            from_step: the key of the first step to do again, as `steps` shows it.
+            input: instead of that run's.
+            version: instead of that run's; None is the function without one.
+            actor: who does it, to be kept with the new run.
+
+        Raises:
+            RunNotFound: there is no such run.
+            DefinitionError: it has no outcome of this key; the message says which it has.
+            InvalidInput: the input does not fit the workflow's schema.
+        """
+        refuse_in_body(*ACTS)
+        return await self._forking(checked_run_id(run_id), checked_name(from_step, "step"), input, version, checked_actor(actor))
+
+    def _handle(self, run_id: str) -> Handle[Any]:
+        return Handle(self._home, checked_run_id(run_id))
+
+    # -- those that match
+
+    async def list(self, *, order: Order = "newest", limit: int = 100, cursor: str | None = None, **filters: Unpack[Filters]) -> Page[Run]:
+        """A page of the runs that match, by the time of their creation.
+
+        Args:
+            order: which come first, `newest` or `oldest`.
+            limit: how many at most, from 1 to 1,000.
+            cursor: the `next_cursor` or `previous_cursor` of another page, with the same filters and order.
+            filters: which runs; none is all.
+
+        Raises:
+            ValueError: a filter, the order, limit or cursor is none.
+        """
+        return await self._page(run_filter(**filters), is_newest_first(order), checked_limit(limit), checked_cursor(cursor))
+
+    def iterate(self, *, order: Order = "newest", **filters: Unpack[Filters]) -> AsyncIterator[Run]:
+        """Every run that matches, each once, however many are added meanwhile. Read page by page.
+
+        Example:
+            async for run in app.runs.iterate(status="failed"):
+                print(run.id, run.error)
+        """
+        return self._iterate(run_filter(**filters), is_newest_first(order))
+
+    async def _iterate(self, where: RunFilter, newest: bool) -> AsyncIterator[Run]:
+        cursor: str | None = None
+        while True:
+            page = await self._page(where, newest, _AT_ONCE, cursor)
+            for run in page:
+                yield run
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def _page(self, where: RunFilter, newest: bool, limit: int, cursor: str | None) -> Page[Run]:
+        refuse_in_body(*LOOKS)
+        page = await self._home.store.find(where, newest=newest, limit=limit, cursor=cursor)
+        return replace(page, items=await self._home.explained(page.items))
+
+    async def count(self, **filters: Unpack[Filters]) -> dict[RunStatus, int]:
+        """How many runs match, by status; a status that none has is left out."""
+        where = run_filter(**filters)
+        refuse_in_body(*LOOKS)
+        return dict(await self._home.store.count(where))
+
+    # -- all that match
+
+    async def pause_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+        """Pause all runs that match and that can be paused, and say how many.
+
+        So do the four below, each with its action: all that match now are meant, not only the first page. Runs whose status does not
+        allow the action are passed over.
+
+        Args:
+            everything: must be True when there is no filter.
+            actor: who does it, to be kept with each run.
+            filters: which runs.
+
+        Raises:
+            ValueError: a filter is none, or there is none and `everything` is not True. Nothing is done.
+        """
+        return await self._act_on_all(Action.PAUSE, everything, actor, filters)
+
+    async def resume_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+        """Resume all runs that match and are paused, and say how many. See `pause_all`."""
+        return await self._act_on_all(Action.RESUME, everything, actor, filters)
+
+    async def cancel_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+        """Cancel all runs that match and have not ended, and say how many. See `pause_all`."""
+        return await self._act_on_all(Action.CANCEL, everything, actor, filters)
+
+    async def retry_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+        """Retry all runs that match and have failed or were canceled, and say how many. See `pause_all`."""
+        return await self._act_on_all(Action.RETRY, everything, actor, filters)
+
+    async def delete_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+        """Forget all runs that match and have ended, and say how many. See `pause_all`."""
+        by = checked_actor(actor)
+        where = self._chosen("delete_all", everything, filters)
+        done = await _all_of(lambda limit: self._home.store.delete_all(where, limit))
+        log.info("%d runs were deleted%s", done, _by(by))
+        return done
+
+    async def _act_on_all(self, action: Action, everything: object, actor: str | None, filters: Filters) -> int:
+        by = checked_actor(actor)
+        where = self._chosen(f"{action}_all", everything, filters)
+        store, now = self._home.store, self._home.now()
+        if action is not Action.RETRY:
+            return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit))
+        # A retried run may have failed again before the last are retried: as many as there are now, and no run for ever.
+        there = await store.count(where)
+        at_most = there.get(RunStatus.FAILED, 0) + there.get(RunStatus.CANCELED, 0)
+        return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit), at_most)
+
+    def _chosen(self, call: str, everything: object, filters: Filters) -> RunFilter:
+        """What is there now: runs that are added meanwhile are not meant, or it might not end."""
+        where = checked_choice(run_filter(**filters), everything, call)
+        refuse_in_body(*ACTS)
+        end = self._home.now() + _MOMENT
+        return replace(where, created_before=end if where.created_before is None else min(end, where.created_before))
+
+
+class Workers:
+    """`app.workers`: what runs where."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    async def list(self) -> builtins.list[WorkerState]:
+        """All workers that are registered, also those that were not heard of for a while (`beat_at`)."""
+        refuse_in_body(*LOOKS)
+        return await self._home.store.workers()
+
+    async def drain(self, worker: str, *, actor: str | None = None) -> None:
+        """Ask a worker to stop: it lets its steps end within its grace, hands its runs back, and leaves.
+
+        Args:
+            worker: its id, or its name: all workers of that name.
+            actor: who does it.
+
+        Raises:
+            StepwellError: there is no such worker.
+            DefinitionError: it cannot be the name of one.
+        """
+        refuse_in_body(*ACTS)
+        by, store, now = checked_actor(actor), self._home.store, self._home.now()
+        if await store.drain(checked_name(worker, "worker"), now, by):
+            return
+        there = await store.workers()
+        drained = [await store.drain(state.id, now, by) for state in there if state.name == worker]
+        if not any(drained):
+            names = ", ".join(sorted({state.name for state in there})) or "none at all"
+            raise StepwellError(f"there is no worker {worker!r}; it may have left. There are: {names}")
+
+
+class Workflows:
+    """`app.workflows`: what can be run, by this app or by a worker anywhere."""
+
+    def __init__(self, home: Home, registry: Registry) -> None:
+        self._home = home
+        self._registry = registry
+
+    async def list(self) -> builtins.list[WorkflowState]:
+        """Those of this app and those that any worker has published, and those that are paused; by name."""
+        refuse_in_body(*LOOKS)
+        store = self._home.store
+        versions: dict[str, set[str | None]] = {}
+        for name, version in _declared(self._registry) + [(each.name, each.version) for each in await store.definitions()]:
+            versions.setdefault(name, set()).add(version)
+        paused = await _halted(self._home, "workflow")
+        return [
+            WorkflowState(name=name, versions=tuple(sorted(versions.get(name, ()), key=natural_order, reverse=True)), paused=name in paused)
+            for name in sorted(versions.keys() | paused)
+        ]
+
+    async def pause(self, name: str, *, actor: str | None = None) -> None:
+        """Begin no run of this workflow and go on with none that is not with a worker, until `resume`. It survives restarts.
+
+        Runs that a worker has go on. The workflow need not be known yet. Twice changes nothing.
+        """
+        await _halt(self._home, Halt("workflow", checked_name(name, "workflow")), halted=True, actor=actor)
+
+    async def resume(self, name: str, *, actor: str | None = None) -> None:
+        """Let runs of this workflow begin again. Changes nothing for one that is not paused."""
+        await _halt(self._home, Halt("workflow", checked_name(name, "workflow")), halted=False, actor=actor)
+
+
+class Queues:
+    """`app.queues`: where runs wait."""
+
+    def __init__(self, home: Home, registry: Registry) -> None:
+        self._home = home
+        self._registry = registry
+
+    async def list(self) -> builtins.list[QueueState]:
+        """Those that workflows name, those in which runs wait or have waited, and those that are paused; by name."""
+        refuse_in_body(*LOOKS)
+        store = self._home.store
+        names = {workflow.queue for workflow in self._registry}
+        names |= {each.queue for each in await store.definitions()}
+        names |= {lane.queue for lane in await store.lanes()}
+        paused = await _halted(self._home, "queue")
+        return [QueueState(name=name, paused=name in paused) for name in sorted(names | paused)]
+
+    async def pause(self, name: str, *, actor: str | None = None) -> None:
+        """Begin no run that waits in this queue, until `resume`. It survives restarts. Runs that a worker has go on."""
+        await _halt(self._home, Halt("queue", checked_name(name, "queue")), halted=True, actor=actor)
+
+    async def resume(self, name: str, *, actor: str | None = None) -> None:
+        """Let runs of this queue begin again. Changes nothing for one that is not paused."""
+        await _halt(self._home, Halt("queue", checked_name(name, "queue")), halted=False, actor=actor)
+
+
+async def _all_of(some: Callable[[int], Awaitable[int]], at_most: int | None = None) -> int:
+    """Do it until no more are left, or to as many as there were; how many."""
+    done = 0
+    while at_most is None or done < at_most:
+        limit = _AT_ONCE if at_most is None else min(_AT_ONCE, at_most - done)
+        changed = await some(limit)
+        done += changed
+        if changed < limit:
+            break
+    return done
+
+
+async def _halt(home: Home, what: Halt, *, halted: bool, actor: str | None) -> None:
+    refuse_in_body(*ACTS)
+    await home.store.halt(what, halted=halted, now=home.now(), actor=checked_actor(actor))
+
+
+async def _halted(home: Home, kind: str) -> set[str]:
+    return {halt.name for halt in await home.store.halts() if halt.kind == kind}
+
+
+def _declared(registry: Registry) -> list[tuple[str, str | None]]:
+    return [(workflow.name, workflow.version) for workflow in registry]
+
+
+def _by(actor: str | None) -> str:
+    return "" if actor is None else f" by {actor}"

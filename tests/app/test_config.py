@@ -1,0 +1,170 @@
+"""Which database, namespace and time zone an app has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepwell import DefinitionError
+from stepwell.config import Settings, project_settings, settings_of
+
+
+def written(folder: Path, text: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pyproject.toml").write_text(text)
+
+
+def test_an_app_that_is_told_nothing_keeps_its_runs_in_a_file_beside_it() -> None:
+    assert settings_of(None, None, None) == Settings("sqlite:///stepwell.db", "stepwell.db", "stepwell", "UTC")
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///file.db", "file.db"),
+        ("sqlite:///folder/file.db", "folder/file.db"),
+        ("sqlite:////var/lib/file.db", "/var/lib/file.db"),
+        ("sqlite://", None),
+        ("sqlite:///:memory:", None),
+    ],
+)
+def test_a_url_names_a_file_or_memory(url: str, path: str | None) -> None:
+    assert settings_of(url, None, None)[:2] == (url, path)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("file.db", 'database_url is a URL, not a file name; write "sqlite:///file.db"'),
+        ("sqlite:file.db", 'write "sqlite:///file.db"'),
+        (Path("/data/file.db"), 'database_url is a URL, not a path; write "sqlite:////data/file.db"'),
+        ("sqlite://file.db", 'too few slashes; write "sqlite:///file.db"'),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///folder/", "names no file"),
+        ("sqlite:///file.db?mode=ro", "takes no options after a question mark"),
+        ("postgresql://me@host/db", r"postgresql:// needs stepwell\[postgres\], which does not exist yet; for now there is sqlite"),
+        ("postgres://me@host/db", r"postgres:// needs stepwell\[postgres\], which does not exist yet"),
+        ("mysql://me@host/db", "there is no database mysql://; known are sqlite:///file.db"),
+        ("", "database_url is a URL"),
+        (5, "database_url is a text, not int: 5"),
+    ],
+)
+def test_what_is_no_url_of_a_database_is_refused_with_what_to_write(url: Any, message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        settings_of(url, None, None)
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@host/db", "mysql://me:secret@host/db"])
+def test_a_password_is_shown_to_nobody(url: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        settings_of(url, None, None)
+
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("namespace", ["shop", "_shop", "Shop_2", "x" * 63])
+def test_a_namespace_is_a_name_that_every_database_takes(namespace: str) -> None:
+    assert settings_of(None, namespace, None).namespace == namespace
+
+
+@pytest.mark.parametrize("namespace", ["", "2shop", "my shop", "my-shop", "x" * 64, "żółw", 'x"; DROP TABLE runs; --', "shop\n"])
+def test_what_is_no_namespace_is_refused(namespace: str) -> None:
+    with pytest.raises(DefinitionError, match="namespace is made of letters from a to z, digits and _"):
+        settings_of(None, namespace, None)
+
+
+@pytest.mark.parametrize("timezone", ["UTC", "Asia/Seoul", "Europe/Paris"])
+def test_a_timezone_is_the_name_of_one(timezone: str) -> None:
+    assert settings_of(None, None, timezone).timezone == timezone
+
+
+@pytest.mark.parametrize("timezone", ["Mars/Olympus", "", "../etc/passwd", "Europe"])
+def test_a_timezone_that_there_is_not_is_refused(timezone: str) -> None:
+    with pytest.raises(DefinitionError, match="there is no timezone"):
+        settings_of(None, None, timezone)
+
+
+# -- where it is said
+
+
+def test_the_environment_says_what_the_program_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPWELL_DATABASE_URL", "sqlite:///env.db")
+    monkeypatch.setenv("STEPWELL_NAMESPACE", "env")
+    monkeypatch.setenv("STEPWELL_TIMEZONE", "Asia/Seoul")
+
+    assert settings_of(None, None, None) == Settings("sqlite:///env.db", "env.db", "env", "Asia/Seoul")
+    assert settings_of("sqlite:///my.db", "mine", "UTC") == Settings("sqlite:///my.db", "my.db", "mine", "UTC")
+
+
+def test_a_variable_that_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPWELL_NAMESPACE", "")
+
+    assert settings_of(None, None, None).namespace == "stepwell"
+
+
+def test_a_wrong_variable_is_refused_as_a_wrong_argument_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPWELL_DATABASE_URL", "file.db")
+
+    with pytest.raises(DefinitionError, match="database_url is a URL"):
+        settings_of(None, None, None)
+
+
+PROJECT = '[tool.stepwell]\ndatabase_url = "sqlite:///project.db"\nnamespace = "project"\ntimezone = "Europe/Paris"\ntarget = "shop.py"\n'
+
+
+def test_the_project_says_what_neither_program_nor_environment_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, PROJECT)
+
+    assert settings_of(None, None, None) == Settings("sqlite:///project.db", str(tmp_path / "project.db"), "project", "Europe/Paris")
+    monkeypatch.setenv("STEPWELL_NAMESPACE", "env")
+    monkeypatch.setenv("STEPWELL_DATABASE_URL", "sqlite:///env.db")
+    assert settings_of(None, None, None) == Settings("sqlite:///env.db", "env.db", "env", "Europe/Paris")
+
+
+def test_a_program_finds_its_projects_file_from_any_folder_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, PROJECT)
+    written(tmp_path / "src", "[tool.other]\n")
+    below = tmp_path / "src" / "shop"
+    below.mkdir()
+    monkeypatch.chdir(below)
+
+    assert settings_of(None, None, None).path == str(tmp_path / "project.db")
+
+
+def test_the_nearest_project_that_speaks_of_stepwell_is_the_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, PROJECT)
+    written(tmp_path / "inner", '[tool.stepwell]\nnamespace = "inner"\n')
+    monkeypatch.chdir(tmp_path / "inner")
+
+    assert settings_of(None, None, None) == Settings("sqlite:///stepwell.db", "stepwell.db", "inner", "UTC")
+
+
+def test_a_project_may_say_nothing(tmp_path: Path) -> None:
+    assert project_settings() is None
+    written(tmp_path, "[project]\nname = 'shop'\n")
+    assert project_settings() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[tool.stepwell", r"pyproject\.toml cannot be read"),
+        ("tool = 5\n", r"pyproject\.toml cannot be read"),
+        ("[tool]\nstepwell = 5\n", r"tool\.stepwell in .*pyproject\.toml is a table"),
+        ('[tool.stepwell]\ndatabase = "x"\n', r"has database; known are database_url, namespace, timezone, target"),
+        ("[tool.stepwell]\nnamespace = 5\n", "namespace is a text, not int: 5"),
+    ],
+)
+def test_a_project_that_says_it_wrongly_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    written(tmp_path, text)
+
+    with pytest.raises(DefinitionError, match=message):
+        settings_of(None, None, None)
+
+
+def test_an_app_that_is_told_everything_reads_no_file(tmp_path: Path) -> None:
+    written(tmp_path, "[tool.stepwell")
+
+    assert settings_of("sqlite://", "shop", "UTC").namespace == "shop"
