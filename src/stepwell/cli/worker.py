@@ -1,0 +1,137 @@
+"""`stepwell worker`: executes runs in this process, or in several that it looks after."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+
+import typer
+
+from stepwell.cli.child import WorkerOptions, leave_with_parent
+from stepwell.cli.command import Database, Namespace, database_label, duration, place_of
+from stepwell.cli.output import note, printable
+from stepwell.cli.target import load
+from stepwell.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from stepwell.app import Stepwell
+    from stepwell.runner import AppWorker
+
+Target: TypeAlias = Annotated[str, typer.Argument(metavar="TARGET", help="file.py, package.module or package.module:app.")]
+Concurrency: TypeAlias = Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Runs that execute at the same time.")]
+Queues: TypeAlias = Annotated[list[str] | None, typer.Option("--queue", metavar="Q", help="Only runs of this queue; may be repeated.")]
+ShowTraceback: TypeAlias = Annotated[bool, typer.Option("--traceback", help="If TARGET cannot be imported, show all of the traceback.")]
+
+LEASE: Final = "30s"
+GRACE: Final = "30s"
+
+_WORKFLOWS: Final = "stepwell.workflow."
+"""Under this name the lines of runs are logged, with the workflow's behind it."""
+
+_LOOK_EVERY: Final = 0.05
+"""Seconds between two looks for this worker in the database, until it is there."""
+
+_ENOUGH_OF_ID: Final = 18
+"""Characters of a run's id that tell it from others."""
+
+
+def worker(
+    context: typer.Context,
+    target: Target,
+    *,
+    processes: Annotated[int, typer.Option("--processes", "-p", min=1, help="How many processes to begin, and to begin again.")] = 1,
+    concurrency: Concurrency = 100,
+    queue: Queues = None,
+    lease: Annotated[str, typer.Option("--lease", metavar="D", help="A worker not heard of for so long is dead.")] = LEASE,
+    grace: Annotated[str, typer.Option("--grace", metavar="D", help="How long steps in progress may take to end.")] = GRACE,
+    name: Annotated[str | None, typer.Option("--name", help="How the worker is called.")] = None,
+    show_traceback: ShowTraceback = False,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+    import_only: Annotated[bool, typer.Option("--import-only", hidden=True)] = False,
+    database: Database = None,
+    namespace: Namespace = None,
+) -> None:
+    """Execute runs until SIGTERM or SIGINT.
+
+    The first signal ends steps in progress within the grace and hands all other runs back; the second one leaves now.
+    """
+    lease_given, grace_given = duration(lease, "--lease"), duration(grace, "--grace")
+    options = WorkerOptions(
+        target=target,
+        place=place_of(context, database, namespace),
+        concurrency=concurrency,
+        queues=tuple(queue or ()),
+        lease=lease,
+        grace=grace,
+        name=name,
+        show_traceback=show_traceback,
+    )
+    if processes > 1:
+        from stepwell.cli.supervisor import supervise  # noqa: PLC0415  # one process needs none
+
+        raise typer.Exit(supervise(processes, options))
+    if supervised and not import_only:
+        leave_with_parent()
+    app = load(target, options.place, show_traceback=show_traceback)
+    if import_only:
+        return
+    compact_logs()
+    work = app.worker(concurrency=concurrency, queues=queue or None, name=name, lease=lease_given, grace=grace_given)
+    asyncio.run(_run(app, work))
+
+
+async def _run(app: Stepwell, work: AppWorker) -> None:
+    """Work until told to stop, and say when it begins and when it has ended."""
+    async with app, asyncio.TaskGroup() as tasks:
+        former = {state.id for state in await app.workers.list()}
+        herald = tasks.create_task(_announce(app, former))
+        await work.run()
+        herald.cancel()
+    note("the worker has stopped")
+
+
+async def _announce(app: Stepwell, former: Collection[str]) -> None:
+    """Say what the worker of this process is and has, as soon as others see it."""
+    while True:
+        with suppress(DatabaseUnavailable):  # the worker tries again, too, or says that it gives up
+            for state in await app.workers.list():
+                if (state.host, state.pid) == (socket.gethostname(), os.getpid()) and state.id not in former:
+                    note(f"worker {state.name} is ready: {', '.join(sorted(state.definitions))} ({database_label(app.database_url)})")
+                    return
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+# -- what it says meanwhile
+
+
+def compact_logs() -> None:
+    """Write log records of INFO and above to stderr, a line each; unless the user's code has said where they go."""
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(Compact())
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+class Compact(logging.Formatter):
+    """`12:30:01 INFO    pay 019ab2f4-18c2-7a01 [charge] charging amount=5`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(source)s %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record on one line, and below it its traceback, if there is one."""
+        run_id, step = getattr(record, "run_id", None), getattr(record, "step", None)
+        words = [record.name.removeprefix(_WORKFLOWS)]
+        words += [str(run_id)[:_ENOUGH_OF_ID]] if run_id else []
+        words += [f"[{step}]"] if step else []
+        record.source = " ".join(words)
+        return printable(super().format(record))
