@@ -1,0 +1,1 @@
+"""`make demo`: two thousand mails, and a worker that is killed in the middle of them."""
