@@ -62,6 +62,10 @@ format: $(INSTALLED) ## Put the code into its format, and mend what can be mende
 	$(PY) -m ruff check --fix-only
 	$(PY) -m ruff format
 
+.PHONY: demo
+demo: $(INSTALLED) ## Send two thousand mails, kill the worker half-way, and count.
+	$(PY) -m examples.demo $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## Measure how fast it is.
 	$(PY) -m benchmarks $(ARGS)
@@ -77,7 +81,7 @@ versions: $(INSTALLED) ## Go on with histories of one Python in another, for eve
 .PHONY: clean
 clean: ## Remove all that these commands have made.
 	rm -rf $(VENV) dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks examples scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED):
 	@$(PY) -c 'import pip; $(USABLE)' 2> /dev/null || { \
