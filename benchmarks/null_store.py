@@ -89,8 +89,11 @@ class NullStore:
     history: Any = enqueue
     lanes: Any = enqueue
     logs: Any = enqueue
+    news: Any = enqueue
     outcomes: Any = enqueue
     rescue: Any = enqueue
+    signal: Any = enqueue
+    signal_all: Any = enqueue
     standing: Any = enqueue
     steps: Any = enqueue
     workers: Any = enqueue

@@ -22,6 +22,7 @@ from stepwell.errors import (
     IllegalTransition,
     InvalidInput,
     InvalidOutput,
+    MailboxFull,
     NonDeterminism,
     NonRetryable,
     NotInStep,
@@ -35,6 +36,7 @@ from stepwell.errors import (
     StepTimeout,
     StepwellError,
     Stuck,
+    WaitTimeout,
     WorkerCrashed,
     WorkflowNotFound,
 )
@@ -44,9 +46,9 @@ from stepwell.sync import SyncHandle, SyncStepwell, SyncWorker
 __all__ = [
     "ChildFailed", "ContinueAsNew", "DatabaseTooNew", "DatabaseUnavailable", "DeadlineExceeded", "Debounce", "DefinitionError",
     "Duration", "ErrorInfo", "Event", "Handle", "IllegalTransition", "InvalidInput", "InvalidOutput", "Limit", "LogLine", "Logger",
-    "NonDeterminism", "NonRetryable", "NotInStep", "NotSerializable", "OutsideRun", "Page", "PayloadTooLarge", "QueueState", "Rate",
-    "Retry", "RetryAfter", "Run", "RunCanceled", "RunFailed", "RunInfo", "RunNotFound", "RunProgress", "RunStatus", "Schedule", "Step",
-    "StepFailed", "StepFunction", "StepInfo", "StepRecord", "StepTimeout", "Stepwell", "StepwellError", "Stuck", "SyncHandle", "SyncStep",
-    "SyncStepwell", "SyncWorker", "WorkerCrashed", "WorkerState", "Workflow", "WorkflowNotFound", "WorkflowState", "current_step", "step",
-    "workflow",
+    "MailboxFull", "NonDeterminism", "NonRetryable", "NotInStep", "NotSerializable", "OutsideRun", "Page", "PayloadTooLarge",
+    "QueueState", "Rate", "Retry", "RetryAfter", "Run", "RunCanceled", "RunFailed", "RunInfo", "RunNotFound", "RunProgress",
+    "RunStatus", "Schedule", "Step", "StepFailed", "StepFunction", "StepInfo", "StepRecord", "StepTimeout", "Stepwell", "StepwellError",
+    "Stuck", "SyncHandle", "SyncStep", "SyncStepwell", "SyncWorker", "WaitTimeout", "WorkerCrashed", "WorkerState", "Workflow",
+    "WorkflowNotFound", "WorkflowState", "current_step", "step", "workflow",
 ]  # fmt: skip

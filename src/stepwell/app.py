@@ -75,6 +75,7 @@ class Stepwell(Starting):
         self._max_payload = parse_size(max_payload, "max_payload")
         self._max_crashes = checked_count(max_crashes, "max_crashes")
         self._home = self._make_home(clock, migrate=migrate)
+        self._home.max_payload = self._max_payload
 
     def _make_home(self, clock: Clock | None, *, migrate: bool) -> Home:
         # An app on another database needs no sqlite3.

@@ -13,6 +13,8 @@
     ├── RunCanceled              raised by `result()` of a canceled run
     ├── StepFailed               a step has used up its retries
     ├── ChildFailed              a child run has failed or was canceled
+    ├── WaitTimeout              a signal or a child did not come in time  (also a TimeoutError)
+    ├── MailboxFull              a run has so many signals that it takes no more
     ├── NotInStep                the body of a workflow does what belongs into a step
     ├── OutsideRun               a step is called where no run can record it
     ├── DeadlineExceeded         the run took longer than the workflow's `timeout`
@@ -241,6 +243,37 @@ class ChildFailed(_Caused):
         self.run_id = run_id
         self.workflow = workflow
         self.error = error
+
+
+class MailboxFull(StepwellError):
+    """The run has so many signals that it takes no more.
+
+    Attributes:
+        run_id: the run's id.
+        limit: how many signals it may have, read or not.
+    """
+
+    def __init__(self, *, run_id: str, limit: int) -> None:
+        super().__init__(
+            f"run {run_id} has {limit:,} signals, the most that a run may have. "
+            "Let it go on as new now and then (ContinueAsNew), which clears away those that it has read."
+        )
+        self.run_id = run_id
+        self.limit = limit
+
+
+class WaitTimeout(StepwellError, TimeoutError):
+    """What a body awaited did not come in time: a signal, or the end of a child. Raised at its `await`, now and on every replay.
+
+    Attributes:
+        step: the name under which it was awaited.
+        key: which of the run's steps that was.
+    """
+
+    def __init__(self, message: str, *, step: str, key: str) -> None:
+        super().__init__(message)
+        self.step = step
+        self.key = key
 
 
 class NotInStep(StepwellError):

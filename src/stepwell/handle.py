@@ -6,8 +6,9 @@ import asyncio
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from stepwell.core.codec import codec_of
+from stepwell.core.codec import codec_of, payload_text
 from stepwell.core.failure import error_from
+from stepwell.core.naming import checked_signal
 from stepwell.core.starting import checked_actor
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.runloop import refuse_in_body
@@ -149,6 +150,21 @@ class Handle(Generic[Out_co]):
             IllegalTransition: it has not failed, and was not canceled.
         """
         return await self._act(Action.RETRY, actor)
+
+    async def signal(self, name: str, payload: Any = None) -> None:
+        """Send it a signal, for `step.wait_for_signal` of its body. It is kept until it is waited for.
+
+        Raises:
+            RunNotFound: there is no such run.
+            IllegalTransition: it has ended.
+            MailboxFull: it has 10,000 signals already.
+            NotSerializable, PayloadTooLarge: the payload cannot be stored.
+            DefinitionError: the name can be none of a signal.
+        """
+        refuse_in_body("sends a signal", "write step.send_signal")
+        home = self._home
+        name, text = checked_signal(name), payload_text(payload, signal=name, limit=home.max_payload)
+        await home.store.signal(self.run_id, home.new_id(), name, text, home.now())
 
     async def _act(self, action: Action, actor: str | None) -> Run:
         refuse_in_body(*ACTS)

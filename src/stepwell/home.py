@@ -17,6 +17,7 @@ from stepwell.core.waiting import Surroundings, is_ready, waiting_for
 from stepwell.engine.clock import Clock, RunIds, SystemClock
 from stepwell.engine.service import Waker
 from stepwell.engine.waiters import Waiters
+from stepwell.engine.worker import MAX_PAYLOAD
 from stepwell.errors import DatabaseUnavailable
 from stepwell.store.port import Ended, Hint, Store
 
@@ -55,6 +56,8 @@ class Home:
         self._store = store
         self._given_clock = clock
         self._migrate = migrate
+        self.max_payload = MAX_PAYLOAD
+        """Bytes of JSON that a signal may carry."""
         self._users = 0
         self._process = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -9,8 +9,9 @@ from dataclasses import replace
 from types import EllipsisType
 from typing import Any, Final, TypeAlias, Unpack
 
+from stepwell.core.codec import payload_text
 from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, is_newest_first, run_filter
-from stepwell.core.naming import checked_name
+from stepwell.core.naming import checked_name, checked_signal
 from stepwell.core.records import Event, LogLine, Page, QueueState, Run, RunFilter, StepRecord, WorkerState, WorkflowState
 from stepwell.core.registry import Registry, natural_order
 from stepwell.core.starting import checked_actor, checked_run_id
@@ -73,6 +74,10 @@ class Runs:
     async def retry(self, run_id: str, *, actor: str | None = None) -> Run:
         """See `Handle.retry`."""
         return await self._handle(run_id).retry(actor=actor)
+
+    async def signal(self, run_id: str, name: str, payload: Any = None) -> None:
+        """See `Handle.signal`."""
+        await self._handle(run_id).signal(name, payload)
 
     async def delete(self, run_id: str, *, actor: str | None = None) -> None:
         """Forget an ended run, with its steps, logs and events. Who did it is logged: nothing is left to keep it with.
@@ -198,6 +203,20 @@ class Runs:
         done = await _all_of(lambda limit: self._home.store.delete_all(where, limit))
         log.info("%d runs were deleted%s", done, _by(by))
         return done
+
+    async def signal_all(self, name: str, payload: Any = None, *, everything: bool = False, **filters: Unpack[Filters]) -> int:
+        """Send a signal to all live runs that match, and say to how many. See `pause_all`, and `Handle.signal`.
+
+        A run that has too many signals to take another is passed over.
+        """
+        name, text = checked_signal(name), payload_text(payload, signal=name, limit=self._home.max_payload)
+        where = self._chosen("signal_all", everything, filters)
+        store, now, signal_id = self._home.store, self._home.now(), self._home.new_id()
+        sent, last = await store.signal_all(where, signal_id, name, text, now, None, _AT_ONCE)
+        while last is not None:
+            count, last = await store.signal_all(where, signal_id, name, text, now, last, _AT_ONCE)
+            sent += count
+        return sent
 
     async def _act_on_all(self, action: Action, everything: object, actor: str | None, filters: Filters) -> int:
         by = checked_actor(actor)

@@ -18,6 +18,7 @@ from stepwell.cli.dev import dev
 from stepwell.cli.doctor import doctor
 from stepwell.cli.migrate import migrate
 from stepwell.cli.output import complain
+from stepwell.cli.signaling import signal
 from stepwell.cli.start import start
 from stepwell.cli.worker import worker
 from stepwell.errors import StepwellError
@@ -49,7 +50,7 @@ def common(
         typer.echo(context.get_help())
 
 
-_first: tuple[Callable[..., None], ...] = (dev, worker, start)
+_first: tuple[Callable[..., None], ...] = (dev, worker, start, signal)
 for command in _first:
     cli.command()(command)
 runs.commands.add_typer(acting.commands)

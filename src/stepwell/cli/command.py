@@ -151,14 +151,14 @@ def duration(text: str | None, option: str) -> timedelta | None:
         raise BadUsage(str(error)) from None
 
 
-def json_input(text: str | None, file: Path | None) -> Any:
+def json_input(text: str | None, file: Path | None, source: str = "--input") -> Any:
     """The value of `--input` or `--input-file`; None where neither was given. Raises BadUsage: it is no JSON."""
     if text is not None and file is not None:
         raise BadUsage("--input and --input-file say the same thing twice; give one of them")
     if file is not None:
         return _parsed(_read(file), f"--input-file {file}", "")
     if text is not None:
-        return _parsed(text, "--input", "; a text is written with quotes around it: --input '\"hello\"'")
+        return _parsed(text, source, "; a text is written with quotes around it: '\"hello\"'")
     return None
 
 

@@ -322,6 +322,34 @@ def input_value(codec: Codec, text: str, *, workflow: str) -> Any:
         raise InvalidInput(f"the input does not fit workflow {workflow!r}: {unfit}.", workflow=workflow, errors=unfit.errors) from error
 
 
+def payload_text(value: Any, *, signal: str, limit: int | None = None) -> str:
+    """What a signal carries, as the JSON text to store. Who sends it does not know its type: a model, say, is written as what it is.
+
+    Raises:
+        NotSerializable: JSON does not give it back unchanged.
+        PayloadTooLarge: the text is longer than `limit` bytes.
+    """
+    plain = value is None or isinstance(value, str | int | float | list | dict | tuple)
+    return codec_of(Any if plain else type(value)).encode(value, f"the payload of signal {signal!r}", limit)
+
+
+def payload_value(codec: Codec, text: str, *, signal: str) -> Any:
+    """What a signal carries, as the type that its receiver wants.
+
+    Raises:
+        InvalidInput: it does not fit that type.
+    """
+    try:
+        return codec.read(text, f"payload of signal {signal!r}")
+    except StepwellError:
+        raise
+    except Exception as error:  # a validator of the user's runs in there
+        unfit = _Unfit.of(error)
+        raise InvalidInput(
+            f"the payload of signal {signal!r} does not fit the type that is waited for: {unfit}.", workflow=signal, errors=unfit.errors
+        ) from error
+
+
 def output_text(codec: Codec, value: Any, *, workflow: str, limit: int | None = None) -> str:
     """What a workflow returned, validated, as the JSON text to store.
 

@@ -48,9 +48,14 @@ class Diverge:
 
 @dataclass(frozen=True, slots=True)
 class LetGo:
-    """It waits, or was paused; any worker may go on with it. `due`: when it sleeps till then."""
+    """It can go on, or was paused; any worker may go on with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """It waits, and any worker may go on with it. `due`: until then at the latest."""
 
     due: float | None
 
 
-Ending = Complete | Fail | RetryLater | GoOnAsNew | Diverge | LetGo
+Ending = Complete | Fail | RetryLater | GoOnAsNew | Diverge | LetGo | Sleep

@@ -13,7 +13,7 @@ from itertools import islice
 from traceback import FrameSummary, StackSummary, TracebackException
 from typing import TYPE_CHECKING, Final
 
-from stepwell.errors import ChildFailed, ErrorInfo, NonDeterminism, StepFailed, StepwellError, Stuck, qualified_name
+from stepwell.errors import ChildFailed, ErrorInfo, NonDeterminism, StepFailed, StepwellError, Stuck, WaitTimeout, qualified_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +48,8 @@ def describe(error: BaseException) -> ErrorInfo:
     )
 
 
-def find_step_failures(error: BaseException) -> Iterator[StepFailed | ChildFailed]:
-    """The failures of steps and children in an exception, its causes, contexts and group members."""
+def find_step_failures(error: BaseException) -> Iterator[StepFailed | ChildFailed | WaitTimeout]:
+    """The failures of steps, children and waits in an exception, its causes, contexts and group members."""
     return _step_failures(_related(error))
 
 
@@ -101,8 +101,8 @@ def _kinds(related: list[BaseException]) -> Iterator[str]:
     return iter(names)
 
 
-def _step_failures(related: Iterator[BaseException] | list[BaseException]) -> Iterator[StepFailed | ChildFailed]:
-    return (error for error in related if isinstance(error, StepFailed | ChildFailed))
+def _step_failures(related: Iterator[BaseException] | list[BaseException]) -> Iterator[StepFailed | ChildFailed | WaitTimeout]:
+    return (error for error in related if isinstance(error, StepFailed | ChildFailed | WaitTimeout))
 
 
 # ------------------------------------------------------------------------------------------------------------------- traceback

@@ -49,8 +49,10 @@ class Withdrawn:
 
 
 _SEQ: Final = attrgetter("seq")
+_TRIED: Final = (Kind.FUNCTION, Kind.CHILD)  # what has attempts
 _WITHDRAWN: Final = {kind: Withdrawn(kind) for kind in Kind}
 _UNTRIED: Final = Tried(0, 0, 0.0)
+_NUMBERED: Final = (Kind.SIGNAL, Kind.CHILD)  # their marks are numbers of signals
 
 
 class Diverged(Exception):  # not an error of the library's users: the engine makes a NonDeterminism of it
@@ -222,7 +224,7 @@ class History:
             request = requests.get(key)
             if key not in requests:
                 raise Diverged(self._finding(f"step {key!r} was tried {_times(tried.attempts)}, and the code does not ask for it", key))
-            if request is not None and request.kind != Kind.FUNCTION:
+            if request is not None and request.kind not in _TRIED:
                 what = f"step {key!r} was tried {_times(tried.attempts)}, and the code asks for a {request.kind.word} of that name"
                 raise Diverged(self._finding(what, key))
 
@@ -299,7 +301,7 @@ class Marks:
     __slots__ = ("_asked", "_edited", "_home", "moved", "recorded")
 
     def __init__(self, outcomes: Iterable[Outcome]) -> None:
-        self.recorded = {outcome.key: outcome.mark for outcome in outcomes if outcome.mark}
+        self.recorded = {outcome.key: outcome.mark for outcome in outcomes if outcome.mark and outcome.kind not in _NUMBERED}
         self._home: dict[int, str] | None = None  # mark → where it is recorded; made when the first difference is seen
         self._asked: dict[int, str] = {}  # by keys that are not recorded
         self._edited: dict[int, str] = {}  # recorded mark → its key, which is now called with something else

@@ -49,6 +49,14 @@ def checked_name(name: object, what: str) -> str:
     return name
 
 
+def checked_signal(name: object) -> str:
+    """The name of a signal, when it can be one. Raises DefinitionError: it cannot, or it begins with a tilde, as Stepwell's own do."""
+    checked = str.__str__(checked_name(name, "signal"))
+    if checked.startswith("~"):
+        raise DefinitionError(f"the name of a signal does not begin with a tilde, as those of Stepwell itself do; {checked!r} does")
+    return checked
+
+
 def function_name(function: Any, what: str) -> str:
     """The name of a function or method, for a workflow or step that was not given one.
 

@@ -1,8 +1,9 @@
 """What the store keeps and hands out, as frozen records.
 
 Two families: what users read (`Run`, `StepRecord`, `LogLine`, `RunInfo`: aware UTC datetimes, decoded values) and what a worker
-writes and claims (`NewRun`, `Claimed`, `Outcome`, `Attempt`, `Started`, `Move`, `LogEntry`, `Progress`: instants as seconds since 1970,
-values as JSON text). The second are NamedTuples where there is one a step, since a tuple is what is cheapest to make, and to write in bulk.
+writes and claims (`NewRun`, `Claimed`, `Signal`, `Outcome`, `Attempt`, `Started`, `Move`, `LogEntry`, `Progress`: instants as seconds
+since 1970, values as JSON text). The second are NamedTuples where there is one a step, since a tuple is what is cheapest to make, and to
+write in bulk.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class Kind(IntEnum):
     VALUE = 2
     TIMER = 3
     """One that asyncio set (`asyncio.sleep`, `timeout`, `wait_for`); operators do not see it as a step."""
+    SIGNAL = 4
+    CHILD = 5
 
     @property
     def word(self) -> str:
@@ -33,7 +36,9 @@ class Kind(IntEnum):
         return _WORDS[self]
 
 
-_WORDS = {Kind.FUNCTION: "step", Kind.SLEEP: "sleep", Kind.VALUE: "value", Kind.TIMER: "timer"}
+_WORDS = {
+    Kind.FUNCTION: "step", Kind.SLEEP: "sleep", Kind.VALUE: "value", Kind.TIMER: "timer", Kind.SIGNAL: "signal", Kind.CHILD: "child",
+}  # fmt: skip
 
 
 # -- what a worker writes
@@ -55,7 +60,7 @@ class Outcome(NamedTuple):
     at: float
     """When it became known, never before the outcome before it. The body's `loop.time()` while it is the last one."""
     mark: int
-    """A hash of the arguments; 0: unknown."""
+    """A hash of the arguments; 0: unknown. Of a signal or the end of a child: its number in the run's mailbox; 0: there is none."""
     attempt: int
     """The number of the attempt that ended so."""
     started_at: float
@@ -104,6 +109,10 @@ class Move(NamedTuple):
     """Of the body, when it is to be tried again."""
     input: str | None = None
     """Of a run that goes on as new."""
+    seen: int | None = None
+    """The last news that the worker knows. A run that falls asleep without having seen all of them is awake again at once."""
+    read: tuple[int, ...] = ()
+    """Numbers of the signals that a run which goes on as new has done with."""
 
 
 class LogEntry(NamedTuple):
@@ -158,6 +167,27 @@ class NewRun(NamedTuple):
     parent_id: str | None = None
     schedule: str | None = None
     scheduled_at: float | None = None
+    awaited_as: str | None = None
+    """The key of the step in which its parent awaits it; None: nobody does. Its end is told to the parent."""
+
+
+class Signal(NamedTuple):
+    """What was sent to a run, in its mailbox."""
+
+    number: int
+    """Its place in the order of the run's signals, from 1; there may be gaps."""
+    name: str
+    payload: str
+    sent_at: float
+
+
+class News(NamedTuple):
+    """What has come for a run."""
+
+    last: int
+    """The number of the newest signal that ever came."""
+    signals: tuple[Signal, ...]
+    """Those that were asked for, in order."""
 
 
 class Tried(NamedTuple):
@@ -198,6 +228,10 @@ class Claimed:
     """How many workers in a row have died with it, since one of its steps was last recorded."""
     complete: bool = True
     """Whether `outcomes` are all there are. If not, `Store.outcomes` has those after the last of them."""
+    signals: tuple[Signal, ...] = ()
+    """Those for which no outcome stands yet, in order."""
+    news: int = 0
+    """The number of the newest signal that ever came."""
 
 
 class Definition(NamedTuple):
@@ -303,7 +337,7 @@ class StepRecord:
     key: str
     name: str
     kind: str
-    """`function`, `sleep` or `value`."""
+    """`function`, `sleep`, `signal`, `child` or `value`."""
     status: str
     """`running`, `completed`, `failed` or `canceled`."""
     attempt: int

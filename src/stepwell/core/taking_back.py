@@ -6,7 +6,7 @@ attempt of a failed step is kept as an attempt, and lines leave their place in t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from stepwell.core.history import taken_back
 from stepwell.core.naming import BODY
@@ -15,6 +15,10 @@ from stepwell.errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+
+
+_TRIED: Final = (Kind.FUNCTION, Kind.CHILD)
+"""What has attempts."""
 
 
 class Retaken(NamedTuple):
@@ -41,7 +45,7 @@ def retaken(outcomes: Iterable[Outcome], failed_keys: Collection[str]) -> Retake
     kept, first = taken_back(outcomes, failed_keys)
     stays = {outcome.key for outcome in kept}
     gone = [outcome for outcome in outcomes if outcome.key not in stays]
-    failed = tuple(_as_attempt(outcome) for outcome in gone if not outcome.ok and outcome.kind == Kind.FUNCTION)
+    failed = tuple(_as_attempt(outcome) for outcome in gone if not outcome.ok and outcome.kind in _TRIED)
     return Retaken(tuple(outcome.key for outcome in gone), failed, first)
 
 

@@ -7,21 +7,20 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.core import definition
-from stepwell.core.codec import codec_of, result_annotation
+from stepwell.core.codec import codec_of, payload_text, result_annotation
 from stepwell.core.definition import StepFunction
 from stepwell.core.mark import mark_of
 from stepwell.core.naming import function_name, key_name
 from stepwell.core.records import Progress
-from stepwell.core.retry import DEFAULT_RETRY
-from stepwell.engine.requests import SleepRequest, StepRequest, ValueRequest
+from stepwell.core.retry import DEFAULT_RETRY, Retry
+from stepwell.engine.requests import SignalRequest, SleepRequest, StepRequest, ValueRequest
 from stepwell.engine.runloop import Unwind
-from stepwell.errors import NonRetryable, OutsideRun
+from stepwell.errors import DatabaseUnavailable, NonRetryable, OutsideRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stepwell.core.codec import Codec
-    from stepwell.core.retry import Retry
     from stepwell.engine.clock import Clock
     from stepwell.engine.execution import Execution
     from stepwell.engine.runloop import RunLoop
@@ -29,6 +28,10 @@ if TYPE_CHECKING:
 
 MAX_REFUSALS: Final = 1_000
 """How often a body that is being left is told so."""
+
+
+SENDING: Final = Retry(None, max_interval="10s", should_retry=lambda error, _: isinstance(error, DatabaseUnavailable))
+"""Of steps that only write to the database: what it refuses is refused for good, and while it is away they wait for it."""
 
 
 class Asking:
@@ -98,6 +101,27 @@ class Asking:
         self._limit_steps()
         run.due.add(request.due, request)
         return request
+
+    def signal(self, name: str, seconds: float | None, codec: Codec) -> SignalRequest:
+        """A wait for the next signal of this name."""
+        loop = self._loop_of_body(name)
+        run = self._run
+        if run.over or loop.closing:
+            return self._refuse()  # type: ignore[no-any-return]
+        key = loop.branch().key(key_name(name))
+        due = None if seconds is None else loop.now + seconds
+        request = SignalRequest(run, loop, key, run.history.delivered, name, due, loop.now, codec)
+        run.history.meet(key, request)
+        self._limit_steps()
+        run.mailbox.wait(request)
+        if due is not None:
+            run.due.add(due, request)
+        return request
+
+    def send_signal(self, run_id: str, name: str, payload: Any) -> StepRequest:
+        """A signal to another run, sent in a step."""
+        text = payload_text(payload, signal=name, limit=self._run.host.max_payload)
+        return self.step("send_signal", self._run.host.send_signal, (run_id, name, text), {}, SENDING)
 
     def value(self, name: str, make: Callable[[Clock], str], decode: Callable[[str], Any]) -> ValueRequest:
         """The time, or a random number."""

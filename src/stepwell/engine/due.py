@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Final
 
-from stepwell.engine.requests import SleepRequest, StepRequest
+from stepwell.engine.requests import SignalRequest, SleepRequest, StepRequest
 from stepwell.engine.tasks import Timer
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from stepwell.core.history import History
 
-Due = Timer | SleepRequest | StepRequest
+Due = Timer | SleepRequest | SignalRequest | StepRequest
 
 _TIDY: Final = 256
 
@@ -56,4 +56,4 @@ class DueTimes:
         self._heap.clear()
 
     def _is_awaited(self, what: Due) -> bool:
-        return self._history.awaits(what.key, what)
+        return self._history.awaits(what.key, what) and not (isinstance(what, SignalRequest) and what.answered)

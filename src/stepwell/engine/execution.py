@@ -13,7 +13,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from stepwell.core import definition
-from stepwell.core.ending import Diverge, Ending, Fail, LetGo
+from stepwell.core.ending import Diverge, Ending, Fail, LetGo, Sleep
 from stepwell.core.failure import describe, error_text
 from stepwell.core.history import Diverged, History
 from stepwell.core.records import Attempt, Kind, Move, Outcome
@@ -25,7 +25,8 @@ from stepwell.engine.due import DueTimes
 from stepwell.engine.explain import explain
 from stepwell.engine.leaving import WOKEN, Leaving, ending_of
 from stepwell.engine.logger import warn_of_changed_arguments
-from stepwell.engine.requests import SleepRequest, StepRequest, ValueRequest
+from stepwell.engine.mailbox import Mailbox
+from stepwell.engine.requests import SignalRequest, SleepRequest, StepRequest, ValueRequest
 from stepwell.engine.runloop import RunLoop, Unwind
 from stepwell.engine.step import MAX_EXECUTING, Step, SyncStep
 from stepwell.engine.tasks import Timer
@@ -34,9 +35,10 @@ from stepwell.errors import NonDeterminism, NotSerializable, StepwellError, Stuc
 if TYPE_CHECKING:
     import asyncio
 
+    from stepwell.core import history
     from stepwell.core.definition import StepFunction, Workflow
     from stepwell.core.history import Finding
-    from stepwell.core.records import Claimed
+    from stepwell.core.records import Claimed, News
     from stepwell.engine.alarms import Alarms
     from stepwell.engine.attempts import StepRunner
     from stepwell.engine.clock import Clock
@@ -63,6 +65,10 @@ class Host(Protocol):
     alarms: Alarms
     steps: StepRunner
     max_payload: int
+
+    async def send_signal(self, run_id: str, name: str, payload: str) -> None:
+        """Send a signal to a run, as the step that runs now. Sent again, it changes nothing."""
+
     park_after: float
     """Seconds; a run that waits shorter keeps its slot."""
     may_start: bool
@@ -102,6 +108,7 @@ class Execution:
         "host",
         "id",
         "loop",
+        "mailbox",
         "over",
         "parked",
     )
@@ -114,6 +121,7 @@ class Execution:
         self.history = History(claimed.outcomes, claimed.tried, claimed.started_at, at_least=claimed.logged[0])
         self.loop = RunLoop(self, claimed.started_at)  # type: ignore[abstract]  # its I/O is refused, method by method
         self.due = DueTimes(self.history)
+        self.mailbox = Mailbox(claimed.signals, claimed.news, self.history)
         self.held: list[StepRequest | ValueRequest] = []
         """Asked for, and not yet started."""
         self.executing: dict[str, StepRequest] = {}
@@ -183,6 +191,7 @@ class Execution:
             self._busy_since = None
             if self.held:
                 self._start_held()
+            self._answer_waits()
             if self.due or not self.executing:
                 self._wait()
 
@@ -206,8 +215,8 @@ class Execution:
                 break
             request, outcome = met
             loop.now = outcome.at
-            if outcome.kind == _TIMER:
-                self._asking.timer_fired()  # type: ignore[union-attr]  # there is one until it has left
+            if outcome.kind >= _TIMER:
+                self._note(outcome, request)
             request.deliver(outcome)
         if history.replaying and not self._is_caught_up():
             return False
@@ -215,6 +224,13 @@ class Execution:
             warn_of_changed_arguments(self, history.changed_arguments)
             history.changed_arguments = []
         return True
+
+    def _note(self, outcome: Outcome, request: history.Request) -> None:
+        """What is delivered counts for more than the request that gets it."""
+        if outcome.kind == _TIMER:
+            self._asking.timer_fired()  # type: ignore[union-attr]  # there is one until it has left
+        else:
+            self.mailbox.delivered(outcome, was_awaited=isinstance(request, SignalRequest))
 
     def _interrupt(self) -> None:
         """The body has run long without waiting for anything: let other runs have their turn."""
@@ -268,6 +284,22 @@ class Execution:
                 self._start(request)
             else:
                 self.admit(request, request.kind, True, request.make(), self.host.clock.now(), 0, 1)
+
+    def _answer_waits(self, sent_by: float | None = None) -> bool:
+        """Number the signals that the body waits for, those sent by then; whether there was one."""
+        answered = False
+        for request, signal in self.mailbox.take(sent_by):
+            now = self.host.clock.now()
+            self.admit(request, request.kind, True, signal.payload, now, signal.number, 1, request.started_at)
+            answered = True
+        return answered
+
+    def hear(self, news: News) -> None:
+        """Signals have come. From a plain callback of the worker's loop."""
+        if not self.over:
+            self.mailbox.bring(news.signals, news.last)
+            if self.mailbox.can_answer:
+                self.ring()
 
     # -- as owner of the loop, and for requests
 
@@ -430,8 +462,8 @@ class Execution:
         self._waking = True
         self._move(Action.WAKE)
 
-    def _move(self, action: Action, due: float | None = None) -> None:
-        self.host.committer.put(Move(self.id, self.claimed.claim, action, due=due, keep=True), self)
+    def _move(self, action: Action, due: float | None = None, seen: int | None = None) -> None:
+        self.host.committer.put(Move(self.id, self.claimed.claim, action, due=due, keep=True, seen=seen), self)
 
     # -- time
 
@@ -452,8 +484,16 @@ class Execution:
         """Number the timers that are due, by due time and creation, and hold the attempts that are; whether there was a timer."""
         now, admitted = self.host.clock.now(), False
         for what in self.due.take(now):
+            admitted |= self._answer_waits(
+                what.deadline if isinstance(what, Timer) else what.due
+            )  # what was sent before the time was up is there before it
             if isinstance(what, StepRequest):
                 self.held.append(what)  # begun after the timers, which may cancel it
+            elif isinstance(what, SignalRequest):
+                if not what.answered:
+                    what.answered = True
+                    self.admit(what, what.kind, False, error_text(describe(what.late())), now, 0, 1, what.started_at)
+                    admitted = True
             else:
                 started_at = what.started_at if isinstance(what, SleepRequest) else None
                 self.admit(what, what.kind, True, None, now, 0, 1, started_at)
@@ -464,19 +504,19 @@ class Execution:
         when, host = self.due.next(), self.host
         if self.executing or self.held or self.history.waiting:
             host.alarms.set(self, when)
-        elif when is None:
+        elif when is None and not self.mailbox.awaited:
             places = "; ".join(self.loop.places()) or "no task of it is left"
             self._finish(Fail(describe(Stuck(f"the body waits for something that nothing will ever bring: {places}"))))
-        elif self.parked or when - host.clock.now() < host.park_after:
+        elif self.parked or (when is not None and when - host.clock.now() < host.park_after):
             host.alarms.set(self, when)
         elif self.body_thread is not None:
-            self._finish(LetGo(when))  # a thread that only waits would cost more than the replay
+            self._finish(Sleep(when))  # a thread that only waits would cost more than the replay
         else:
             self._park(when)
 
-    def _park(self, when: float) -> None:
+    def _park(self, when: float | None) -> None:
         self.parked = True
-        self._move(Action.PARK, when)
+        self._move(Action.PARK, when, self.mailbox.seen)
         self.host.parked(self)
         if not self.over:  # let go of, where there are too many
             self.host.alarms.set(self, when)
@@ -491,7 +531,7 @@ class Execution:
     def _stop(self) -> None:
         """Paused: what is executing ends and is written, then any worker may go on after a resume."""
         if not (self.executing or self._waking or self.history.durable < self.history.last_seq):
-            self._finish(LetGo(None))
+            self._finish(LetGo())
 
     def drain(self) -> None:
         """The worker stops: what is executing ends and is written, and nothing more is begun. A run that only waits is let go of."""
@@ -503,7 +543,11 @@ class Execution:
     def release(self) -> None:
         """Let go of a run that waits, or that the worker has no more time for; any worker goes on with it, by replay."""
         if not self.over:
-            self._finish(LetGo(self.due.next() if self.parked else None))
+            self._finish(Sleep(self._due()) if self.parked else LetGo())
+
+    def _due(self) -> float | None:
+        """When it goes on at the latest; at once, when what it waits for is there already."""
+        return self.host.clock.now() if self.mailbox.can_answer else self.due.next()
 
     def abandon(self) -> None:
         """Leave at once and write nothing, as if the process had died."""
@@ -546,5 +590,6 @@ class Execution:
         self.body_thread = None
         self.held.clear()
         self.due.clear()
+        self.mailbox.clear()
         self.loop.dispose()
         self.history.dispose()

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.core.codec import codec_of, input_text, output_text
-from stepwell.core.ending import Complete, Diverge, Ending, Fail, GoOnAsNew, LetGo, RetryLater
+from stepwell.core.ending import Complete, Diverge, Ending, Fail, GoOnAsNew, LetGo, RetryLater, Sleep
 from stepwell.core.failure import describe, error_text
 from stepwell.core.naming import BODY
 from stepwell.core.records import Attempt, Move
@@ -88,7 +88,7 @@ class Leaving:
         elif status is not None and (after(status, action) is not None or _was_applied(action, status)):
             self._run.left(self._ending)
         elif status is RunStatus.PAUSED:
-            self._ending = LetGo(None)  # it ends after it is resumed, by replay
+            self._ending = LetGo()  # it ends after it is resumed, by replay
             self._move = self._write()
         elif status is RunStatus.PENDING:
             self._move = self._put(Action.WAKE, keep=True)
@@ -112,13 +112,13 @@ class Leaving:
                 self._put_attempt(attempt - 1, error_text(error), due)
                 move = self._put(Action.RETRY_LATER, due=due, attempt=attempt)
             case GoOnAsNew(input):
-                move = self._put(Action.CONTINUE_AS_NEW, input=input)
+                move = self._put(Action.CONTINUE_AS_NEW, input=input, read=self._run.mailbox.read)
             case Diverge(error):
                 move = self._put(Action.DIVERGE, error=error_text(error))
-            case LetGo(None):
+            case LetGo():
                 move = self._put(Action.RELEASE)
-            case LetGo(due):
-                move = self._put(Action.PARK, due=due)
+            case Sleep(due):
+                move = self._put(Action.PARK, due=due, seen=self._run.mailbox.seen)
         return move
 
     def _put(self, action: Action, **what: Any) -> Move:

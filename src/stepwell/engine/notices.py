@@ -11,6 +11,7 @@ from stepwell.errors import DatabaseUnavailable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from stepwell.core.records import News
     from stepwell.core.status import RunStatus
     from stepwell.engine.execution import Execution
     from stepwell.engine.worker import Worker
@@ -50,12 +51,24 @@ class NoticeReader:
         worker.outage.over(_DOES)
         if not notices.runs or worker.id != name:
             return False
-        worker.loop.call_soon(_heed, here, notices.runs)  # out of this task: bodies are stepped from plain callbacks
+        try:
+            news = await self._news(here, notices)
+        except DatabaseUnavailable as error:
+            worker.outage.met(_DOES, error)
+            return False
+        if worker.id != name:
+            return False
+        worker.loop.call_soon(_heed, here, notices.runs, news)  # out of this task: bodies are stepped from plain callbacks
         if self._is_unsure(here, notices):
             return False  # they are told again
         await asyncio.sleep(0)  # they are heeded now: the next question tells the store so
         self._seen = (name, notices.last)
         return True
+
+    async def _news(self, here: Mapping[str, Execution], notices: Notices) -> Mapping[str, News]:
+        """What has come for those of them that are here still."""
+        seen = {run_id: here[run_id].mailbox.seen for run_id, known in notices.runs.items() if known is not None and run_id in here}
+        return await self._store.news(seen) if seen else {}
 
     def _is_unsure(self, here: Mapping[str, Execution], notices: Notices) -> bool:
         """Whether one of them may mean a run that came while the store was asked."""
@@ -63,8 +76,12 @@ class NoticeReader:
         return bool(unknown) and (self._worker.claims.busy or any(run_id in self._worker.here for run_id in unknown))
 
 
-def _heed(here: Mapping[str, Execution], runs: Mapping[str, tuple[int, RunStatus] | None]) -> None:
+def _heed(here: Mapping[str, Execution], runs: Mapping[str, tuple[int, RunStatus] | None], news: Mapping[str, News]) -> None:
     for run_id, known in runs.items():
         execution = here.get(run_id)
-        if execution is not None:
-            execution.stands(known[1] if known is not None and known[0] == execution.claimed.claim else None)
+        if execution is None:
+            continue
+        mine = known is not None and known[0] == execution.claimed.claim
+        if mine and run_id in news:
+            execution.hear(news[run_id])
+        execution.stands(known[1] if mine and known is not None else None)

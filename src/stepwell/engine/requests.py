@@ -6,11 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
+from stepwell.core.codec import payload_value
 from stepwell.core.failure import error_from
 from stepwell.core.history import Diverged, Finding
 from stepwell.core.naming import name_of
 from stepwell.core.records import Kind
-from stepwell.errors import DefinitionError, NotSerializable, StepFailed
+from stepwell.errors import DefinitionError, NotSerializable, StepFailed, StepwellError, WaitTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +96,39 @@ class ValueRequest(Request):
     def deliver(self, outcome: Outcome) -> None:
         """The value that was recorded."""
         self.set_result(self.decode(outcome.value or ""))
+
+
+class SignalRequest(Request):
+    """`step.wait_for_signal`: the next signal of a name."""
+
+    __slots__ = ("answered", "codec", "due", "signal", "started_at")
+
+    kind = Kind.SIGNAL
+
+    def __init__(
+        self, run: Asker, loop: RunLoop, key: str, asked: int, signal: str, due: float | None, started_at: float, codec: Codec
+    ) -> None:
+        super().__init__(run, loop, key, asked)
+        self.signal = signal
+        self.due = due
+        self.started_at = started_at
+        self.codec = codec
+        self.answered = False
+        """Its outcome is on its way: there is no other."""
+
+    def late(self) -> WaitTimeout:
+        """What is raised when time is up."""
+        return WaitTimeout(f"no signal {self.signal!r} came in time", step=self.signal, key=self.key)
+
+    def deliver(self, outcome: Outcome) -> None:
+        """The signal's payload, or that none came in time."""
+        if not outcome.ok:
+            self.set_exception(self.late())
+            return
+        try:
+            self.set_result(payload_value(self.codec, outcome.value or "null", signal=self.signal))
+        except StepwellError as error:
+            self.set_exception(error)
 
 
 class StepRequest(Request):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast,
 from stepwell.core.codec import codec_of
 from stepwell.core.definition import Workflow
 from stepwell.core.duration import Duration, parse_duration
-from stepwell.core.naming import checked_name
+from stepwell.core.naming import checked_name, checked_signal
 from stepwell.core.retry import Retry
+from stepwell.core.starting import checked_run_id
 from stepwell.engine.requests import NOTHING
 from stepwell.errors import DefinitionError
 
@@ -195,6 +196,38 @@ class Step:
             raise ValueError(f"{when!r} has no time zone, so it is not clear when that is; use datetime(..., tzinfo=UTC)")
         await self._asking.sleep(checked_name(name, "sleep"), when.timestamp(), None)
 
+    @overload
+    async def wait_for_signal(self, name: str, *, type: type[T], timeout: Duration | None = None) -> T: ...  # noqa: ASYNC109
+    @overload
+    async def wait_for_signal(self, name: str, *, type: Any = Any, timeout: Duration | None = None) -> Any: ...  # noqa: ASYNC109
+    async def wait_for_signal(self, name: str, *, type: Any = Any, timeout: Duration | None = None) -> Any:  # noqa: ASYNC109  # the contract's
+        """Wait for the next signal of this name that is sent to this run; one sent before the wait counts, too. It takes no slot.
+
+        Args:
+            name: the signal's.
+            type: what its payload is read as; left out, plain JSON values.
+            timeout: how long to wait; None: as long as it takes.
+
+        Raises:
+            WaitTimeout: none came in time; it is a `TimeoutError`. Now and on every replay.
+            InvalidInput: the payload does not fit `type`. That signal is used up.
+            ValueError, TypeError: the timeout is no duration.
+
+        Example:
+            approval = await step.wait_for_signal("approval", type=Approval, timeout="3 days")
+        """
+        seconds = None if timeout is None else parse_duration(timeout, f"the timeout of signal {name!r}").total_seconds()
+        return await self._asking.signal(checked_signal(name), seconds, codec_of(type))
+
+    async def send_signal(self, run_id: str, name: str, payload: Any = None) -> None:
+        """Send a signal to another run: exactly one, however often this run replays. It is a step, `send_signal`.
+
+        Raises:
+            StepFailed: there is no such run, or it has ended; `caused_by(RunNotFound)`, `caused_by(IllegalTransition)` tell.
+            NotSerializable, PayloadTooLarge: the payload cannot be stored.
+        """
+        await self._asking.send_signal(checked_run_id(run_id), checked_signal(name), payload)
+
     async def now(self) -> datetime:
         """The time, in UTC: recorded, so equal on every replay."""
         return cast("datetime", await self._asking.value("now", lambda clock: repr(clock.now()), _instant))
@@ -296,6 +329,18 @@ class SyncStep:
     def sleep_until(self, name: str, when: datetime) -> None:
         """Sleep until an instant: `Step.sleep_until`."""
         self._wait(lambda: self._step.sleep_until(name, when))
+
+    @overload
+    def wait_for_signal(self, name: str, *, type: type[T], timeout: Duration | None = None) -> T: ...
+    @overload
+    def wait_for_signal(self, name: str, *, type: Any = Any, timeout: Duration | None = None) -> Any: ...
+    def wait_for_signal(self, name: str, *, type: Any = Any, timeout: Duration | None = None) -> Any:
+        """Wait for the next signal of this name: `Step.wait_for_signal`."""
+        return self._wait(lambda: self._step.wait_for_signal(name, type=type, timeout=timeout))
+
+    def send_signal(self, run_id: str, name: str, payload: Any = None) -> None:
+        """Send a signal to another run: `Step.send_signal`."""
+        self._wait(lambda: self._step.send_signal(run_id, name, payload))
 
     def now(self) -> datetime:
         """The time, recorded: `Step.now`."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 from stepwell.core.records import NewWorker
 from stepwell.engine.alarms import Alarms
-from stepwell.engine.attempts import StepRunner
+from stepwell.engine.attempts import StepRunner, current_step
 from stepwell.engine.claims import Claims, Lanes
 from stepwell.engine.clock import call_later
 from stepwell.engine.committer import Committer
@@ -489,6 +489,10 @@ class Worker:
         if execution in self._woken:
             self._woken.remove(execution)
             execution.release()
+
+    async def send_signal(self, run_id: str, name: str, payload: str) -> None:
+        """See `Host.send_signal`."""
+        await self._store.signal(run_id, current_step().idempotency_key, name, payload, self.clock.now())
 
     def left(self, execution: Execution, ending: Ending | None) -> None:
         """See `Host.left`."""

@@ -8,7 +8,7 @@ said with it.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         LogLine,
         Move,
         NewRun,
+        News,
         NewWorker,
         Outcome,
         Page,
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     )
     from stepwell.core.registry import Lane
     from stepwell.core.status import Action, RunStatus
+
+
+MAX_SIGNALS: Final = 10_000
+"""In the mailbox of a run, read or not, until it goes on as new."""
 
 
 class WriteRefused(Exception):  # says what happened to the write; users never see it
@@ -122,6 +127,15 @@ class Halt(NamedTuple):
     kind: str
     """`workflow` or `queue`."""
     name: str
+
+
+class Portion(NamedTuple):
+    """What was done to some of many runs."""
+
+    done: int
+    """To how many of them."""
+    last: str | None
+    """After which run the next portion begins; None: there is none."""
 
 
 class Ended(NamedTuple):
@@ -237,6 +251,9 @@ class Store(Protocol):
     async def notices(self, worker: str, seen: int, now: float) -> Notices:
         """What others have done to runs of this worker. Notices up to the number `seen` are forgotten, the others are told again."""
 
+    async def news(self, seen: Mapping[str, int]) -> Mapping[str, News]:
+        """What has come for these runs after the number that each comes with; without those that do not exist."""
+
     async def standing(self, worker: str, now: float) -> Mapping[str, tuple[int, RunStatus]]:
         """Claim and status of every run that this worker owns."""
 
@@ -253,8 +270,27 @@ class Store(Protocol):
     async def act_on_all(self, where: RunFilter, action: Action, now: float, actor: str | None, limit: int) -> int:
         """Do this to up to `limit` runs that match and that it changes; how many. Again until it is less than `limit`, for all."""
 
+    async def signal(self, run_id: str, id: str, name: str, payload: str, now: float) -> None:
+        """Put this into the mailbox of a run, and let it go on if it sleeps. The same `id` again changes nothing.
+
+        Its worker is told, if it has one; else it can be claimed at once, unless it sleeps out the delay of a retry.
+
+        Raises:
+            RunNotFound: there is no such run.
+            IllegalTransition: it has ended.
+            MailboxFull: it has `MAX_SIGNALS` already.
+        """
+
+    async def signal_all(self, where: RunFilter, id: str, name: str, payload: str, now: float, after: str | None, limit: int) -> Portion:
+        """The same for up to `limit` live runs that match, the oldest first, from the one after run `after` on.
+
+        The same `id` again is sent to none twice. A run whose mailbox is full is passed over, and not counted.
+        """
+
     async def fork(self, source: str, new: NewRun, from_step: str, actor: str | None = None) -> str:
         """Add a run that has the recorded outcomes of another, but for this step's and what was asked for in the knowledge of it.
+
+        Signals that were sent to that run and not read are not taken over.
 
         Raises:
             RunNotFound: there is no such run.

@@ -69,7 +69,7 @@ def fork(tables: Tables, source: Row, new: NewRun, from_step: str, actor: str | 
     attempts = [attempt for place, attempt in source.attempts.items() if place not in source.void]
     begins_with = forked(source.outcomes.values(), attempts, from_step, source.new.id, new.id)
     row = tables.add(new)
-    row.due, row.forked_from = None, source.new.id
+    row.due, row.forked_from, row.news = None, source.new.id, source.news  # its outcomes refer to numbers of the source's signals
     row.outcomes = {outcome.key: outcome for outcome in begins_with.outcomes}
     row.numbers = {outcome.seq for outcome in begins_with.outcomes}
     row.attempts = {(attempt.key, attempt.attempt): attempt for attempt in begins_with.attempts}

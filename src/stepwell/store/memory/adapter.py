@@ -6,13 +6,13 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stepwell.core.records import Page
+from stepwell.core.records import News, Page
 from stepwell.core.status import after as status_after
-from stepwell.errors import DefinitionError, IllegalTransition
-from stepwell.store.memory import acting, claiming, showing, writing
+from stepwell.errors import DefinitionError, IllegalTransition, MailboxFull
+from stepwell.store.memory import acting, claiming, mailing, showing, writing
 from stepwell.store.memory.finding import matching, page
 from stepwell.store.memory.tables import Tables, WorkerRow
-from stepwell.store.port import Beat, Ended, Hint, Look, Notices, Peer, WorkerLost
+from stepwell.store.port import Beat, Ended, Hint, Look, Notices, Peer, Portion, WorkerLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -239,6 +239,14 @@ class MemoryStore:
         row = self._tables.rows.get(run_id)
         return (row.claim, row.status) if row is not None and row.worker == worker else None
 
+    async def news(self, seen: Mapping[str, int]) -> Mapping[str, News]:
+        """See `Store.news`."""
+        known = {run_id: (row, after) for run_id, after in seen.items() if (row := self._tables.rows.get(run_id)) is not None}
+        return {
+            run_id: News(row.news, tuple(signal for signal in row.signals.values() if signal.number > after))
+            for run_id, (row, after) in known.items()
+        }
+
     async def standing(self, worker: str, now: float) -> Mapping[str, tuple[int, RunStatus]]:
         """See `Store.standing`."""
         return {row.new.id: (row.claim, row.status) for row in self._tables.owned(worker)}
@@ -259,6 +267,24 @@ class MemoryStore:
             told |= acting.act(self._tables, row, action, now, actor)
         self._tell(told)
         return len(rows)
+
+    async def signal(self, run_id: str, id: str, name: str, payload: str, now: float) -> None:
+        """See `Store.signal`."""
+        self._tell(mailing.signal(self._tables, self._tables.row(run_id), id, name, payload, now))
+
+    async def signal_all(self, where: RunFilter, id: str, name: str, payload: str, now: float, after: str | None, limit: int) -> Portion:
+        """See `Store.signal_all`."""
+        live = [row for row in self._matching(where) if not row.status.ended and (after is None or row.new.id > after)]
+        told: set[Hint] = set()
+        count = 0
+        for row in live[:limit]:
+            try:
+                told |= mailing.signal(self._tables, row, id, name, payload, now)
+            except MailboxFull:
+                continue
+            count += 1
+        self._tell(told)
+        return Portion(count, live[limit - 1].new.id if len(live) >= limit else None)
 
     async def fork(self, source: str, new: NewRun, from_step: str, actor: str | None = None) -> str:
         """See `Store.fork`."""

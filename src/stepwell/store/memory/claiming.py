@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from stepwell.core.naming import BODY
-from stepwell.core.records import UNRESOLVED, Claimed, Tried
+from stepwell.core.records import UNRESOLVED, Claimed, Kind, Signal, Tried
 from stepwell.core.status import RunStatus
 from stepwell.store.port import Halt, Hint
 
@@ -129,7 +129,14 @@ def _claimed(row: Row, room: int) -> Claimed:
         logged=max(((entry.after, entry.n) for entry in row.logs.values() if entry.after >= 0), default=(-1, 0)),
         crashes=row.crashes,
         complete=len(outcomes) <= room,
+        signals=_unread(row),
+        news=row.news,
     )
+
+
+def _unread(row: Row) -> tuple[Signal, ...]:
+    answered = {outcome.mark for outcome in row.outcomes.values() if outcome.kind in (Kind.SIGNAL, Kind.CHILD)}
+    return tuple(signal for number, signal in row.signals.items() if number not in answered)
 
 
 def _tried(row: Row) -> dict[str, Tried]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stepwell.core.records import Attempt, Event, LogEntry, NewRun, Outcome, Progress, Started
+from stepwell.core.records import Attempt, Event, LogEntry, NewRun, Outcome, Progress, Signal, Started
 from stepwell.core.registry import Lane
 from stepwell.core.status import RunStatus
 from stepwell.errors import RunNotFound
@@ -32,6 +32,12 @@ class Row:
     claim: int = 0
     attempt: int = 1
     generation: int = 0
+    news: int = 0
+    deaf: bool = False
+    """It sleeps out the delay of a retry, and no signal wakes it."""
+    signals: dict[int, Signal] = field(default_factory=dict)
+    sent: set[str] = field(default_factory=set)
+    """By which second sendings are known."""
     crashes: int = 0
     output: str | None = None
     error: str | None = None

@@ -69,11 +69,12 @@ def _put_beside(row_of: Callable[[Write], Row | None], batch: Batch) -> None:
 def _check_texts(writes: Iterable[Write]) -> None:
     for write in writes:
         for name, value in zip(write._fields, write, strict=True):
-            if isinstance(value, str) and not _is_storable(value):
+            if isinstance(value, str) and not is_storable(value):
                 raise WriteRefused(f"{name} of {type(write).__name__} of run {write.run!r} has a NUL or a lone surrogate: {value[:80]!r}")
 
 
-def _is_storable(text: str) -> bool:
+def is_storable(text: str) -> bool:
+    """Whether databases keep this text."""
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
@@ -115,7 +116,9 @@ def _move(row: Row, move: Move, now: float) -> set[Hint]:
     status = after(row.status, move.action)
     if status is None:
         return set()
-    row.status = status
+    if move.action is Action.PARK and move.seen is not None and move.seen != row.news:
+        return _stay_awake(row, move, now)
+    row.status, row.deaf = status, move.action is Action.RETRY_LATER
     row.output = row.output if move.output is None else move.output
     row.error = row.error if move.error is None else move.error
     row.attempt = row.attempt if move.attempt is None else move.attempt
@@ -135,12 +138,23 @@ def _move(row: Row, move: Move, now: float) -> set[Hint]:
     return row.hints()
 
 
+def _stay_awake(row: Row, move: Move, now: float) -> set[Hint]:
+    """What it waits for may be there."""
+    if move.keep:  # its worker is about to be told; if that one dies before, it is due
+        row.status, row.due = RunStatus.SLEEPING, now
+        return set()
+    row.worker = None
+    row.get_ready(now)
+    return row.hints()
+
+
 def _go_on_as_new(row: Row, move: Move, now: float) -> set[Hint]:
     row.get_ready(now)
     row.count_deadline()
     row.input = move.input or "null"
     row.generation += 1
     row.attempt, row.crashes, row.begun_at = 1, 0, None
+    row.signals = {number: signal for number, signal in row.signals.items() if number not in move.read}
     row.outcomes, row.numbers, row.attempts, row.void, row.started = {}, set(), {}, set(), {}
     set_aside(row, 0)
     return row.hints() | ({Hint.DUE} if row.deadline_at is not None else set())

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from stepwell.store.port import Halt
     from stepwell.store.sqlite.connection import Transaction
 
-_TABLES: Final = ("delete", "delete_inputs", "delete_outcomes", "delete_attempts", "delete_started", "delete_logs", "delete_events")
+_TABLES: Final = (
+    "delete", "delete_inputs", "delete_outcomes", "delete_attempts", "delete_started", "delete_signals", "delete_logs", "delete_events",
+)  # fmt: skip
 """Statements that take away what belongs to runs."""
 
 
@@ -74,13 +76,14 @@ def act_on_all(
 ) -> int:
     """See `Store.act_on_all`."""
     changed = frozenset(status for status in RunStatus if after(status, action) not in (None, status))
-    runs = matching(transaction.connection, statements, _within(where, changed), limit=limit)
+    runs = matching(transaction.connection, statements, within(where, changed), limit=limit)
     for run_id in runs:
         act(transaction, statements, run_id, action, now, actor)
     return len(runs)
 
 
-def _within(where: RunFilter, statuses: frozenset[RunStatus]) -> RunFilter:
+def within(where: RunFilter, statuses: frozenset[RunStatus]) -> RunFilter:
+    """The filter, for runs in one of these statuses only."""
     wanted = statuses if where.statuses is None else statuses & where.statuses
     fields: dict[str, Any] = {name: getattr(where, name) for name in RunFilter.__slots__}
     return RunFilter(**{**fields, "statuses": wanted})
@@ -124,7 +127,7 @@ def delete(transaction: Transaction, statements: Mapping[str, str], run_id: str)
 def delete_all(transaction: Transaction, statements: Mapping[str, str], where: RunFilter, limit: int) -> int:
     """See `Store.delete_all`."""
     ended = frozenset(status for status in RunStatus if status.ended)
-    runs = matching(transaction.connection, statements, _within(where, ended), limit=limit)
+    runs = matching(transaction.connection, statements, within(where, ended), limit=limit)
     if runs:
         _delete(transaction, statements, runs)
     return len(runs)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import from_json
 
 from stepwell.core.naming import BODY
-from stepwell.core.records import UNRESOLVED, Claimed, Outcome, Tried
+from stepwell.core.records import UNRESOLVED, Claimed, Outcome, Signal, Tried
 from stepwell.core.registry import Lane
 from stepwell.errors import RunNotFound
 from stepwell.store.port import Halt, Hint, WorkerLost
@@ -127,6 +127,7 @@ def _in_turn(rows: Iterable[Sequence[Any]], place: int, lane: int) -> list[tuple
 def claimed(transaction: Transaction, statements: Mapping[str, str], ids: str, begun: Sequence[str]) -> list[Claimed]:
     """These runs, with the histories of those that have begun."""
     outcomes, tried, logged, cut = _histories(transaction, statements, begun)
+    signals = _unread(transaction, statements, ids)
     return [
         Claimed(
             id=run_id,
@@ -145,8 +146,10 @@ def claimed(transaction: Transaction, statements: Mapping[str, str], ids: str, b
             logged=logged.get(run_id, (-1, 0)),
             crashes=crashes,
             complete=cut is None or run_id < cut or run_id not in begun,
+            signals=tuple(signals.get(run_id, ())),
+            news=news,
         )
-        for run_id, claim, workflow, version, input_text, attempt, generation, created_at, begun_at, scheduled_at, tags, crashes
+        for run_id, claim, workflow, version, input_text, attempt, generation, created_at, begun_at, scheduled_at, tags, crashes, news
         in transaction.many(statements["claimed"], runs=ids)
     ]  # fmt: skip
 
@@ -167,6 +170,13 @@ def _histories(
         tried.setdefault(run_id, {})[key] = Tried(attempts, failures, due / MICROSECONDS, bool(evidence))
     logged = {run_id: (after, n) for run_id, after, n in transaction.many(statements["logged"], runs=runs)}
     return outcomes, tried, logged, _cut(rows)
+
+
+def _unread(transaction: Transaction, statements: Mapping[str, str], ids: str) -> dict[str, list[Signal]]:
+    signals: dict[str, list[Signal]] = {}
+    for run_id, number, name, payload, sent_at in transaction.many(statements["unread"], runs=ids):
+        signals.setdefault(run_id, []).append(Signal(number, name, payload, sent_at / MICROSECONDS))
+    return signals
 
 
 def _cut(rows: list[Any]) -> str | None:

@@ -21,9 +21,9 @@ RETURNING id;
 -- name: enqueue
 -- A run whose key is taken, or that is there already, is left out.
 INSERT INTO stepwell_runs (id, status, lane, workflow, version, queue, priority, head, due, timeout, deadline_at, created_at, available_at,
-    key, tags, parent_id, schedule, scheduled_at, preview)
+    key, tags, parent_id, schedule, scheduled_at, preview, awaited_as)
 SELECT value ->> 0, 'pending', value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, 0, value ->> 6, value ->> 7, value ->> 8,
-    value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15, value ->> 16
+    value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17
 FROM json_each(:runs)
 WHERE true
 ON CONFLICT DO NOTHING;
@@ -220,9 +220,9 @@ WHERE id IN (SELECT value FROM json_each(:runs));
 -- name: claimed
 -- In the order in which they were chosen.
 SELECT json_group_array(json_array(id, claim, workflow, version, input, attempt, generation, CAST(round(created_at * 1e6) AS INTEGER),
-    CAST(round(begun_at * 1e6) AS INTEGER), CAST(round(scheduled_at * 1e6) AS INTEGER), tags, crashes))
+    CAST(round(begun_at * 1e6) AS INTEGER), CAST(round(scheduled_at * 1e6) AS INTEGER), tags, crashes, news))
 FROM (
-    SELECT r.id, claim, workflow, version, input, attempt, generation, created_at, begun_at, scheduled_at, tags, crashes
+    SELECT r.id, claim, workflow, version, input, attempt, generation, created_at, begun_at, scheduled_at, tags, crashes, news
     FROM json_each(:runs) x
     CROSS JOIN stepwell_runs r ON r.id = x.value
     CROSS JOIN stepwell_inputs i ON i.run = r.id
@@ -267,6 +267,21 @@ FROM (
     GROUP BY run
 );
 
+-- name: unread
+-- The signals of these runs for which no outcome stands yet.
+SELECT json_group_array(json_array(run, number, name, payload, CAST(round(sent_at * 1e6) AS INTEGER)))
+FROM (
+    SELECT s.run, s.number, s.name, s.payload, s.sent_at
+    FROM json_each(:runs) x
+    CROSS JOIN stepwell_signals s ON s.run = x.value
+    WHERE (s.run, s.number) NOT IN (
+        SELECT run, mark
+        FROM stepwell_outcomes
+        WHERE run IN (SELECT value FROM json_each(:runs)) AND kind IN (4, 5)
+    )
+    ORDER BY s.run, s.number
+);
+
 -- name: outcomes
 SELECT json_group_array(json_array(run, key, seq, asked, kind, ok, value, CAST(round(at * 1e6) AS INTEGER), mark, attempt,
     CAST(round(started_at * 1e6) AS INTEGER), python))
@@ -280,7 +295,7 @@ FROM (
 
 -- name: fence
 -- How these runs stand. The transaction is the only writer, so it may be looked at once for all that follows.
-SELECT json_group_array(json_array(r.id, r.claim, r.status, r.worker = :worker AND w.alive, r.crashes))
+SELECT json_group_array(json_array(r.id, r.claim, r.status, r.worker = :worker AND w.alive, r.crashes, r.news))
 FROM (SELECT EXISTS (SELECT 1 FROM stepwell_workers WHERE id = :worker AND NOT dead) AS alive) w
 CROSS JOIN json_each(:runs) x
 CROSS JOIN stepwell_runs r ON r.id = x.value;
@@ -338,7 +353,7 @@ UPDATE stepwell_runs AS r
 SET status = x.value ->> 1, worker = iif(x.value ->> 2, r.worker, NULL), due = iif(x.value ->> 9, r.due, x.value ->> 3),
     output = coalesce(x.value ->> 4, r.output),
     error = coalesce(x.value ->> 5, r.error), attempt = coalesce(x.value ->> 6, r.attempt), finished_at = x.value ->> 7,
-    available_at = coalesce(x.value ->> 8, r.available_at), head = iif(r.crashes >= 2, 2, 1)
+    available_at = coalesce(x.value ->> 8, r.available_at), head = iif(r.crashes >= 2, 2, 1), deaf = x.value ->> 10
 FROM json_each(:moves) x
 WHERE r.id = x.value ->> 0;
 
@@ -361,6 +376,10 @@ WHERE run = :run;
 DELETE FROM stepwell_attempts
 WHERE run = :run;
 
+-- name: forget_signals
+DELETE FROM stepwell_signals
+WHERE run = :run AND number IN (SELECT value FROM json_each(:numbers));
+
 -- name: notices
 SELECT n.id, n.run, r.claim, r.status, r.worker IS :worker
 FROM stepwell_notices n
@@ -369,10 +388,47 @@ WHERE n.worker = :worker AND n.id > :seen
 ORDER BY n.id
 LIMIT 1000;
 
+-- name: news
+-- The newest number of each of these runs, and its signals after the number that comes with it.
+SELECT json_group_array(json_array(id, news, number, name, payload, CAST(round(sent_at * 1e6) AS INTEGER)))
+FROM (
+    SELECT r.id, r.news, s.number, s.name, s.payload, s.sent_at
+    FROM json_each(:runs) x
+    CROSS JOIN stepwell_runs r ON r.id = x.value ->> 0
+    LEFT JOIN stepwell_signals s ON s.run = r.id AND s.number > x.value ->> 1
+    ORDER BY r.id, s.number
+);
+
 -- name: standing
 SELECT json_group_object(id, json_array(claim, status))
 FROM stepwell_runs
 WHERE worker = :worker;
+
+-- name: mailbox
+-- What sending needs to know.
+SELECT status, worker, deaf, news, EXISTS (SELECT 1 FROM stepwell_signals WHERE run = :run AND id = :id)
+FROM stepwell_runs
+WHERE id = :run;
+
+-- name: signals
+SELECT count(*)
+FROM stepwell_signals
+WHERE run = :run;
+
+-- name: send
+INSERT INTO stepwell_signals (run, number, id, name, payload, sent_at)
+VALUES (:run, :number, :id, :name, :payload, :now);
+
+-- name: raise_news
+-- A sleeper that a worker has in memory is told; should that worker be gone, it is made ready as if it were due.
+UPDATE stepwell_runs
+SET news = :number, due = iif(:due, :now, due)
+WHERE id = :run;
+
+-- name: awake
+UPDATE stepwell_runs
+SET status = 'pending', due = NULL, available_at = :now
+WHERE id = :run;
 
 -- name: state
 -- What an action needs to know.
@@ -422,8 +478,9 @@ INSERT INTO stepwell_events (run, subject, at, action, actor)
 VALUES (:run, :subject, :at, :action, :actor);
 
 -- name: fork
+-- Numbers of signals go on where those of the source end: its outcomes refer to them.
 UPDATE stepwell_runs
-SET forked_from = :source, head = 1
+SET forked_from = :source, head = 1, news = (SELECT news FROM stepwell_runs WHERE id = :source)
 WHERE id = :run;
 
 -- name: standing_attempts
@@ -458,6 +515,10 @@ WHERE run IN (SELECT value FROM json_each(:runs));
 
 -- name: delete_started
 DELETE FROM stepwell_started
+WHERE run IN (SELECT value FROM json_each(:runs));
+
+-- name: delete_signals
+DELETE FROM stepwell_signals
 WHERE run IN (SELECT value FROM json_each(:runs));
 
 -- name: delete_logs

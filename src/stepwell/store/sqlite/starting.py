@@ -115,5 +115,5 @@ def _row(run: NewRun, lane: int) -> tuple[Any, ...]:
     return (
         run.id, lane, run.workflow, run.version or "", run.queue, run.priority, due, run.timeout, deadline, run.created_at,
         run.available_at, run.key, None if tags is None else to_json(tags).decode(), run.parent_id, run.schedule, run.scheduled_at,
-        run.input[:PREVIEW],
+        run.input[:PREVIEW], run.awaited_as,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from stepwell.core.status import Action, RunStatus
 from stepwell.errors import DatabaseUnavailable, DefinitionError
 from stepwell.store.migrate import migrations, missing
 from stepwell.store.port import Beat, Hint, Look, Notices, Peer
-from stepwell.store.sqlite import acting, claiming, keeping, reading, starting
+from stepwell.store.sqlite import acting, claiming, keeping, mailing, reading, starting
 from stepwell.store.sqlite.connection import (
     Connections,
     Direct,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Event,
         LogLine,
         NewRun,
+        News,
         NewWorker,
         Outcome,
         Page,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
         WorkerState,
     )
     from stepwell.core.registry import Lane
-    from stepwell.store.port import Batch, Ended, Halt, Pin
+    from stepwell.store.port import Batch, Ended, Halt, Pin, Portion
 
 _PACKAGE: Final = "stepwell.store.sqlite"
 _IN_MEMORY: Final = "the database in memory"
@@ -309,6 +310,10 @@ class SqliteStore:
             await self._opened.write(_execute, self._statements["forget_notices"], {"worker": worker, "seen": seen})
         return await self._opened.read(keeping.notices, self._statements, worker, seen)
 
+    async def news(self, seen: Mapping[str, int]) -> Mapping[str, News]:
+        """See `Store.news`."""
+        return await self._opened.read(mailing.news, self._statements, seen)
+
     async def standing(self, worker: str, now: float) -> Mapping[str, tuple[int, RunStatus]]:
         """See `Store.standing`."""
         return await self._opened.read(reading.standing, self._statements, worker)
@@ -324,6 +329,14 @@ class SqliteStore:
     async def act_on_all(self, where: RunFilter, action: Action, now: float, actor: str | None, limit: int) -> int:
         """See `Store.act_on_all`."""
         return await self._opened.write(acting.act_on_all, self._statements, where, action, now, actor, limit)
+
+    async def signal(self, run_id: str, id: str, name: str, payload: str, now: float) -> None:
+        """See `Store.signal`."""
+        await self._opened.write(mailing.signal, self._statements, run_id, id, name, payload, now)
+
+    async def signal_all(self, where: RunFilter, id: str, name: str, payload: str, now: float, after: str | None, limit: int) -> Portion:
+        """See `Store.signal_all`."""
+        return await self._opened.write(mailing.signal_all, self._statements, where, id, name, payload, now, after, limit)
 
     async def fork(self, source: str, new: NewRun, from_step: str, actor: str | None = None) -> str:
         """See `Store.fork`."""

@@ -41,6 +41,7 @@ class Writes:
         self._may_write: set[tuple[str, int]] = set()
         self._statuses: dict[str, RunStatus] = {}
         self._crashed: set[str] = set()
+        self._news: dict[str, int] = {}
 
     def commit(self) -> dict[tuple[str, int], RunStatus | None]:
         """See `Store.commit`."""
@@ -62,7 +63,7 @@ class Writes:
         """See which claims this worker still holds. What is answered is the exceptions."""
         answers: dict[tuple[str, int], RunStatus | None] = {}
         runs = as_json([run for run, _ in claims])
-        for run, claim, status, is_mine, crashes in self._transaction.many(self._statements["fence"], runs=runs, worker=self._worker):
+        for run, claim, status, is_mine, crashes, news in self._transaction.many(self._statements["fence"], runs=runs, worker=self._worker):
             held = (run, claim)
             if held not in claims or (not is_mine and status in _TAKING):
                 continue
@@ -71,6 +72,7 @@ class Writes:
             if status in _TAKING:
                 self._may_write.add(held)
                 self._statuses[run] = STATUS[status]
+                self._news[run] = news
                 if crashes:
                     self._crashed.add(run)
         for held in claims - self._may_write:
@@ -127,11 +129,13 @@ class Writes:
 
     def _moved(self, move: Move) -> tuple[Any, ...] | None:
         """The new values of the run's row; None where its status does not allow the move."""
-        run, _, action, due, keep, output, error, attempt, _ = move
+        run, _, action, due, keep, output, error, attempt, _, seen, _ = move
         before = self._statuses[run]
         status = after(before, action)
         if status is None:
             return None
+        if action is Action.PARK and seen is not None and seen != self._news[run]:  # what it waits for may be there
+            status, due = (_SLEEPING, self._now) if keep else (_PENDING, None)
         ended = status.ended
         keeps_due = status is before and action is Action.RELEASE  # what sleeps or is paused waits for what it waited for
         available_at = None
@@ -147,7 +151,7 @@ class Writes:
             available_at = due
         return (
             run, status, keep and not ended, due if status is _SLEEPING else None, output, error, attempt,
-            self._now if ended else None, available_at, keeps_due,
+            self._now if ended else None, available_at, keeps_due, action is Action.RETRY_LATER,
         )  # fmt: skip
 
     def _renew(self, move: Move) -> None:
@@ -161,6 +165,8 @@ class Writes:
         self._transaction.hints.add(Hint.DUE)  # its deadline counts anew
         execute(statements["forget_outcomes"], run)
         execute(statements["forget_attempts"], run)
+        if move.read:
+            execute(statements["forget_signals"], {**run, "numbers": as_json(move.read)})
         execute(statements["move_logs"], {**run, "claim": move.claim, "first": 0})
 
 

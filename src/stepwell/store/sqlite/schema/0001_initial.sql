@@ -28,6 +28,8 @@ CREATE TABLE stepwell_runs (
     claim INTEGER NOT NULL DEFAULT 0,
     crashes INTEGER NOT NULL DEFAULT 0,
     attempt INTEGER NOT NULL DEFAULT 1,
+    news INTEGER NOT NULL DEFAULT 0, -- the number of the newest signal that ever came
+    deaf INTEGER NOT NULL DEFAULT 0, -- sleeps out the delay of a retry, and no signal wakes it
     generation INTEGER NOT NULL DEFAULT 0,
     timeout REAL,
     deadline_at REAL,
@@ -39,6 +41,7 @@ CREATE TABLE stepwell_runs (
     key TEXT,
     tags TEXT,
     parent_id TEXT,
+    awaited_as TEXT, -- the key of the parent's step that waits for the end of this run; NULL: none does
     forked_from TEXT,
     schedule TEXT,
     scheduled_at REAL,
@@ -113,6 +116,18 @@ CREATE TABLE stepwell_started (
     attempt INTEGER NOT NULL,
     started_at REAL NOT NULL,
     PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+
+-- What was sent to a run, read or not: which of them the body has read follows from its outcomes.
+CREATE TABLE stepwell_signals (
+    run TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    id TEXT NOT NULL, -- by which a second sending of the same is known
+    name TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    sent_at REAL NOT NULL,
+    PRIMARY KEY (run, number),
+    UNIQUE (run, id)
 ) WITHOUT ROWID;
 
 CREATE TABLE stepwell_logs (

@@ -1,0 +1,116 @@
+"""The mailbox of one run: the signals that its body has not read, and who waits for them.
+
+Which signals have been read follows from the outcomes that were delivered to a request that still waited; one that was delivered to a
+wait which the body had canceled goes back, and serves the next wait of its name. So a replay reads what the first pass has read.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from stepwell.core.naming import name_of
+from stepwell.core.records import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from stepwell.core.history import History
+    from stepwell.core.records import Outcome
+    from stepwell.engine.requests import SignalRequest
+
+_NUMBER = attrgetter("number")
+
+
+class Mailbox:
+    """Signals, and the requests that wait for them.
+
+    Attributes:
+        seen: the number of the last news that were brought here.
+    """
+
+    __slots__ = ("_history", "_read", "_unread", "_waiting", "seen")
+
+    def __init__(self, signals: Iterable[Signal], seen: int, history: History) -> None:
+        self.seen = seen
+        self._history = history
+        self._read: list[int] = []
+        self._unread: dict[str, deque[Signal]] = {}
+        self._waiting: dict[str, deque[SignalRequest]] = {}
+        self._put(signals)
+
+    def bring(self, signals: Iterable[Signal], seen: int) -> None:
+        """News. What was brought before is passed over."""
+        self._put(signal for signal in signals if signal.number > self.seen)
+        self.seen = max(self.seen, seen)
+
+    def _put(self, signals: Iterable[Signal]) -> None:
+        for signal in signals:
+            self._unread.setdefault(signal.name, deque()).append(signal)
+
+    def wait(self, request: SignalRequest) -> None:
+        """The body waits for a signal."""
+        self._waiting.setdefault(request.signal, deque()).append(request)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the body waits for any."""
+        return any(self._first(name) is not None for name in list(self._waiting))
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether there is one that the body waits for."""
+        return next(self._answers(), None) is not None
+
+    def take(self, sent_by: float | None = None) -> Iterator[tuple[SignalRequest, Signal]]:
+        """Take out signals that the body waits for, those sent by then, each with the oldest request of its name."""
+        while (name := self._earliest(sent_by)) is not None:
+            request, signal = self._waiting[name].popleft(), self._unread[name].popleft()
+            if not self._unread[name]:
+                del self._unread[name]
+            request.answered = True
+            yield request, signal
+
+    def _earliest(self, sent_by: float | None) -> str | None:
+        """The name of the signal of the lowest number that is waited for."""
+        found = [signal for signal in self._answers() if sent_by is None or signal.sent_at <= sent_by]
+        return min(found, key=_NUMBER).name if found else None
+
+    def _answers(self) -> Iterator[Signal]:
+        if self._unread and self._waiting:
+            for name, signals in self._unread.items():
+                if self._first(name) is not None:
+                    yield signals[0]
+
+    def _first(self, name: str) -> SignalRequest | None:
+        """The oldest request for signals of this name."""
+        waiting = self._waiting.get(name)
+        while waiting:
+            request = waiting[0]
+            if not request.answered and self._history.awaits(request.key, request):
+                return request
+            waiting.popleft()
+        self._waiting.pop(name, None)
+        return None
+
+    def delivered(self, outcome: Outcome, *, was_awaited: bool) -> None:
+        """An outcome of a signal has had its turn. One that nobody waited for any more goes back, if it was a signal at all."""
+        if not outcome.mark:
+            return
+        if was_awaited:
+            self._read.append(outcome.mark)
+        elif outcome.ok:
+            signal = Signal(outcome.mark, name_of(outcome.key), outcome.value or "null", outcome.at)
+            insort(self._unread.setdefault(signal.name, deque()), signal, key=_NUMBER)
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """The numbers of the signals that the body has read."""
+        return tuple(self._read)
+
+    def clear(self) -> None:
+        """Nobody waits any more."""
+        self._waiting.clear()
+        self._unread.clear()
