@@ -8,6 +8,7 @@ from stepwell.core.records import Event, LogLine, Page, QueueState, Run, RunInfo
 from stepwell.core.retry import Retry, RetryAfter
 from stepwell.core.status import RunStatus
 from stepwell.engine.attempts import current_step
+from stepwell.engine.children import StartedRun
 from stepwell.engine.logger import Logger
 from stepwell.engine.requests import StepInfo
 from stepwell.engine.step import Step, SyncStep
@@ -48,7 +49,7 @@ __all__ = [
     "Duration", "ErrorInfo", "Event", "Handle", "IllegalTransition", "InvalidInput", "InvalidOutput", "Limit", "LogLine", "Logger",
     "MailboxFull", "NonDeterminism", "NonRetryable", "NotInStep", "NotSerializable", "OutsideRun", "Page", "PayloadTooLarge",
     "QueueState", "Rate", "Retry", "RetryAfter", "Run", "RunCanceled", "RunFailed", "RunInfo", "RunNotFound", "RunProgress",
-    "RunStatus", "Schedule", "Step", "StepFailed", "StepFunction", "StepInfo", "StepRecord", "StepTimeout", "Stepwell", "StepwellError",
-    "Stuck", "SyncHandle", "SyncStep", "SyncStepwell", "SyncWorker", "WaitTimeout", "WorkerCrashed", "WorkerState", "Workflow",
-    "WorkflowNotFound", "WorkflowState", "current_step", "step", "workflow",
+    "RunStatus", "Schedule", "StartedRun", "Step", "StepFailed", "StepFunction", "StepInfo", "StepRecord", "StepTimeout", "Stepwell",
+    "StepwellError", "Stuck", "SyncHandle", "SyncStep", "SyncStepwell", "SyncWorker", "WaitTimeout", "WorkerCrashed", "WorkerState",
+    "Workflow", "WorkflowNotFound", "WorkflowState", "current_step", "step", "workflow",
 ]  # fmt: skip

@@ -108,7 +108,7 @@ async def test_a_body_sends_no_signal_but_in_a_step(opened: Opened) -> None:
         other = await app.start(waits)
         handle = await app.start(sends)
 
-        with pytest.raises(RunFailed, match="step.send_signal") as failed:
+        with pytest.raises(RunFailed, match=r"step\.send_signal") as failed:
             await handle.result()
         assert failed.value.caused_by(NotInStep)
 

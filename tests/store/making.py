@@ -6,6 +6,7 @@ from typing import Any
 from stepwell.core.failure import error_text
 from stepwell.core.records import (
     Attempt,
+    CancelChild,
     Claimed,
     Definition,
     Kind,
@@ -17,6 +18,7 @@ from stepwell.core.records import (
     Progress,
     Run,
     RunFilter,
+    StartChild,
     Started,
 )
 from stepwell.core.registry import Lane
@@ -34,7 +36,7 @@ STEP_FAILED = error_text(ErrorInfo("StepFailed", 'step "charge" failed', steps=(
 ALL = RunFilter()
 OPERATORS = (Action.PAUSE, Action.RESUME, Action.CANCEL, Action.RETRY)
 
-Write = Outcome | Attempt | Move | LogEntry | Progress | Started
+Write = Outcome | Attempt | Move | LogEntry | Progress | Started | StartChild | CancelChild
 
 
 def run_id(number: int) -> str:
@@ -97,6 +99,17 @@ def started(key: str, number: int = 1, **changed: Any) -> Started:
     return Started(**{"run": FIRST, "claim": 1, "key": key, "attempt": number, "started_at": NOW, **changed})
 
 
+def start_child(number: int = 2, **changed: Any) -> StartChild:
+    """Run 1 starts run 2, and awaits it."""
+    child = new_run(number, **{"created_at": NOW, "parent_id": FIRST, "awaited_as": "ship", **changed.pop("new", {})})
+    return StartChild(**{"run": FIRST, "claim": 1, "key": "ship", "new": child, **changed})
+
+
+def cancel_child(number: int = 2, **changed: Any) -> CancelChild:
+    """Run 1 does not await run 2 any more."""
+    return CancelChild(**{"run": FIRST, "claim": 1, "child": run_id(number), **changed})
+
+
 def move(action: Action, **changed: Any) -> Move:
     """A move with what such a move has with it."""
     known: dict[Action, dict[str, Any]] = {
@@ -133,6 +146,8 @@ def batch(*writes: Write) -> Batch:
         [each for each in writes if isinstance(each, LogEntry)],
         [each for each in writes if isinstance(each, Progress)],
         [each for each in writes if isinstance(each, Started)],
+        [each for each in writes if isinstance(each, StartChild)],
+        [each for each in writes if isinstance(each, CancelChild)],
     )
 
 

@@ -16,6 +16,7 @@ from tests.store.making import (
     attempt,
     batch,
     bring_to,
+    cancel_child,
     claim_one,
     claimed_run,
     claims,
@@ -28,6 +29,7 @@ from tests.store.making import (
     outcome,
     progress,
     run_id,
+    start_child,
     started,
     write,
 )
@@ -40,6 +42,8 @@ EVERY_KIND: list[Write] = [
     line("hello"),
     progress(),
     started("ship"),
+    start_child(),
+    cancel_child(),
     *(move(action) for action in WRITTEN_BY_WORKERS),
     move(Action.PARK, keep=True),
 ]

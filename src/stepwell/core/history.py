@@ -132,6 +132,10 @@ class History:
         if mark and marks is not None and marks.recorded.get(key) != mark:
             marks.differs(key, mark, self)
 
+    def has(self, key: str) -> bool:
+        """Whether an outcome of this key waits for its turn."""
+        return any(outcome.key == key for outcome in self._gate)
+
     def withdraw(self, key: str) -> None:
         """The body has canceled what it asked for."""
         request = self._requests[key]
@@ -167,6 +171,7 @@ class History:
         attempt: int,
         started_at: float,
         python: int,
+        child: str | None = None,
     ) -> Outcome:
         """Something came to pass: give it its place in the order of the run. It is to be written, then marked durable."""
         self.last_seq = seq = self.last_seq + 1
@@ -175,7 +180,7 @@ class History:
         else:
             now = self.last_at
         # As Outcome(...) does it, at half the price: there is one a step.
-        outcome = tuple.__new__(Outcome, (run, claim, key, seq, asked, kind, ok, value, now, mark, attempt, started_at, python))
+        outcome = tuple.__new__(Outcome, (run, claim, key, seq, asked, kind, ok, value, now, mark, attempt, started_at, python, child))
         self._gate.append(outcome)
         return outcome
 

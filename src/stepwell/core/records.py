@@ -66,6 +66,8 @@ class Outcome(NamedTuple):
     started_at: float
     python: int
     """The minor version of the interpreter: 311."""
+    child: str | None = None
+    """The run that the step has started."""
 
 
 class Attempt(NamedTuple):
@@ -188,6 +190,29 @@ class News(NamedTuple):
     """The number of the newest signal that ever came."""
     signals: tuple[Signal, ...]
     """Those that were asked for, in order."""
+
+
+class StartChild(NamedTuple):
+    """A run that a body starts. One that is there already stays as it is."""
+
+    run: str
+    claim: int
+    key: str
+    new: NewRun
+    """With a key of its own, its parent is told which run has it."""
+    by_name: bool = False
+    """Its definition is to be looked for among those that are published."""
+    queue: str | None = None
+    priority: int | None = None
+    """Instead of the definition's."""
+
+
+class CancelChild(NamedTuple):
+    """A child that is not awaited any more, and is to end. One that is not there, or has ended, stays so."""
+
+    run: str
+    claim: int
+    child: str
 
 
 class Tried(NamedTuple):

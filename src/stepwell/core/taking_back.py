@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 
-_TRIED: Final = (Kind.FUNCTION, Kind.CHILD)
-"""What has attempts."""
+_TRIED: Final = (Kind.FUNCTION, Kind.CHILD, Kind.SIGNAL)
+"""What begins anew, with another child, say, or with its whole time to wait."""
 
 
 class Retaken(NamedTuple):

@@ -13,7 +13,8 @@ from stepwell.core.mark import mark_of
 from stepwell.core.naming import function_name, key_name
 from stepwell.core.records import Progress
 from stepwell.core.retry import DEFAULT_RETRY, Retry
-from stepwell.engine.requests import SignalRequest, SleepRequest, StepRequest, ValueRequest
+from stepwell.engine.children import child_of, start_of
+from stepwell.engine.requests import ChildRequest, SignalRequest, SleepRequest, StepRequest, ValueRequest
 from stepwell.engine.runloop import Unwind
 from stepwell.errors import DatabaseUnavailable, NonRetryable, OutsideRun
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stepwell.core.codec import Codec
+    from stepwell.engine.children import Options
     from stepwell.engine.clock import Clock
     from stepwell.engine.execution import Execution
     from stepwell.engine.runloop import RunLoop
@@ -109,13 +111,38 @@ class Asking:
         if run.over or loop.closing:
             return self._refuse()  # type: ignore[no-any-return]
         key = loop.branch().key(key_name(name))
-        due = None if seconds is None else loop.now + seconds
+        # Of a wait that was in vain, and begins anew after a retry of this run, the time counts from now.
+        due = None if seconds is None else (run.host.clock.now() if run.history.tried(key).attempts else loop.now) + seconds
         request = SignalRequest(run, loop, key, run.history.delivered, name, due, loop.now, codec)
         run.history.meet(key, request)
         self._limit_steps()
         run.mailbox.wait(request)
         if due is not None:
             run.due.add(due, request)
+        return request
+
+    def child(
+        self, workflow: object, value: Any, name: str | None, seconds: float | None, version: str | None, options: Options, *, awaited: bool
+    ) -> ChildRequest:
+        """A run that the body starts, and waits for where that is `awaited`."""
+        loop = self._loop_of_body(name or workflow)
+        run = self._run
+        if run.over or loop.closing:
+            return self._refuse()  # type: ignore[no-any-return]
+        child = child_of(run, workflow, version, value)
+        key = loop.branch().key(key_name(name or child.target.name))
+        tried = run.history.tried(key)
+        start = start_of(run, child, key, tried.attempts + 1, options, awaited=awaited)
+        # Of one that is started again, after a retry of this run, the time counts from now.
+        due = None if seconds is None else (run.host.clock.now() if tried.attempts else loop.now) + seconds
+        codec = codec_of(child.output if awaited else str)
+        request = ChildRequest(run, loop, key, run.history.delivered, start, due, codec, tried.attempts + 1, tried.evidence)
+        run.history.meet(key, request)
+        self._limit_steps()
+        run.mailbox.wait(request)
+        if due is not None:
+            run.due.add(due, request)
+        run.held.append(request)
         return request
 
     def send_signal(self, run_id: str, name: str, payload: Any) -> StepRequest:

@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from stepwell.core.records import Attempt, LogEntry, Move, Outcome, Progress, Started
+from stepwell.core.records import Attempt, CancelChild, LogEntry, Move, Outcome, Progress, StartChild, Started
 from stepwell.core.status import RunStatus
 from stepwell.engine.service import Waker
 from stepwell.errors import DatabaseUnavailable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Write = Outcome | Attempt | Move | LogEntry | Progress | Started
+Write = Outcome | Attempt | Move | LogEntry | Progress | Started | StartChild | CancelChild
 
 MAX_BATCH: Final = 2_000
 """Writes in one transaction."""
@@ -163,6 +163,8 @@ def _sorted(writes: Sequence[Write]) -> Batch:
     logs: list[LogEntry] = []
     progress: dict[tuple[str, int], Progress] = {}
     started: list[Started] = []
+    starts: list[StartChild] = []
+    cancels: list[CancelChild] = []
     for write in writes:
         kind = type(write)
         if kind is Outcome:
@@ -175,6 +177,10 @@ def _sorted(writes: Sequence[Write]) -> Batch:
             logs.append(write)  # type: ignore[arg-type]
         elif kind is Started:
             started.append(write)  # type: ignore[arg-type]
+        elif kind is StartChild:
+            starts.append(write)  # type: ignore[arg-type]
+        elif kind is CancelChild:
+            cancels.append(write)  # type: ignore[arg-type]
         else:
             progress[write.run, write.claim] = write  # type: ignore[assignment]
-    return Batch(outcomes, attempts, list(moves.values()), logs, list(progress.values()), started)
+    return Batch(outcomes, attempts, list(moves.values()), logs, list(progress.values()), started, starts, cancels)

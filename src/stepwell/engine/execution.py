@@ -12,11 +12,14 @@ import sys
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from pydantic_core import from_json, to_json
+
 from stepwell.core import definition
+from stepwell.core.children import heard
 from stepwell.core.ending import Diverge, Ending, Fail, LetGo, Sleep
 from stepwell.core.failure import describe, error_text
 from stepwell.core.history import Diverged, History
-from stepwell.core.records import Attempt, Kind, Move, Outcome
+from stepwell.core.records import Attempt, CancelChild, Kind, Move, Outcome, StartChild
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.asking import Asking
 from stepwell.engine.body import body_of
@@ -26,7 +29,7 @@ from stepwell.engine.explain import explain
 from stepwell.engine.leaving import WOKEN, Leaving, ending_of
 from stepwell.engine.logger import warn_of_changed_arguments
 from stepwell.engine.mailbox import Mailbox
-from stepwell.engine.requests import SignalRequest, SleepRequest, StepRequest, ValueRequest
+from stepwell.engine.requests import ChildRequest, SignalRequest, SleepRequest, StepRequest, ValueRequest
 from stepwell.engine.runloop import RunLoop, Unwind
 from stepwell.engine.step import MAX_EXECUTING, Step, SyncStep
 from stepwell.engine.tasks import Timer
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from stepwell.core.definition import StepFunction, Workflow
     from stepwell.core.history import Finding
     from stepwell.core.records import Claimed, News
+    from stepwell.core.registry import Registry
     from stepwell.engine.alarms import Alarms
     from stepwell.engine.attempts import StepRunner
     from stepwell.engine.clock import Clock
@@ -64,6 +68,7 @@ class Host(Protocol):
     committer: Committer
     alarms: Alarms
     steps: StepRunner
+    registry: Registry
     max_payload: int
 
     async def send_signal(self, run_id: str, name: str, payload: str) -> None:
@@ -93,6 +98,7 @@ class Execution:
         "_leaving",
         "_main",
         "_pump_scheduled",
+        "_starting",
         "_step",
         "_stopping",
         "_waking",
@@ -122,7 +128,7 @@ class Execution:
         self.loop = RunLoop(self, claimed.started_at)  # type: ignore[abstract]  # its I/O is refused, method by method
         self.due = DueTimes(self.history)
         self.mailbox = Mailbox(claimed.signals, claimed.news, self.history)
-        self.held: list[StepRequest | ValueRequest] = []
+        self.held: list[StepRequest | ValueRequest | ChildRequest] = []
         """Asked for, and not yet started."""
         self.executing: dict[str, StepRequest] = {}
         self.alarm_at: float | None = None
@@ -141,6 +147,7 @@ class Execution:
         self._waking = False  # a move to running is on its way: nothing is begun before it is answered
         self._leaving: Leaving | None = None
         self._pump_scheduled = False
+        self._starting = 0  # children that are on their way to the database
         self._busy_since: float | None = None
 
     @property
@@ -282,6 +289,8 @@ class Execution:
                 continue  # canceled while it was held
             if isinstance(request, StepRequest):
                 self._start(request)
+            elif isinstance(request, ChildRequest):
+                self._begin_child(request)
             else:
                 self.admit(request, request.kind, True, request.make(), self.host.clock.now(), 0, 1)
 
@@ -289,8 +298,13 @@ class Execution:
         """Number the signals that the body waits for, those sent by then; whether there was one."""
         answered = False
         for request, signal in self.mailbox.take(sent_by):
-            now = self.host.clock.now()
-            self.admit(request, request.kind, True, signal.payload, now, signal.number, 1, request.started_at)
+            now, started_at = self.host.clock.now(), request.started_at
+            if isinstance(request, ChildRequest):
+                ok, value = heard(signal.payload)
+                child = request.child if request.awaited else from_json(value)
+                self.admit(request, request.kind, ok, value, now, signal.number, request.attempt, started_at, child)
+            else:
+                self.admit(request, request.kind, True, signal.payload, now, signal.number, 1, started_at)
             answered = True
         return answered
 
@@ -298,8 +312,38 @@ class Execution:
         """Signals have come. From a plain callback of the worker's loop."""
         if not self.over:
             self.mailbox.bring(news.signals, news.last)
-            if self.mailbox.can_answer:
+            if self.mailbox.can_answer and not self.history.replaying:
                 self.ring()
+
+    # -- children
+
+    def _begin_child(self, request: ChildRequest) -> None:
+        """Let the child be stored; that it is there already changes nothing."""
+        if request.answered or self.mailbox.has(request.signal):
+            return  # it has ended already, before this worker had the run
+        request.begun = True
+        self._starting += 1
+        self.host.committer.put(request.start, self)
+        if not request.awaited and request.start.new.key is None:
+            request.answered = True  # by which run, is known at once
+            value, now = to_json(request.child).decode(), self.host.clock.now()
+            self.admit(request, request.kind, True, value, now, 0, request.attempt, request.started_at, request.child)
+
+    def _withdraw_child(self, request: ChildRequest) -> None:
+        """Nobody awaits the child any more. What an earlier life of the run had begun, it may not have come to cancel."""
+        replaying = self.history.replaying
+        if request.answered or request.tried or not (request.begun or replaying) or (replaying and self.history.has(request.key)):
+            return
+        self._cancel_child(request)
+        now = self.host.clock.now()
+        attempt = Attempt(
+            self.id, self.claimed.claim, request.key, request.attempt, request.asked, True, None, request.started_at, now, None
+        )  # fmt: skip
+        self.host.committer.put(attempt, self)
+
+    def _cancel_child(self, request: ChildRequest) -> None:
+        if request.awaited:
+            self.host.committer.put(CancelChild(self.id, self.claimed.claim, request.child), self)
 
     # -- as owner of the loop, and for requests
 
@@ -320,6 +364,8 @@ class Execution:
         self.history.withdraw(request.key)
         if isinstance(request, StepRequest) and request.task is not None:
             self.host.steps.cancel(self, request)
+        elif isinstance(request, ChildRequest):
+            self._withdraw_child(request)
 
     def stray_error(self, error: BaseException, message: str) -> None:
         """See `Owner.stray_error`."""
@@ -348,12 +394,13 @@ class Execution:
         mark: int,
         attempt: int,
         started_at: float | None = None,
+        child: str | None = None,
     ) -> None:
         """Something has come to pass: number it, and let it be written. The body sees it when it is durable."""
         if started_at is None:
             started_at = now
         outcome = self.history.admit(
-            self.id, self.claimed.claim, request.key, request.asked, kind, ok, value, now, mark, attempt, started_at, _PYTHON
+            self.id, self.claimed.claim, request.key, request.asked, kind, ok, value, now, mark, attempt, started_at, _PYTHON, child
         )  # fmt: skip
         self.host.committer.put(outcome, self)
 
@@ -402,6 +449,8 @@ class Execution:
         """The database will not take a write."""
         if self._leaving is not None:
             self._leaving.refused(write, error)
+        elif isinstance(write, StartChild):
+            raise RuntimeError(f"run {self.id}: the database refuses the child of step {write.key!r}") from error
         elif not isinstance(write, Outcome):
             log.error("run %s: not recorded: %s", self.id, write)
         elif not write.ok or write.kind != Kind.FUNCTION:
@@ -431,6 +480,12 @@ class Execution:
             self.history.durable = write.seq
             if status is _RUNNING:
                 self.pump()
+            else:
+                self.stands(status)
+        elif type(write) is StartChild:
+            self._starting -= 1
+            if status is _RUNNING:
+                self.schedule_pump()
             else:
                 self.stands(status)
         elif type(write) is Move and write.action is Action.WAKE:
@@ -492,7 +547,7 @@ class Execution:
             elif isinstance(what, SignalRequest):
                 if not what.answered:
                     what.answered = True
-                    self.admit(what, what.kind, False, error_text(describe(what.late())), now, 0, 1, what.started_at)
+                    self._admit_late(what, now)
                     admitted = True
             else:
                 started_at = what.started_at if isinstance(what, SleepRequest) else None
@@ -500,9 +555,18 @@ class Execution:
                 admitted = True
         return admitted
 
+    def _admit_late(self, request: SignalRequest, now: float) -> None:
+        """What the body waits for has not come in time."""
+        error = error_text(describe(request.late()))
+        if isinstance(request, ChildRequest):
+            self.admit(request, request.kind, False, error, now, 0, request.attempt, request.started_at, request.child)
+            self._cancel_child(request)
+        else:
+            self.admit(request, request.kind, False, error, now, 0, 1, request.started_at)
+
     def _wait(self) -> None:
         when, host = self.due.next(), self.host
-        if self.executing or self.held or self.history.waiting:
+        if self.executing or self.held or self.history.waiting or self._starting:
             host.alarms.set(self, when)
         elif when is None and not self.mailbox.awaited:
             places = "; ".join(self.loop.places()) or "no task of it is left"

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from stepwell.core.naming import name_of
-from stepwell.core.records import Signal
+from stepwell.core.records import Kind, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,6 +53,10 @@ class Mailbox:
     def wait(self, request: SignalRequest) -> None:
         """The body waits for a signal."""
         self._waiting.setdefault(request.signal, deque()).append(request)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a signal of this name."""
+        return name in self._unread
 
     @property
     def awaited(self) -> bool:
@@ -99,9 +103,9 @@ class Mailbox:
         """An outcome of a signal has had its turn. One that nobody waited for any more goes back, if it was a signal at all."""
         if not outcome.mark:
             return
-        if was_awaited:
+        if was_awaited or outcome.kind == Kind.CHILD:
             self._read.append(outcome.mark)
-        elif outcome.ok:
+        else:
             signal = Signal(outcome.mark, name_of(outcome.key), outcome.value or "null", outcome.at)
             insort(self._unread.setdefault(signal.name, deque()), signal, key=_NUMBER)
 

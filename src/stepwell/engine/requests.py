@@ -6,12 +6,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
+from stepwell.core.children import mail_from
 from stepwell.core.codec import payload_value
 from stepwell.core.failure import error_from
 from stepwell.core.history import Diverged, Finding
 from stepwell.core.naming import name_of
 from stepwell.core.records import Kind
-from stepwell.errors import DefinitionError, NotSerializable, StepFailed, StepwellError, WaitTimeout
+from stepwell.errors import ChildFailed, DefinitionError, NotSerializable, StepFailed, StepwellError, WaitTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from stepwell.core.codec import Codec
     from stepwell.core.definition import StepFunction
-    from stepwell.core.records import Outcome, Tried
+    from stepwell.core.records import Outcome, StartChild, Tried
     from stepwell.core.retry import Retry
     from stepwell.engine.runloop import RunLoop
 
@@ -129,6 +130,54 @@ class SignalRequest(Request):
             self.set_result(payload_value(self.codec, outcome.value or "null", signal=self.signal))
         except StepwellError as error:
             self.set_exception(error)
+
+
+class ChildRequest(SignalRequest):
+    """`step.execute` and `step.start`: a run that the body starts. What it waits for comes into the mailbox, under a name of its own."""
+
+    __slots__ = ("attempt", "awaited", "begun", "start", "tried")
+
+    kind = Kind.CHILD
+
+    def __init__(
+        self, run: Asker, loop: RunLoop, key: str, asked: int, start: StartChild, due: float | None, codec: Codec, attempt: int, tried: bool
+    ) -> None:
+        super().__init__(run, loop, key, asked, mail_from(start.new.id), due, loop.now, codec)
+        self.start = start
+        self.awaited = start.new.awaited_as is not None
+        self.attempt = attempt
+        self.tried = tried
+        """Whether an earlier life of the run has canceled it."""
+        self.begun = False
+
+    @property
+    def child(self) -> str:
+        """The id of the run; another one where a key is given and taken."""
+        return self.start.new.id
+
+    def late(self) -> WaitTimeout:
+        """What is raised when time is up."""
+        new = self.start.new
+        return WaitTimeout(
+            f"child run {new.id} of {new.workflow} has not ended in time, and is canceled", step=name_of(self.key), key=self.key
+        )
+
+    def deliver(self, outcome: Outcome) -> None:
+        """The child's output, or its failure; of one that is not awaited, its id."""
+        if outcome.ok:
+            try:
+                self.set_result(self.codec.decode(outcome.value or "null", f"the output of child run {outcome.child}"))
+            except StepwellError as error:
+                self.set_exception(error)
+        elif outcome.mark:
+            self.set_exception(
+                ChildFailed(
+                    step=name_of(self.key), key=self.key, run_id=outcome.child or self.child, workflow=self.start.new.workflow,
+                    error=error_from(outcome.value or "{}"),
+                )
+            )  # fmt: skip
+        else:
+            self.set_exception(self.late())
 
 
 class StepRequest(Request):

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
 from stepwell.core.codec import codec_of
 from stepwell.core.definition import Workflow
@@ -14,6 +14,7 @@ from stepwell.core.duration import Duration, parse_duration
 from stepwell.core.naming import checked_name, checked_signal
 from stepwell.core.retry import Retry
 from stepwell.core.starting import checked_run_id
+from stepwell.engine.children import Options, StartedRun
 from stepwell.engine.requests import NOTHING
 from stepwell.errors import DefinitionError
 
@@ -31,6 +32,23 @@ Item = TypeVar("Item")
 
 MAX_EXECUTING: Final = 1_000
 """Steps of one run that are executed at the same time; further ones wait for their turn."""
+
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class ChildOptions(TypedDict, total=False):
+    """What may be said of a run that a body starts: see `Stepwell.start`."""
+
+    version: str | None
+    key: str | None
+    delay: Duration | None
+    at: datetime | None
+    timeout: Duration | None
+    priority: int | None
+    queue: str | None
+    tags: Iterable[str]
 
 
 class DefinedStep(Generic[P, T]):
@@ -197,6 +215,93 @@ class Step:
         await self._asking.sleep(checked_name(name, "sleep"), when.timestamp(), None)
 
     @overload
+    async def execute(
+        self,
+        workflow: Workflow[None, Out],
+        input: None = None,
+        *,
+        name: str | None = None,
+        timeout: Duration | None = None,  # noqa: ASYNC109
+    ) -> Out: ...
+    @overload
+    async def execute(
+        self,
+        workflow: Workflow[In, Out],
+        input: In,
+        *,
+        name: str | None = None,
+        timeout: Duration | None = None,  # noqa: ASYNC109
+    ) -> Out: ...
+    @overload
+    async def execute(
+        self,
+        workflow: str,
+        input: Any = None,
+        *,
+        name: str | None = None,
+        timeout: Duration | None = None,  # noqa: ASYNC109
+    ) -> Any: ...
+    async def execute(
+        self,
+        workflow: Any,
+        input: Any = None,
+        *,
+        name: str | None = None,
+        timeout: Duration | None = None,  # noqa: ASYNC109  # the contract's
+    ) -> Any:
+        """Run another workflow as a child, and wait for its output. It takes no slot meanwhile, and any worker may have the child.
+
+        Canceling this run cancels the child, and so does canceling this call. Pausing this run leaves the child alone.
+
+        Args:
+            workflow: a workflow, or the name of one.
+            input: what its body gets.
+            name: of the step; left out, the workflow's.
+            timeout: how long to wait; then the child is canceled.
+
+        Raises:
+            ChildFailed: it has failed, or was canceled; now and on every replay. When this run is retried, it has another child.
+            WaitTimeout: it has not ended in time; it is a `TimeoutError`.
+            InvalidInput: the input does not fit the workflow's schema; nothing is started.
+            DefinitionError: there can be no such workflow.
+
+        Example:
+            receipt = await step.execute(charge, Order(id=42), timeout="1h")
+        """
+        seconds = None if timeout is None else parse_duration(timeout, "the timeout of a child").total_seconds()
+        return await self._asking.child(workflow, input, _child_name(name), seconds, None, Options(), awaited=True)
+
+    @overload
+    async def start(
+        self, workflow: Workflow[None, Any], input: None = None, *, name: str | None = None, **options: Unpack[ChildOptions]
+    ) -> StartedRun: ...
+    @overload
+    async def start(
+        self, workflow: Workflow[In, Any], input: In, *, name: str | None = None, **options: Unpack[ChildOptions]
+    ) -> StartedRun: ...
+    @overload
+    async def start(self, workflow: str, input: Any = None, *, name: str | None = None, **options: Unpack[ChildOptions]) -> StartedRun: ...
+    async def start(self, workflow: Any, input: Any = None, *, name: str | None = None, **options: Unpack[ChildOptions]) -> StartedRun:
+        """Start another run, and do not wait for it: exactly one, however often this run replays. Nothing becomes of it with this run.
+
+        Args:
+            workflow: a workflow, or the name of one.
+            input: what its body gets.
+            name: of the step; left out, the workflow's.
+            options: as `Stepwell.start` takes them: version, key, delay, at, timeout, priority, queue, tags.
+
+        Returns:
+            What has the run's id, as `run_id`. It can be sent signals; all else is for steps, by the id.
+
+        Raises:
+            InvalidInput: the input does not fit the workflow's schema; nothing is started.
+            DefinitionError: there can be no such workflow, or an option is none.
+        """
+        given: dict[str, Any] = dict(options)
+        version = given.pop("version", None)
+        return StartedRun(await self._asking.child(workflow, input, _child_name(name), None, version, _options(given), awaited=False))
+
+    @overload
     async def wait_for_signal(self, name: str, *, type: type[T], timeout: Duration | None = None) -> T: ...  # noqa: ASYNC109
     @overload
     async def wait_for_signal(self, name: str, *, type: Any = Any, timeout: Duration | None = None) -> Any: ...  # noqa: ASYNC109
@@ -331,6 +436,30 @@ class SyncStep:
         self._wait(lambda: self._step.sleep_until(name, when))
 
     @overload
+    def execute(
+        self, workflow: Workflow[None, Out], input: None = None, *, name: str | None = None, timeout: Duration | None = None
+    ) -> Out: ...
+    @overload
+    def execute(self, workflow: Workflow[In, Out], input: In, *, name: str | None = None, timeout: Duration | None = None) -> Out: ...
+    @overload
+    def execute(self, workflow: str, input: Any = None, *, name: str | None = None, timeout: Duration | None = None) -> Any: ...
+    def execute(self, workflow: Any, input: Any = None, *, name: str | None = None, timeout: Duration | None = None) -> Any:
+        """Run another workflow as a child, and wait for its output: `Step.execute`."""
+        return self._wait(lambda: self._step.execute(workflow, input, name=name, timeout=timeout))
+
+    @overload
+    def start(
+        self, workflow: Workflow[None, Any], input: None = None, *, name: str | None = None, **options: Unpack[ChildOptions]
+    ) -> StartedRun: ...
+    @overload
+    def start(self, workflow: Workflow[In, Any], input: In, *, name: str | None = None, **options: Unpack[ChildOptions]) -> StartedRun: ...
+    @overload
+    def start(self, workflow: str, input: Any = None, *, name: str | None = None, **options: Unpack[ChildOptions]) -> StartedRun: ...
+    def start(self, workflow: Any, input: Any = None, *, name: str | None = None, **options: Unpack[ChildOptions]) -> StartedRun:
+        """Start another run, and do not wait for it: `Step.start`."""
+        return cast("StartedRun", self._wait(lambda: self._step.start(workflow, input, name=name, **options)))
+
+    @overload
     def wait_for_signal(self, name: str, *, type: type[T], timeout: Duration | None = None) -> T: ...
     @overload
     def wait_for_signal(self, name: str, *, type: Any = Any, timeout: Duration | None = None) -> Any: ...
@@ -430,6 +559,17 @@ def _defined(
         raise DefinitionError(f"retry is a Retry, not {type(retry).__name__}")
     seconds = None if timeout is None else parse_duration(timeout, "a step's timeout").total_seconds()
     return name, fn, retry, seconds, None if result is None else codec_of(result)
+
+
+def _child_name(name: object) -> str | None:
+    return None if name is None else str.__str__(checked_name(name, "step"))
+
+
+def _options(given: dict[str, Any]) -> Options:
+    unknown = sorted(given.keys() - set(Options._fields))
+    if unknown:
+        raise DefinitionError(f"step.start takes no {', '.join(unknown)}; it takes version, {', '.join(Options._fields)}")
+    return Options(**given)
 
 
 def _no_step(name: str | None, fn: Any) -> DefinitionError:

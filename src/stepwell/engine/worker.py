@@ -128,7 +128,7 @@ class Worker:
         self._stopping = Stopping(self, store, grace)
         self._again = Waker(clock)  # it was taken for dead
         self._store = store
-        self._registry = registry
+        self.registry = registry
         self._queues = queues
         self._lease = lease
         self._max_parked = max_parked
@@ -397,7 +397,7 @@ class Worker:
             concurrency=self.concurrency,
             lease=self._lease,
             started_at=self.clock.now(),
-            definitions=definitions_of(self._registry),
+            definitions=definitions_of(self.registry),
         )
 
     def _new_id(self) -> str:
@@ -436,7 +436,7 @@ class Worker:
         """A run is this worker's now. From a plain callback of the loop."""
         if self._stopping.is_over:
             return  # it was on its way when the worker left
-        workflow = self._registry.find(claimed.workflow, claimed.version)
+        workflow = self.registry.find(claimed.workflow, claimed.version)
         if workflow is None:
             raise RuntimeError(f"the store gave a run of {claimed.workflow} {claimed.version}, which this worker did not ask for")
         if (old := self.here.get(claimed.id)) is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from stepwell.core.records import (
         Attempt,
+        CancelChild,
         Claimed,
         Definition,
         Event,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         Progress,
         Run,
         RunFilter,
+        StartChild,
         Started,
         StepRecord,
         WorkerState,
@@ -72,6 +74,8 @@ class Batch(NamedTuple):
     logs: Sequence[LogEntry]
     progress: Sequence[Progress]
     started: Sequence[Started] = ()
+    starts: Sequence[StartChild] = ()
+    cancels: Sequence[CancelChild] = ()
 
 
 class Pin(NamedTuple):
@@ -148,7 +152,10 @@ class Ended(NamedTuple):
 
 
 class Store(Protocol):
-    """A database with runs in it."""
+    """A database with runs in it.
+
+    In whatever way a run ends that its parent awaits: the transaction that ends it puts that into the parent's mailbox.
+    """
 
     # -- the store itself
 
@@ -261,6 +268,8 @@ class Store(Protocol):
 
     async def act(self, run_id: str, action: Action, now: float, actor: str | None = None) -> Run:
         """Pause, resume, cancel or retry a run, as the table of transitions says. What changes something is kept as an event.
+
+        With a run, the children that it awaits are canceled. After a retry it has others.
 
         Raises:
             RunNotFound: there is no such run.

@@ -9,6 +9,8 @@ from stepwell.core.records import Event, instant
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.core.taking_back import forked, is_void, retaken
 from stepwell.errors import IllegalTransition
+from stepwell.store.memory.canceling import cancel
+from stepwell.store.memory.mailing import tell_parent
 from stepwell.store.memory.writing import set_aside
 from stepwell.store.port import Hint
 from stepwell.store.verdicts import deadline_exceeded, worker_crashed
@@ -25,14 +27,14 @@ def act(tables: Tables, row: Row, action: Action, now: float, actor: str | None)
         raise IllegalTransition(run_id=row.new.id, status=row.status, action=action)
     if target is row.status:
         return set()
+    if action is Action.CANCEL:
+        return cancel(tables, row, now, actor)
     owner = row.worker
     match action:
         case Action.PAUSE:
             _pause(row)
         case Action.RESUME:
             row.get_ready(now)
-        case Action.CANCEL:
-            row.end(target, now)
         case Action.RETRY:
             _retry(row, now)
         case _:
@@ -82,17 +84,17 @@ def expire(tables: Tables, row: Row, now: float) -> set[Hint]:
     owner = row.worker
     row.error = deadline_exceeded(row.new.id, row.new.workflow, row.new.timeout or 0.0)
     row.end(RunStatus.FAILED, now)
-    return row.hints() | tables.notice(owner, row)
+    return row.hints() | tables.notice(owner, row) | tell_parent(tables, row, now)
 
 
-def take(row: Row, now: float, max_crashes: int | None) -> set[Hint]:
+def take(tables: Tables, row: Row, now: float, max_crashes: int | None) -> set[Hint]:
     """Take a run from its worker, which is dead, or leaves (`max_crashes` None: then no crash is counted)."""
     if row.status is RunStatus.RUNNING and max_crashes is not None:
         row.crashes += 1
         if row.crashes >= max_crashes:
             row.error = worker_crashed(row.new.id, row.new.workflow, row.crashes)
             row.end(RunStatus.FAILED, now)
-            return row.hints()
+            return row.hints() | tell_parent(tables, row, now)
     row.worker = None
     if after(row.status, Action.RESCUE) is RunStatus.PENDING:
         row.get_ready(now)

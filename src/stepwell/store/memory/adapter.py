@@ -158,7 +158,7 @@ class MemoryStore:
         taken = self._tables.owned(worker)[:limit]
         told: set[Hint] = set()
         for row in taken:
-            told |= acting.take(row, now, max_crashes)
+            told |= acting.take(self._tables, row, now, max_crashes)
         if len(taken) < limit:
             self._tables.workers.pop(worker, None)
         self._tell(told)

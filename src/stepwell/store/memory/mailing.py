@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stepwell.core.children import end_told, mail_from
 from stepwell.core.records import Signal
 from stepwell.core.status import RunStatus
 from stepwell.errors import IllegalTransition, MailboxFull
-from stepwell.store.memory.writing import is_storable
+from stepwell.store.memory.tables import is_storable
 from stepwell.store.port import MAX_SIGNALS, Hint, WriteRefused
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def signal(tables: Tables, row: Row, id: str, name: str, payload: str, now: floa
         return set()
     if row.status.ended:
         raise IllegalTransition(run_id=row.new.id, status=row.status, action="signal")
-    if len(row.signals) >= MAX_SIGNALS:
+    if sum(not sent.name.startswith("~") for sent in row.signals.values()) >= MAX_SIGNALS:  # what children say, nobody can limit
         raise MailboxFull(run_id=row.new.id, limit=MAX_SIGNALS)
     return put(tables, row, id, name, payload, now)
 
@@ -44,3 +45,12 @@ def put(tables: Tables, row: Row, id: str, name: str, payload: str, now: float) 
         row.get_ready(now)
         return row.hints()
     return set()
+
+
+def tell_parent(tables: Tables, row: Row, now: float) -> set[Hint]:
+    """A run has ended: if its parent awaits it, put that into the parent's mailbox. Once: a second end, after a retry, is not told."""
+    new = row.new
+    parent = tables.rows.get(new.parent_id or "")
+    if parent is None or new.awaited_as is None:
+        return set()
+    return put(tables, parent, new.id, mail_from(new.id), end_told(new.id, new.workflow, row.status, row.output, row.error), now)

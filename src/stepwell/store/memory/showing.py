@@ -114,6 +114,7 @@ def _settled(outcome: Outcome) -> StepRecord:
         error=None if outcome.ok or outcome.value is None else error_from(outcome.value),
         started_at=instant(outcome.started_at),
         finished_at=instant(outcome.at),
+        child_id=outcome.child,
     )
 
 

@@ -175,3 +175,11 @@ class Tables:
         self.noticed += 1
         self.workers[owner].notices[self.noticed] = row.new.id
         return {Hint.NOTICE}
+
+
+def is_storable(text: str) -> bool:
+    """Whether databases keep this text."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False

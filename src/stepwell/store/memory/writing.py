@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from stepwell.core.records import Attempt, LogEntry, Move, Outcome, Progress, Started
+from pydantic_core import to_json
+
+from stepwell.core.children import mail_from, resolved
+from stepwell.core.children import told as child_told
+from stepwell.core.records import Attempt, CancelChild, LogEntry, Move, Outcome, Progress, StartChild, Started
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.core.taking_back import scope_aside
+from stepwell.store.memory.canceling import cancel_child
+from stepwell.store.memory.mailing import put, tell_parent
+from stepwell.store.memory.tables import is_storable
 from stepwell.store.port import Hint, WriteRefused
 
 if TYPE_CHECKING:
@@ -16,7 +23,7 @@ if TYPE_CHECKING:
     from stepwell.store.port import Batch
 
 Answers: TypeAlias = dict[tuple[str, int], RunStatus | None]
-Write: TypeAlias = Outcome | Attempt | Started | LogEntry | Progress | Move
+Write: TypeAlias = Outcome | Attempt | Started | LogEntry | Progress | Move | StartChild | CancelChild
 
 _EXPECTED = (RunStatus.RUNNING, RunStatus.SLEEPING)
 
@@ -42,11 +49,30 @@ def apply(tables: Tables, worker: str, batch: Batch, now: float) -> tuple[Answer
         row.numbers.add(outcome.seq)
         row.crashes = 0
     _put_beside(row_of, batch)
-    told: set[Hint] = set()
+    told = _start(tables, [start for start in batch.starts if row_of(start) is not None], now)
+    for cancel in batch.cancels:
+        if row_of(cancel) is not None:
+            told |= cancel_child(tables, cancel.run, cancel.child, now)
     for move in batch.moves:
         if (row := row_of(move)) is not None:
             told |= _move(row, move, now)
+            if row.status.ended:
+                told |= tell_parent(tables, row, now)
     return answers, told
+
+
+def _start(tables: Tables, starts: Sequence[StartChild], now: float) -> set[Hint]:
+    told: set[Hint] = set()
+    for start in starts:
+        new = resolved(start, tables.definitions.values())
+        taken = tables.taken(new)
+        if taken is None:
+            row = tables.add(new)
+            told |= row.hints() | ({Hint.DUE} if row.deadline_at is not None else set())
+        if new.key is not None:
+            payload = child_told(True, to_json(taken or new.id).decode())
+            told |= put(tables, tables.rows[start.run], new.id, mail_from(new.id), payload, now)
+    return told
 
 
 def _put_beside(row_of: Callable[[Write], Row | None], batch: Batch) -> None:
@@ -68,17 +94,12 @@ def _put_beside(row_of: Callable[[Write], Row | None], batch: Batch) -> None:
 
 def _check_texts(writes: Iterable[Write]) -> None:
     for write in writes:
-        for name, value in zip(write._fields, write, strict=True):
+        fields: Iterable[tuple[str, Any]] = zip(write._fields, write, strict=True)
+        if isinstance(write, StartChild):
+            fields = zip(write.new._fields, write.new, strict=True)
+        for name, value in fields:
             if isinstance(value, str) and not is_storable(value):
                 raise WriteRefused(f"{name} of {type(write).__name__} of run {write.run!r} has a NUL or a lone surrogate: {value[:80]!r}")
-
-
-def is_storable(text: str) -> bool:
-    """Whether databases keep this text."""
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False
 
 
 def _fenced(tables: Tables, worker: str | None, write: Write, answers: Answers) -> Row | None:

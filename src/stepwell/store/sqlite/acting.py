@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import from_json
 
 from stepwell.core.failure import error_from
 from stepwell.core.naming import BODY
-from stepwell.core.records import Attempt, NewRun, RunFilter
+from stepwell.core.records import Attempt, NewRun
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.core.taking_back import forked, retaken
 from stepwell.errors import IllegalTransition, RunNotFound
 from stepwell.store.port import Hint
 from stepwell.store.sqlite.claiming import outcomes_of
-from stepwell.store.sqlite.reading import matching
+from stepwell.store.sqlite.mailing import tell_parent
+from stepwell.store.sqlite.reading import matching, within
 from stepwell.store.sqlite.starting import Lanes, as_json, enqueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from stepwell.core.records import RunFilter
     from stepwell.store.port import Halt
     from stepwell.store.sqlite.connection import Transaction
 
@@ -44,6 +47,9 @@ def act(transaction: Transaction, statements: Mapping[str, str], run_id: str, ac
     if action is Action.RETRY:
         _take_back(transaction, statements, run_id, claim, error)
     transaction.execute(statements[action.value], {"run": run_id, "now": now})
+    if action is Action.CANCEL:
+        tell_parent(transaction, statements, run_id, now)
+        _cancel_children(transaction, statements, run_id, now)
     _keep_event(transaction, statements, run_id, now, action.value, actor)
     if worker is not None:
         transaction.execute(statements["notify"], {"notices": as_json([(worker, run_id)])})
@@ -52,6 +58,22 @@ def act(transaction: Transaction, statements: Mapping[str, str], run_id: str, ac
         transaction.hints.add(Hint.ENDED)
     elif target is RunStatus.PENDING:
         transaction.hints |= {Hint.READY, Hint.DUE}
+
+
+def _cancel_children(transaction: Transaction, statements: Mapping[str, str], run_id: str, now: float) -> None:
+    """Those that the run awaits."""
+    for child, key, created_at in transaction.execute(statements["awaited"], {"run": run_id}).fetchall():
+        parameters = {"run": run_id, "key": key, "started_at": created_at, "now": now}
+        transaction.execute(statements["canceled_with_its_parent"], parameters)
+        cancel_child(transaction, statements, run_id, child, now)
+
+
+def cancel_child(transaction: Transaction, statements: Mapping[str, str], run_id: str, child: str, now: float) -> None:
+    """End a child that its parent does not await any more; one that has ended, or is not there, stays so."""
+    if transaction.execute(statements["not_awaited"], {"run": child, "parent": run_id}).fetchone() is None:
+        return
+    with suppress(IllegalTransition):
+        act(transaction, statements, child, Action.CANCEL, now, f"run {run_id}")
 
 
 def _take_back(transaction: Transaction, statements: Mapping[str, str], run_id: str, claim: int, error: str | None) -> None:
@@ -80,13 +102,6 @@ def act_on_all(
     for run_id in runs:
         act(transaction, statements, run_id, action, now, actor)
     return len(runs)
-
-
-def within(where: RunFilter, statuses: frozenset[RunStatus]) -> RunFilter:
-    """The filter, for runs in one of these statuses only."""
-    wanted = statuses if where.statuses is None else statuses & where.statuses
-    fields: dict[str, Any] = {name: getattr(where, name) for name in RunFilter.__slots__}
-    return RunFilter(**{**fields, "statuses": wanted})
 
 
 def fork(

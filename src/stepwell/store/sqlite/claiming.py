@@ -189,9 +189,10 @@ def _cut(rows: list[Any]) -> str | None:
 
 def outcome_from(row: Sequence[Any], claim: int = 0) -> Outcome:
     """An outcome from the columns of its row."""
-    run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python = row
+    run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python, child = row
     return Outcome(
-        run, claim, key, seq, asked, kind, bool(ok), value, at / MICROSECONDS, mark, attempt, started_at / MICROSECONDS, python
+        run, claim, key, seq, asked, kind, bool(ok), value, at / MICROSECONDS, mark, attempt, started_at / MICROSECONDS, python,
+        child,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pydantic_core import to_json
 from stepwell.core.records import UNRESOLVED, NewWorker
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.store.port import Hint, Look, Notices
+from stepwell.store.sqlite.mailing import tell_parent
 from stepwell.store.sqlite.starting import as_json
 from stepwell.store.verdicts import deadline_exceeded, worker_crashed
 
@@ -65,6 +66,9 @@ def take_back(
         rows.append((run_id, target, crashes, head, now if is_ready else None, None, None))
     if rows:
         transaction.execute(statements["take_back"], {"runs": as_json(rows)})
+        for run_id, status, *_ in rows:
+            if status is RunStatus.FAILED:
+                tell_parent(transaction, statements, run_id, now)
     if len(owned) < limit:
         transaction.execute(statements["forget_worker"], {"worker": worker})
         transaction.execute(statements["forget_notices"], {"worker": worker, "seen": 1 << 62})
@@ -93,6 +97,8 @@ def expire(transaction: Transaction, statements: Mapping[str, str], now: float, 
     rows = [(run_id, deadline_exceeded(run_id, workflow, timeout)) for run_id, workflow, timeout, _ in expired]
     transaction.execute(statements["expire"], {"runs": as_json(rows), "now": now})
     transaction.hints.add(Hint.ENDED)
+    for run_id, *_ in rows:
+        tell_parent(transaction, statements, run_id, now)
     if owned := [(worker, run_id) for run_id, _, _, worker in expired if worker is not None]:
         transaction.execute(statements["notify"], {"notices": as_json(owned)})
         transaction.hints.add(Hint.NOTICE)

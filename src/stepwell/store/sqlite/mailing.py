@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
 
+from stepwell.core.children import end_told, mail_from
 from stepwell.core.records import News, RunFilter, Signal
 from stepwell.core.status import RunStatus
 from stepwell.errors import IllegalTransition, MailboxFull, RunNotFound
 from stepwell.store.port import MAX_SIGNALS, Hint, Portion
-from stepwell.store.sqlite.acting import within
 from stepwell.store.sqlite.claiming import MICROSECONDS
-from stepwell.store.sqlite.reading import matching
+from stepwell.store.sqlite.reading import matching, within
 from stepwell.store.sqlite.starting import as_json
 
 if TYPE_CHECKING:
@@ -57,6 +57,15 @@ def put(transaction: Transaction, statements: Mapping[str, str], run_id: str, id
     elif sleeps:
         execute(statements["awake"], {"run": run_id, "now": now})
         transaction.hints.add(Hint.READY)
+
+
+def tell_parent(transaction: Transaction, statements: Mapping[str, str], run_id: str, now: float) -> None:
+    """A run has ended: if its parent awaits it, put that into the parent's mailbox. Once: a second end, after a retry, is not told."""
+    row = transaction.execute(statements["end"], {"run": run_id}).fetchone()
+    if row is not None:
+        parent, workflow, status, output, error = row
+        payload = end_told(run_id, workflow, RunStatus(status), output, error)
+        put(transaction, statements, parent, run_id, mail_from(run_id), payload, now)
 
 
 def signal_all(

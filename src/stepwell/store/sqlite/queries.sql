@@ -232,11 +232,11 @@ FROM (
 -- name: histories
 -- As much as one answer may hold, by rows and by characters.
 SELECT json_group_array(json_array(run, key, seq, asked, kind, ok, value, CAST(round(at * 1e6) AS INTEGER), mark, attempt,
-    CAST(round(started_at * 1e6) AS INTEGER), python))
+    CAST(round(started_at * 1e6) AS INTEGER), python, child))
 FROM (
     SELECT *, sum(length(value)) OVER (ORDER BY run, seq) - length(value) AS before
     FROM (
-        SELECT run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python
+        SELECT run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python, child
         FROM stepwell_outcomes
         WHERE run IN (SELECT value FROM json_each(:runs))
         ORDER BY run, seq
@@ -284,9 +284,9 @@ FROM (
 
 -- name: outcomes
 SELECT json_group_array(json_array(run, key, seq, asked, kind, ok, value, CAST(round(at * 1e6) AS INTEGER), mark, attempt,
-    CAST(round(started_at * 1e6) AS INTEGER), python))
+    CAST(round(started_at * 1e6) AS INTEGER), python, child))
 FROM (
-    SELECT run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python
+    SELECT run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python, child
     FROM stepwell_outcomes
     WHERE run = :run AND seq > :after
     ORDER BY seq
@@ -295,20 +295,22 @@ FROM (
 
 -- name: fence
 -- How these runs stand. The transaction is the only writer, so it may be looked at once for all that follows.
-SELECT json_group_array(json_array(r.id, r.claim, r.status, r.worker = :worker AND w.alive, r.crashes, r.news))
+SELECT json_group_array(json_array(r.id, r.claim, r.status, r.worker = :worker AND w.alive, r.crashes, r.news,
+    r.awaited_as IS NOT NULL))
 FROM (SELECT EXISTS (SELECT 1 FROM stepwell_workers WHERE id = :worker AND NOT dead) AS alive) w
 CROSS JOIN json_each(:runs) x
 CROSS JOIN stepwell_runs r ON r.id = x.value;
 
 -- name: record
-INSERT INTO stepwell_outcomes (run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python)
+INSERT INTO stepwell_outcomes (run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python, child)
 SELECT value ->> 0, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10,
-    value ->> 11, value ->> 12
+    value ->> 11, value ->> 12, value ->> 13
 FROM json_each(:outcomes);
 
 -- name: recorded
 -- After a conflict: what is there already.
-SELECT run, key, seq, asked, kind, ok, value, CAST(round(at * 1e6) AS INTEGER), mark, attempt, CAST(round(started_at * 1e6) AS INTEGER), python
+SELECT run, key, seq, asked, kind, ok, value, CAST(round(at * 1e6) AS INTEGER), mark, attempt, CAST(round(started_at * 1e6) AS INTEGER), python,
+    child
 FROM stepwell_outcomes
 WHERE run = :run AND key = :key;
 
@@ -411,9 +413,10 @@ FROM stepwell_runs
 WHERE id = :run;
 
 -- name: signals
+-- Without what its children say, which nobody can limit.
 SELECT count(*)
 FROM stepwell_signals
-WHERE run = :run;
+WHERE run = :run AND name NOT LIKE '~%';
 
 -- name: send
 INSERT INTO stepwell_signals (run, number, id, name, payload, sent_at)
@@ -429,6 +432,31 @@ WHERE id = :run;
 UPDATE stepwell_runs
 SET status = 'pending', due = NULL, available_at = :now
 WHERE id = :run;
+
+-- name: end
+-- What its parent is told of it, where one awaits it.
+SELECT parent_id, workflow, status, output, error
+FROM stepwell_runs
+WHERE id = :run AND awaited_as IS NOT NULL;
+
+-- name: not_awaited
+UPDATE stepwell_runs
+SET awaited_as = NULL
+WHERE id = :run AND parent_id = :parent
+RETURNING id;
+
+-- name: awaited
+SELECT id, awaited_as, created_at
+FROM stepwell_runs
+WHERE parent_id = :run AND awaited_as IS NOT NULL AND status IN ('pending', 'running', 'sleeping', 'paused')
+ORDER BY id;
+
+-- name: canceled_with_its_parent
+-- Void: when the parent is retried, its step has another child.
+INSERT INTO stepwell_attempts (run, key, attempt, asked, canceled, error, started_at, finished_at, due, void)
+SELECT :run, :key, 1 + coalesce(max(attempt), 0), 0, 1, NULL, :started_at, :now, NULL, 1
+FROM stepwell_attempts
+WHERE run = :run AND key = :key;
 
 -- name: state
 -- What an action needs to know.

@@ -147,6 +147,13 @@ def matching(
     return _matching(connection, statements, where, by_workflow, limit, newest, start)
 
 
+def within(where: RunFilter, statuses: frozenset[RunStatus]) -> RunFilter:
+    """The filter, for runs in one of these statuses only."""
+    wanted = statuses if where.statuses is None else statuses & where.statuses
+    fields: dict[str, Any] = {name: getattr(where, name) for name in RunFilter.__slots__}
+    return RunFilter(**{**fields, "statuses": wanted})
+
+
 def _matching(
     connection: sqlite3.Connection, statements: Mapping[str, str], where: RunFilter, index: str, limit: int, newest: bool, start: str | None
 ) -> list[str]:
@@ -239,6 +246,7 @@ def _settled(outcome: Outcome) -> StepRecord:
         error=None if outcome.ok or value is None else error_from(value),
         started_at=instant(outcome.started_at),
         finished_at=instant(outcome.at),
+        child_id=outcome.child,
     )
 
 

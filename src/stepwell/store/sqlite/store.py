@@ -302,7 +302,7 @@ class SqliteStore:
 
     async def commit(self, worker: str, batch: Batch, now: float) -> Mapping[tuple[str, int], RunStatus | None]:
         """See `Store.commit`."""
-        return await self._opened.write(_commit, self._statements, worker, batch, now)
+        return await self._opened.write(_commit, self._statements, self._lanes, worker, batch, now)
 
     async def notices(self, worker: str, seen: int, now: float) -> Notices:
         """See `Store.notices`."""
@@ -409,9 +409,9 @@ _OPERATORS: Final = frozenset({Action.PAUSE, Action.RESUME, Action.CANCEL, Actio
 
 
 def _commit(
-    transaction: Transaction, statements: Mapping[str, str], worker: str, batch: Batch, now: float
+    transaction: Transaction, statements: Mapping[str, str], lanes: starting.Lanes, worker: str, batch: Batch, now: float
 ) -> dict[tuple[str, int], RunStatus | None]:
-    return Writes(transaction, statements, worker, batch, now).commit()
+    return Writes(transaction, statements, lanes, worker, batch, now).commit()
 
 
 def _act(transaction: Transaction, statements: Mapping[str, str], run_id: str, action: Action, now: float, actor: str | None) -> Run:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
+from stepwell.core.children import mail_from, resolved, told
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.store.port import Hint
+from stepwell.store.sqlite.acting import cancel_child
 from stepwell.store.sqlite.claiming import outcome_from
-from stepwell.store.sqlite.reading import STATUS
-from stepwell.store.sqlite.starting import PREVIEW, as_json
+from stepwell.store.sqlite.mailing import put, tell_parent
+from stepwell.store.sqlite.reading import STATUS, definitions
+from stepwell.store.sqlite.starting import PREVIEW, Lanes, as_json, enqueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from stepwell.core.records import Move, Outcome
+    from stepwell.core.records import Move, Outcome, StartChild
     from stepwell.store.port import Batch
     from stepwell.store.sqlite.connection import Transaction
 
@@ -25,6 +28,7 @@ _TAKING: Final = frozenset({"running", "sleeping", "paused", "pending"})
 _NEAR: Final = 0.75e-6
 """Seconds: half a microsecond, and what a double makes of it."""
 
+_ENDS: Final = (Action.COMPLETE, Action.FAIL)
 _PENDING: Final = RunStatus.PENDING
 _SLEEPING: Final = RunStatus.SLEEPING
 
@@ -32,8 +36,11 @@ _SLEEPING: Final = RunStatus.SLEEPING
 class Writes:
     """One batch on its way into the database."""
 
-    def __init__(self, transaction: Transaction, statements: Mapping[str, str], worker: str, batch: Batch, now: float) -> None:
+    def __init__(
+        self, transaction: Transaction, statements: Mapping[str, str], lanes: Lanes, worker: str, batch: Batch, now: float
+    ) -> None:
         self._transaction = transaction
+        self._lanes = lanes
         self._statements = statements
         self._worker = worker
         self._batch = batch
@@ -42,11 +49,12 @@ class Writes:
         self._statuses: dict[str, RunStatus] = {}
         self._crashed: set[str] = set()
         self._news: dict[str, int] = {}
+        self._awaited: set[str] = set()
 
     def commit(self) -> dict[tuple[str, int], RunStatus | None]:
         """See `Store.commit`."""
         batch = self._batch
-        kinds = (batch.outcomes, batch.attempts, batch.moves, batch.logs, batch.progress, batch.started)
+        kinds = (batch.outcomes, batch.attempts, batch.moves, batch.logs, batch.progress, batch.started, batch.starts, batch.cancels)
         answers = self._fence({(write[0], write[1]) for kind in kinds for write in kind})
         if batch.outcomes:
             self._record(self._allowed(batch.outcomes, answers))
@@ -55,6 +63,10 @@ class Writes:
         ):  # fmt: skip
             if writes and (allowed := self._allowed(writes, answers)):
                 self._transaction.execute(self._statements[_STATEMENT[name]], {name: as_json(allowed)})
+        if batch.starts:
+            self._start(self._allowed(batch.starts, answers))
+        for cancel in self._allowed(batch.cancels, answers):
+            cancel_child(self._transaction, self._statements, cancel.run, cancel.child, self._now)
         if batch.moves:
             self._move(self._allowed(batch.moves, answers))
         return answers
@@ -63,7 +75,9 @@ class Writes:
         """See which claims this worker still holds. What is answered is the exceptions."""
         answers: dict[tuple[str, int], RunStatus | None] = {}
         runs = as_json([run for run, _ in claims])
-        for run, claim, status, is_mine, crashes, news in self._transaction.many(self._statements["fence"], runs=runs, worker=self._worker):
+        for run, claim, status, is_mine, crashes, news, is_awaited in self._transaction.many(
+            self._statements["fence"], runs=runs, worker=self._worker
+        ):
             held = (run, claim)
             if held not in claims or (not is_mine and status in _TAKING):
                 continue
@@ -73,6 +87,8 @@ class Writes:
                 self._may_write.add(held)
                 self._statuses[run] = STATUS[status]
                 self._news[run] = news
+                if is_awaited:
+                    self._awaited.add(run)
                 if crashes:
                     self._crashed.add(run)
         for held in claims - self._may_write:
@@ -117,6 +133,17 @@ class Writes:
                 raise RuntimeError(f"run {outcome.run} has another outcome for {outcome.key!r} already: {there}, not {outcome}")
         return list(new.values())
 
+    # -- children
+
+    def _start(self, starts: Sequence[StartChild]) -> None:
+        published = definitions(self._transaction.connection, self._statements) if any(start.by_name for start in starts) else []
+        runs = [resolved(start, published) for start in starts]
+        ids = enqueue(self._transaction, self._statements, self._lanes, runs)
+        for start, run_id in zip(starts, ids, strict=True):
+            if start.new.key is not None:
+                payload = told(True, as_json(run_id))
+                put(self._transaction, self._statements, start.run, start.new.id, mail_from(start.new.id), payload, self._now)
+
     # -- moves
 
     def _move(self, moves: Sequence[Move]) -> None:
@@ -126,6 +153,8 @@ class Writes:
         for move in moves:
             if move.action is Action.CONTINUE_AS_NEW:
                 self._renew(move)
+            elif move.run in self._awaited and move.action in _ENDS and after(self._statuses[move.run], move.action) is not None:
+                tell_parent(self._transaction, self._statements, move.run, self._now)
 
     def _moved(self, move: Move) -> tuple[Any, ...] | None:
         """The new values of the run's row; None where its status does not allow the move."""

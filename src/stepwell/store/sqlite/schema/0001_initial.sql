@@ -90,6 +90,7 @@ CREATE TABLE stepwell_outcomes (
     attempt INTEGER NOT NULL,
     started_at REAL NOT NULL,
     python INTEGER NOT NULL,
+    child TEXT, -- the run that the step has started
     PRIMARY KEY (run, key)
 ) WITHOUT ROWID;
 
