@@ -198,7 +198,8 @@ class Execution:
             self._busy_since = None
             if self.held:
                 self._start_held()
-            self._answer_waits()
+            if self.mailbox.unread:
+                self._answer_waits()
             if self.due or not self.executing:
                 self._wait()
 

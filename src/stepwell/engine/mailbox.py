@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
+from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,11 @@ class Mailbox:
         return name in self._unread
 
     @property
+    def unread(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self._unread)
+
+    @property
     def awaited(self) -> bool:
         """Whether the body waits for any."""
         return any(self._first(name) is not None for name in list(self._waiting))
@@ -66,27 +72,31 @@ class Mailbox:
     @property
     def can_answer(self) -> bool:
         """Whether there is one that the body waits for."""
-        return next(self._answers(), None) is not None
+        return next(self._answerable(), None) is not None
 
     def take(self, sent_by: float | None = None) -> Iterator[tuple[SignalRequest, Signal]]:
         """Take out signals that the body waits for, those sent by then, each with the oldest request of its name."""
-        while (name := self._earliest(sent_by)) is not None:
-            request, signal = self._waiting[name].popleft(), self._unread[name].popleft()
-            if not self._unread[name]:
+        first = [(self._unread[name][0].number, name) for name in self._answerable()]
+        heapify(first)
+        while first:
+            _, name = heappop(first)
+            request, signals = self._first(name), self._unread[name]
+            if request is None or (sent_by is not None and signals[0].sent_at > sent_by):
+                continue
+            signal = signals.popleft()
+            if signals:
+                heappush(first, (signals[0].number, name))
+            else:
                 del self._unread[name]
             request.answered = True
             yield request, signal
 
-    def _earliest(self, sent_by: float | None) -> str | None:
-        """The name of the signal of the lowest number that is waited for."""
-        found = [signal for signal in self._answers() if sent_by is None or signal.sent_at <= sent_by]
-        return min(found, key=_NUMBER).name if found else None
-
-    def _answers(self) -> Iterator[Signal]:
-        if self._unread and self._waiting:
-            for name, signals in self._unread.items():
-                if self._first(name) is not None:
-                    yield signals[0]
+    def _answerable(self) -> Iterator[str]:
+        """Names of which there is a signal and somebody waits."""
+        fewer, more = sorted((self._unread.keys(), self._waiting.keys()), key=len)
+        for name in list(fewer):
+            if name in more and self._first(name) is not None:
+                yield name
 
     def _first(self, name: str) -> SignalRequest | None:
         """The oldest request for signals of this name."""
