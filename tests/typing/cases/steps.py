@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from datetime import datetime
+from typing import Any, assert_type
 
-from stepwell import Retry, Step, SyncStep, step
+from stepwell import Retry, StartedRun, Step, SyncStep, step, workflow
 
 
 async def send(to: str, *, subject: str = "Hi") -> bool:
@@ -50,6 +51,36 @@ async def with_step(steps: Step, shop: Shop) -> None:
     assert_type(await steps.map("pay", pay, range(3), concurrency=2), list[str])
 
 
+@workflow
+async def ship(item: str, step: Step) -> int:
+    return 1
+
+
+@workflow
+async def rest() -> bool:
+    return True
+
+
+async def with_children(steps: Step) -> None:
+    assert_type(await steps.execute(ship, "book", timeout="1h"), int)
+    assert_type(await steps.execute(rest), bool)
+    assert_type(await steps.execute("ship", {"any": 1}), Any)
+    assert_type(await steps.start(ship, "book", key="k", tags=["a"]), StartedRun)
+    assert_type((await steps.start(rest)).run_id, str)
+
+
+def with_sync_children(steps: SyncStep) -> None:
+    assert_type(steps.execute(ship, "book"), int)
+    assert_type(steps.execute("ship"), Any)
+    assert_type(steps.start(ship, "book").run_id, str)
+
+
+async def with_signals(steps: Step, sync_steps: SyncStep) -> None:
+    assert_type(await steps.wait_for_signal("due", type=datetime), datetime)
+    assert_type(await steps.wait_for_signal("due"), Any)
+    assert_type(sync_steps.wait_for_signal("due", type=datetime, timeout="1h"), datetime)
+
+
 def with_sync_step(steps: SyncStep, shop: Shop) -> None:
     assert_type(steps.run("price", price, "book"), int)
     assert_type(steps.run(price, item="book"), int)
@@ -71,6 +102,8 @@ async def wrongly(steps: Step, shop: Shop) -> None:
     await steps.run("price", price)  # type: ignore[call-overload]
     await steps.run(price, itme="book")  # type: ignore[call-overload]
     await steps.map("price", price, [1, 2])  # type: ignore[arg-type]
+    await steps.execute(ship, 3)  # type: ignore[misc]
+    await steps.start(ship, "book", colour="red")  # type: ignore[call-overload]
     await pay("3")  # type: ignore[arg-type]
     await shop.sell()  # type: ignore[call-arg]
     step(3)  # type: ignore[call-overload]
