@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stepwell.core.records import Attempt, LogEntry, Move, Outcome, Progress, Started
+from stepwell.core.records import Attempt, CancelChild, LogEntry, Move, NewRun, Outcome, Progress, StartChild, Started
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.committer import MAX_BATCH, PORTION, Committer
 from stepwell.errors import DatabaseUnavailable
@@ -78,6 +78,8 @@ def progress(done: float) -> Progress:
 
 ATTEMPT = Attempt("r", 1, "tried", 1, 0, False, None, 0.0, 0.0, None)
 MARK = Started("r", 1, "long", 1, 0.0)
+START = StartChild("r", 1, "child", NewRun("c", "w", None, "null", 0.0, 0.0))
+CANCEL = CancelChild("r", 1, "c")
 LINE = LogEntry("r", 1, 0, "", 1, 0.0, "info", "hello", "{}", None)
 
 
@@ -141,11 +143,13 @@ async def test_a_batch_has_a_limit() -> None:
 async def test_a_batch_holds_the_writes_by_kind_in_their_order() -> None:
     database, told = Database(), Told()
     async with committing(database) as committer:
-        for write in (LINE, outcome("a"), MARK, ATTEMPT, progress(1), outcome("b"), move(Action.PARK)):
+        for write in (LINE, outcome("a"), CANCEL, MARK, START, ATTEMPT, progress(1), outcome("b"), move(Action.PARK)):
             committer.put(write, told)
         await turns()
 
-    assert database.committed == [Batch([outcome("a"), outcome("b")], [ATTEMPT], [move(Action.PARK)], [LINE], [progress(1)], [MARK])]
+    assert database.committed == [
+        Batch([outcome("a"), outcome("b")], [ATTEMPT], [move(Action.PARK)], [LINE], [progress(1)], [MARK], [START], [CANCEL])
+    ]
 
 
 @on_a_loop

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
 
-from stepwell import ContinueAsNew, Retry, RunStatus, workflow
+from stepwell import ContinueAsNew, Retry, RunStatus, Step, workflow
 from stepwell.core.ending import Complete, Diverge, Ending, Fail
+from stepwell.core.naming import name_of
 from stepwell.core.records import Attempt, Claimed, Kind, NewRun, Outcome
 from stepwell.core.registry import Lane, Registry
 from stepwell.core.status import Action
@@ -25,7 +26,7 @@ from stepwell.store.port import Pin
 from stepwell.testing.clock import LoopClock
 from tests.proof.oracle import Impossible, Story, tell
 from tests.proof.programs import Program, compiled
-from tests.proof.world import RETRIED, Around, Chapter, Crash, Stalled, Trace, VirtualLoop, World, mistakes_in
+from tests.proof.world import RETRIED, Around, Chapter, Crash, Stalled, Trace, VirtualLoop, World, mistakes_in, model
 
 AROUND = Around()
 BODY_RETRY = Retry(2, "50ms", jitter=0.0)
@@ -35,6 +36,20 @@ _LONGEST = 10**6  # seconds of a life: more than anything in a program waits for
 _MOST_LIVES = 60
 _LEASE = 10.0**7  # seconds: who is dead is told by hand
 _SKEW = 5.0  # seconds by which clocks may differ
+
+
+_SIGNALS = 400
+_OFTEN = 40
+"""Signals that are sent to a run at most, and of them those that come in quick succession."""
+
+
+@workflow(name="c", retry=Retry.never())
+async def a_child(input: int, step: Step) -> int:
+    """What the programs execute as a child; some fail."""
+    await asyncio.sleep(input % 4 * 0.01)
+    if input % 5 == 0:
+        raise ValueError(f"no {input}")
+    return model(input)
 
 
 class Wrong(AssertionError):
@@ -60,6 +75,8 @@ class Case:
     """How likely a process that seems to be lost only stood still, and goes on beside the one that has taken its run."""
     logs: bool = False
     """The body logs what it sees."""
+    mail: bool = False
+    """Somebody sends signals to the run, and it has children."""
     cold: float | None = None
     """Seconds after which a run parks; None: chance decides for each life."""
 
@@ -195,8 +212,11 @@ class Lives:
     async def live_on(self) -> None:
         """Until the run has ended, however many lives that takes."""
         await self.begin()
+        sender = self.loop.create_task(self._send()) if self.case.mail else None
         await self.go_on(self.case.crash_at, self.case.after)
         self.leave()
+        if sender is not None:
+            sender.cancel()
 
     async def go_on(self, crash_at: int | None, after: bool) -> None:
         """One life after the other, the first of them with this crash."""
@@ -210,6 +230,16 @@ class Lives:
             if self.row.status.ended:
                 return  # by one that had only stood still
         raise Wrong("it does not end")
+
+    async def _send(self) -> None:
+        """Send signals at any time, some of them twice."""
+        for number in range(_SIGNALS):
+            await asyncio.sleep(self.chance.random() * (0.04 if number < _OFTEN else 10.0 * number))
+            if self.row.status.ended:
+                return
+            for _ in range(self.chance.choice((1, 1, 2))):
+                name, now = "abc"[number % 3], self.clock.now()
+                await self.store.signal(self.run_id, f"signal {number}", name, str(model(number)), now)
 
     async def begin(self, argument: int = 1) -> None:
         """Start the run."""
@@ -252,7 +282,7 @@ class Lives:
         """Somebody takes this worker for dead, rightly or not; or its run alone, which only the answers of commits tell it."""
         known = self.store._tables.workers.get(worker)
         if self.chance.random() < 0.5:
-            await self.store.hand_back(worker, self.clock.now(), 1)
+            await self.store.hand_back(worker, self.clock.now(), 500 if self.case.mail else 1)
         elif known is not None:
             await self.store.rescue(worker, known.beat, self.clock.now(), 500, _MOST_LIVES)
 
@@ -267,6 +297,8 @@ class Lives:
         self._workers.clear()
 
     def _left(self, run_id: str, ending: Ending | None) -> None:
+        if run_id != self.run_id:
+            return
         if isinstance(ending, Complete | Fail | Diverge) or (ending is None and self.row.status.ended):
             self._ended.set()
 
@@ -276,8 +308,8 @@ class Lives:
         clock.ahead = chance.choice((0.0, 0.0, 0.0, -0.02, 0.02, -_SKEW, _SKEW)) if self.case.crash_at is not None else 0.0
         park_after = self.case.cold if self.case.cold is not None else chance.choice((0.0, 0.05, 1e9))
         return Worker(
-            self.store, Registry([self.definition]), clock, name=f"worker-{self.world.life}", concurrency=4, heart="loop", lease=_LEASE,
-            park_after=park_after, max_parked=chance.choice((0, 1_000)), poll=300.0, on_left=self._left,
+            self.store, Registry([self.definition, a_child]), clock, name=f"worker-{self.world.life}", concurrency=4, heart="loop",
+            lease=_LEASE, park_after=park_after, max_parked=chance.choice((0, 1_000)), poll=300.0, on_left=self._left,
         )  # fmt: skip
 
     def _in_threads(self) -> bool:
@@ -327,6 +359,8 @@ class Lives:
             raise Wrong(f"the run is {row.status} with {row.output}, and should have completed with {story.result}")
         if story.error is not None and (row.status is not RunStatus.FAILED or isinstance(story.error, ContinueAsNew)):
             raise Wrong(f"the run is {row.status}, and should have failed with {story.error!r}")
+        if self.case.mail:
+            self._check_mail([self.check_story(chapter) for chapter in chapters])
         if self.case.logs:
             self._check_logs(self.world.expected)
         mistakes = self.world.mistakes + (mistakes_in(story.error) if story.error is not None else [])
@@ -334,6 +368,26 @@ class Lives:
             raise Wrong(f"in every life alike, the body met {mistakes}")
         if self.world.strays:
             raise Wrong(f"code of the body ran on the worker's loop: {self.world.strays}")
+
+    def _check_mail(self, stories: list[Story]) -> None:
+        """No signal is read twice, each is what was sent, and of each child there is one."""
+        read = [number for story in stories for number in story.read]
+        if len(read) != len(set(read)):
+            raise Wrong(f"signals are read twice: {read}")
+        sent = {signal.number: signal for signal in self.row.signals.values()}
+        for outcome in self.row.outcomes.values():
+            if outcome.kind == Kind.SIGNAL and outcome.ok:
+                signal = sent[outcome.mark]
+                if (signal.name, signal.payload) != (name_of(outcome.key), outcome.value):
+                    raise Wrong(f"{outcome.key} is {outcome.value}, and {signal} was sent")
+        children = [row for row in self.store._tables.rows.values() if row.new.parent_id == self.run_id]
+        asked = sum(request.kind == Kind.CHILD for story in stories for request in story.asked.values())
+        if len(children) > asked:
+            raise Wrong(f"there are {len(children)} children, and {asked} were asked for")
+        for outcome in self.row.outcomes.values():
+            child = self.store._tables.rows.get(outcome.child or "")  # there is none when it was late before it could be begun
+            if outcome.kind == Kind.CHILD and not (outcome.ok or outcome.mark) and child is not None and not child.status.ended:
+                raise Wrong(f"{outcome.key} was late, and its child is {child.status}")
 
     def _check_effects(self, chapter: Chapter) -> None:
         arguments: dict[str, tuple[str, int]] = {}
@@ -436,7 +490,7 @@ def in_order(outcomes: dict[str, Outcome]) -> tuple[Outcome, ...]:
     return tuple(sorted(outcomes.values(), key=lambda outcome: outcome.seq))
 
 
-def cases(seed: int, commits: int, most: int | None = None) -> Iterator[Case]:
+def cases(seed: int, commits: int, most: int | None = None, *, mail: bool = False) -> Iterator[Case]:
     """A crash before and after every commit of an undisturbed run; a sample of them where there are more than `most`."""
     chance = random.Random(f"cases {seed}")
     boundaries = [(at, after) for at in range(1, commits + 1) for after in (False, True)]
@@ -452,4 +506,5 @@ def cases(seed: int, commits: int, most: int | None = None) -> Iterator[Case]:
             operator=0.15 <= kind < 0.3,
             zombies=0.7 if 0.3 <= kind < 0.45 else 0.0,
             logs=0.45 <= kind < 0.55,
+            mail=mail,
         )

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from stepwell import ContinueAsNew, StepFailed
+from stepwell import ChildFailed, ContinueAsNew, StepFailed, WaitTimeout
 from stepwell.core.duration import parse_duration
 from stepwell.core.failure import error_from
 from stepwell.core.mark import mark_of
@@ -58,6 +58,8 @@ class Story:
     asked: dict[str, Asked] = field(default_factory=dict)
     left: list[Outcome] = field(default_factory=list)
     """Recorded, and not delivered because the body has ended."""
+    read: list[int] = field(default_factory=list)
+    """Numbers of the signals that were delivered to a wait."""
     ended: bool = False
     result: Any = None
     error: BaseException | None = None
@@ -80,11 +82,16 @@ class Telling:
             raise Impossible(f"{outcome.key} is recorded as {outcome.seq}, and was not asked for")
         if request.kind != outcome.kind:
             raise Impossible(f"{outcome.key} is recorded as {Kind(outcome.kind).word}, and was asked for as {request.kind.word}")
-        if self.exact and (request.asked, request.mark) != (outcome.asked, outcome.mark):
+        mark = request.mark if request.kind not in (Kind.SIGNAL, Kind.CHILD) else outcome.mark  # which signal it was
+        if self.exact and (request.asked, mark) != (outcome.asked, outcome.mark):
             raise Impossible(f"{outcome.key} is recorded as {outcome}, and was asked for as {request}")
         text = outcome.value or ""
         if request.kind == Kind.VALUE:
             return _VALUES[request.name](text)
+        if request.kind == Kind.SIGNAL:
+            return int(text) if outcome.ok else WaitTimeout("late", step=request.name, key=outcome.key)
+        if request.kind == Kind.CHILD:
+            return self._of_child(outcome, request)
         if request.kind != Kind.FUNCTION:
             return None
         if not outcome.ok:
@@ -93,6 +100,28 @@ class Telling:
             raise Impossible(f"{outcome.key} has {text}, and was called with {request.argument}")
         return int(text)
 
+    def _of_child(self, outcome: Outcome, request: Asked) -> Any:
+        text = outcome.value or ""
+        if not outcome.ok and not outcome.mark:
+            return WaitTimeout("late", step=request.name, key=outcome.key)
+        if not outcome.ok:
+            error = error_from(text)
+            return ChildFailed(step=request.name, key=outcome.key, run_id=outcome.child or "", workflow="c", error=error)
+        if not outcome.mark:
+            return Begun(text.strip('"'))
+        if self.exact and (request.argument is None or text != str(model(request.argument))):
+            raise Impossible(f"{outcome.key} has {text}, and was called with {request.argument}")
+        return int(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that is not awaited."""
+
+    run_id: str
+
+
+_FAILURES = (StepFailed, WaitTimeout, ChildFailed)
 
 _VALUES: dict[str, Callable[[str], Any]] = {
     "now": lambda text: datetime.fromtimestamp(float(text), UTC),
@@ -130,6 +159,7 @@ class _Oracle:
 
     def __init__(self, body: Callable[..., Any], argument: int, started_at: float, telling: Telling) -> None:
         self.asked: dict[str, Asked] = {}
+        self.read: list[int] = []
         self.delivered = 0
         self._telling = telling
         self.loop = RunLoop(self, started_at)  # type: ignore[abstract]  # it says itself that nothing is missing
@@ -142,14 +172,14 @@ class _Oracle:
         while not main.done():
             self._telling.quiescent(self.asked)
             if not outcomes:
-                return Story(self.asked)
+                return Story(self.asked, read=self.read)
             self._deliver(outcomes.pop(0))
         error = asyncio.CancelledError() if main.cancelled() else main.exception()
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]  # a group of one says nothing more than what is in it
         if error is None or isinstance(error, ContinueAsNew):
             self._telling.quiescent(self.asked)
-        return Story(dict(self.asked), outcomes, True, None if error else main.result(), error)
+        return Story(dict(self.asked), outcomes, self.read, True, None if error else main.result(), error)
 
     def _deliver(self, outcome: Outcome) -> None:
         request = self.asked.get(outcome.key)
@@ -160,7 +190,9 @@ class _Oracle:
         if isinstance(future, Timer):
             future.deliver(outcome)
         elif future is not None and not future.done():
-            if isinstance(result, StepFailed):
+            if outcome.kind == Kind.SIGNAL and outcome.ok:
+                self.read.append(outcome.mark)
+            if isinstance(result, _FAILURES):
                 future.set_exception(result)
             else:
                 future.set_result(result)
@@ -210,6 +242,15 @@ class Script:
     async def sleep(self, name: str, duration: str) -> None:
         parse_duration(duration)
         await self._ask(Kind.SLEEP, name)
+
+    async def wait_for_signal(self, name: str, type: Any, timeout: Any = None) -> Any:  # noqa: ASYNC109  # as that of `Step`
+        return await self._ask(Kind.SIGNAL, name)
+
+    async def execute(self, workflow: str, argument: int, name: str, timeout: Any = None) -> Any:  # noqa: ASYNC109  # as that of `Step`
+        return await self._ask(Kind.CHILD, name, argument)
+
+    async def start(self, workflow: str, argument: int, name: str) -> Any:
+        return await self._ask(Kind.CHILD, name, argument)
 
     async def now(self) -> Any:
         return await self._ask(Kind.VALUE, "now")
@@ -281,6 +322,7 @@ class _SyncOracle:
         self._outcomes = list(outcomes)
         self._telling = telling
         self._branch = Branch()
+        self._read: list[int] = []
         self._delivered = 0
 
     def tell(self, body: Callable[..., Any], argument: int) -> Story:
@@ -288,14 +330,14 @@ class _SyncOracle:
         try:
             result = body(self, argument)
         except Waits:
-            return Story(self.asked)
+            return Story(self.asked, read=self._read)
         except Impossible:
             raise
         except (Exception, ContinueAsNew) as caught:  # noqa: BLE001  # the program's own
             error = caught
         if error is None or isinstance(error, ContinueAsNew):
             self._telling.quiescent(self.asked)
-        return Story(self.asked, self._outcomes, True, result, error)
+        return Story(self.asked, self._outcomes, self._read, True, result, error)
 
     def _ask(self, kind: Kind, name: str, argument: int | None = None, key: str | None = None) -> str:
         if key is None:
@@ -314,11 +356,13 @@ class _SyncOracle:
         if outcome.key not in waiting:
             raise Impossible(f"{outcome.key} is recorded, and {waiting} are waited for")
         self._delivered = self._outcomes.pop(0).seq
+        if outcome.kind == Kind.SIGNAL and outcome.ok:
+            self._read.append(outcome.mark)
         return outcome.key, result
 
     def _answer(self, kind: Kind, name: str, argument: int | None = None) -> Any:
         _, result = self._take({self._ask(kind, name, argument)})
-        if isinstance(result, StepFailed):
+        if isinstance(result, _FAILURES):
             raise result
         return result
 
@@ -330,6 +374,15 @@ class _SyncOracle:
 
     def sleep(self, name: str, duration: str) -> None:
         self._answer(Kind.SLEEP, name)
+
+    def wait_for_signal(self, name: str, type: Any, timeout: Any = None) -> Any:
+        return self._answer(Kind.SIGNAL, name)
+
+    def execute(self, workflow: str, argument: int, name: str, timeout: Any = None) -> Any:
+        return self._answer(Kind.CHILD, name, argument)
+
+    def start(self, workflow: str, argument: int, name: str) -> Any:
+        return self._answer(Kind.CHILD, name, argument)
 
     def now(self) -> Any:
         return self._answer(Kind.VALUE, "now")

@@ -46,11 +46,11 @@ class Program:
 # -- making them
 
 
-def generate(seed: int) -> Program:
-    """The program of this seed."""
-    chance = random.Random(f"program {seed}")
+def generate(seed: int, *, mail: bool = False) -> Program:
+    """The program of this seed. `mail`: one that waits for signals and children, too."""
+    chance = random.Random(f"program {seed} with mail" if mail else f"program {seed}")
     is_async = chance.random() < 0.85
-    maker = _Maker(chance, is_async)
+    maker = _Maker(chance, is_async, mail=mail)
     return Program(maker.block(chance.randint(2, 4), 0), is_async)
 
 
@@ -64,6 +64,8 @@ _CONCURRENT = {
     "wait_timed": 1.2, "wait_for_gather": 1, "wait_for_map": 0.7,
     "condition": 0.5, "barrier": 0.5, "later": 1, "swallow": 0.7, "breathe": 0.4,
 }  # fmt: skip
+
+_MAIL = {"signal": 9, "child": 6, "begin": 1}
 
 SIDE_BY_SIDE = {
     "gather": 3, "group": 3, "race": 3, "as_completed": 3, "wait_all": 3, "gathers": 4, "semaphore": 3,
@@ -80,18 +82,19 @@ _MOST = 16  # statements; then only the branches that were begun are filled, wit
 
 
 class _Maker:
-    def __init__(self, chance: random.Random, is_async: bool) -> None:
+    def __init__(self, chance: random.Random, is_async: bool, *, mail: bool = False) -> None:
         self.chance = chance
         self.is_async = is_async
         self.left = _MOST
-        self.kinds = _SEQUENTIAL | (_CONCURRENT if is_async else {})
+        self.sequential = _SEQUENTIAL | (_MAIL if mail else {})
+        self.kinds = self.sequential | (_CONCURRENT if is_async else {})
 
     def block(self, length: int, depth: int) -> tuple[Node, ...]:
         return tuple(self.node(depth) for _ in range(length))
 
     def node(self, depth: int) -> Node:
         chance = self.chance
-        kinds = self.kinds if depth < 2 or chance.random() < 0.25 else _SEQUENTIAL
+        kinds = self.kinds if depth < 2 or chance.random() < 0.25 else self.sequential
         self.left -= 1
         kind = chance.choices(list(kinds), list(kinds.values()))[0] if depth < _DEEPEST and self.left > 0 else "step"
         count = 1 if kind in _AROUND_ONE else 0
@@ -130,6 +133,8 @@ _CHOICES: dict[str, tuple[str, tuple[object, ...]]] = {
     "raise": ("what", ('ValueError("by the program")', 'ExceptionGroup("by the program", [ValueError("one"), KeyError("two")])')),
     "finally": ("undo", ("", "work", "flaky")),
     "canceled": ("after", ("sleep", "step", "nothing")),
+    "signal": ("timeout", (None, None, *SHORT, 7200.0)),
+    "child": ("timeout", (None, None, *SHORT, 7200.0)),
 }
 _CHANCES: dict[str, tuple[str, float]] = {
     "group": ("failing", 0.4),
@@ -178,6 +183,10 @@ def _with_one_more(block: tuple[Node, ...], more: Node, chance: random.Random) -
 # -- writing them down
 
 
+def _timeout(node: Node) -> str:
+    return "" if node["timeout"] is None else f', timeout="{round(float(str(node["timeout"])) * 1000)}ms"'
+
+
 def render(program: Program) -> str:
     """The program as Python."""
     writer = _Writer(program.is_async)
@@ -219,6 +228,30 @@ class _Writer:
 
     def step_(self, node: Node) -> list[str]:
         return [f'x = {self.wait}step.run("{node["name"]}", {node["function"]}, x + {node["add"]})', f'note("{node["name"]}", x)']
+
+    def signal_(self, node: Node) -> list[str]:
+        return [
+            "try:",
+            f'    x = (x * 3 + {self.wait}step.wait_for_signal("{node["name"]}", type=int{_timeout(node)})) % 997',
+            "except TimeoutError:",
+            '    note("no signal")',
+            "    x = (x + 41) % 997",
+            'note("signal", x)',
+        ]
+
+    def child_(self, node: Node) -> list[str]:
+        """Some children fail."""
+        return [
+            "try:",
+            f'    x = {self.wait}step.execute("c", x + {node["add"]}, name="{node["name"]}"{_timeout(node)})',
+            "except (ChildFailed, TimeoutError) as failed:",
+            '    note("no child", type(failed).__name__)',
+            "    x = (x + number_of(failed)) % 997",
+            'note("child", x)',
+        ]
+
+    def begin_(self, node: Node) -> list[str]:
+        return [f'note("begins", len(({self.wait}step.start("c", x, name="{node["name"]}")).run_id))']
 
     def switch_(self, node: Node) -> list[str]:
         """Fails for good until somebody outside turns the switch."""
@@ -653,6 +686,9 @@ class _Writer:
 
 _STATEMENTS: dict[str, Callable[[_Writer, Node], list[str]]] = {
     "step": _Writer.step_,
+    "signal": _Writer.signal_,
+    "child": _Writer.child_,
+    "begin": _Writer.begin_,
     "switch": _Writer.switch_,
     "return": _Writer.return_,
     "ponder": _Writer.ponder_,

@@ -22,18 +22,18 @@ class Report:
         self.failures += other.failures
 
 
-def prove(seeds: Iterable[int], most: int | None = None) -> Report:
+def prove(seeds: Iterable[int], most: int | None = None, mail: bool = False) -> Report:
     """Each program of these seeds: undisturbed, and crashed at every commit."""
     report = Report()
     universe = Universe()
     for seed in seeds:
-        program = generate(seed)
+        program = generate(seed, mail=mail)
         report.counts["programs"] += 1
-        case = Case(seed)
+        case = Case(seed, mail=mail)
         try:
             undisturbed = universe.run(program, case)
             report.counts["undisturbed " + undisturbed.status] += 1
-            for case in cases(seed, undisturbed.commits, most):
+            for case in cases(seed, undisturbed.commits, most, mail=mail):
                 done = universe.run(program, case)
                 report.counts["crashed runs"] += 1
                 report.counts["lives"] += done.lives
@@ -51,11 +51,11 @@ def minimal(program: Program, case: Case) -> tuple[Program, Case, str]:
     found: list[tuple[Case, str]] = []
 
     def goes_wrong(candidate: Program) -> bool:
-        tried = Case(case.seed)
+        tried = Case(case.seed, mail=case.mail)
         with Universe() as universe:
             try:
                 undisturbed = universe.run(candidate, tried)
-                for tried in (case, *cases(case.seed, undisturbed.commits, 60)):
+                for tried in (case, *cases(case.seed, undisturbed.commits, 60, mail=case.mail)):
                     universe.run(candidate, tried)
             except Wrong as wrong:
                 found.append((tried, str(wrong)))

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from stepwell import ContinueAsNew, DatabaseUnavailable, Retry, StepFailed, current_step
+from stepwell import ChildFailed, ContinueAsNew, DatabaseUnavailable, Retry, StepFailed, current_step
 from stepwell.core import definition
 from stepwell.core.records import Outcome
 from stepwell.engine.requests import StepInfo, StepRequest
@@ -206,6 +206,7 @@ class Around:
             "time": time,
             "contextlib": contextlib,
             "StepFailed": StepFailed,
+            "ChildFailed": ChildFailed,
             "ContinueAsNew": ContinueAsNew,
             "Retry": Retry,
             "TWICE": TWICE,
