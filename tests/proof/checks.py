@@ -20,19 +20,45 @@ SEEDS = 60
 """Programs that a check tries before it is content."""
 
 
-def lives(seeds: Iterable[int] = range(SEEDS), most: int = 12, **also: object) -> None:
+def lives(seeds: Iterable[int] = range(SEEDS), most: int = 12, *, mail: bool = False, **also: object) -> None:
     """Random programs, crashed at every commit."""
     with Universe() as universe:
         for seed in seeds:
-            program = generate(seed)
-            undisturbed = universe.run(program, Case(seed))
-            for case in cases(seed, undisturbed.commits, most):
+            program = generate(seed, mail=mail)
+            undisturbed = universe.run(program, Case(seed, mail=mail))
+            for case in cases(seed, undisturbed.commits, most, mail=mail):
                 universe.run(program, replace(case, **also))  # type: ignore[arg-type]
 
 
 def zombies() -> None:
     """The same, of processes that only stood still, and go on beside the one that has taken their run."""
     lives(zombies=1.0)
+
+
+def mail() -> None:
+    """The same, of programs that wait for signals and children."""
+    lives(mail=True)
+
+
+def mail_of(*nodes: Node, silent: bool = False) -> Callable[[], None]:
+    """The same, of one program. `silent`: nobody sends signals, so nothing else wakes the run."""
+
+    def check() -> None:
+        with Universe() as universe:
+            for seed in range(20):
+                undisturbed = universe.run(fixed(*nodes), Case(seed, mail=True, silent=silent))
+                for case in cases(seed, undisturbed.commits, 24, mail=True):
+                    universe.run(fixed(*nodes), replace(case, silent=silent))
+
+    return check
+
+
+def signal(name: str, timeout: float | None = None) -> Node:
+    return Node("signal", (), {"name": name, "timeout": timeout})
+
+
+def child(name: str, add: int = 0, timeout: float | None = None) -> Node:
+    return Node("child", (), {"name": name, "add": add, "timeout": timeout})
 
 
 def logs() -> None:

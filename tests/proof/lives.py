@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Self
 
@@ -75,8 +75,10 @@ class Case:
     """How likely a process that seems to be lost only stood still, and goes on beside the one that has taken its run."""
     logs: bool = False
     """The body logs what it sees."""
-    mail: bool = False
+    mail: bool = field(default=False, repr=False)  # not in the seed of chance, which is the representation
     """Somebody sends signals to the run, and it has children."""
+    silent: bool = field(default=False, repr=False)
+    """But nobody does."""
     cold: float | None = None
     """Seconds after which a run parks; None: chance decides for each life."""
 
@@ -212,7 +214,7 @@ class Lives:
     async def live_on(self) -> None:
         """Until the run has ended, however many lives that takes."""
         await self.begin()
-        sender = self.loop.create_task(self._send()) if self.case.mail else None
+        sender = self.loop.create_task(self._send()) if self.case.mail and not self.case.silent else None
         await self.go_on(self.case.crash_at, self.case.after)
         self.leave()
         if sender is not None:
@@ -380,6 +382,7 @@ class Lives:
                 signal = sent[outcome.mark]
                 if (signal.name, signal.payload) != (name_of(outcome.key), outcome.value):
                     raise Wrong(f"{outcome.key} is {outcome.value}, and {signal} was sent")
+        self._check_nothing_skipped(set(stories[-1].read))
         children = [row for row in self.store._tables.rows.values() if row.new.parent_id == self.run_id]
         asked = sum(request.kind == Kind.CHILD for story in stories for request in story.asked.values())
         if len(children) > asked:
@@ -388,6 +391,18 @@ class Lives:
             child = self.store._tables.rows.get(outcome.child or "")  # there is none when it was late before it could be begun
             if outcome.kind == Kind.CHILD and not (outcome.ok or outcome.mark) and child is not None and not child.status.ended:
                 raise Wrong(f"{outcome.key} was late, and its child is {child.status}")
+
+    def _check_nothing_skipped(self, read: set[int]) -> None:
+        """A signal that came to a wait which was over goes to the next one of its name, before those that were sent later."""
+        signals = [outcome for outcome in self.history() if outcome.kind == Kind.SIGNAL and outcome.ok]
+        for place, first in enumerate(signals):
+            again = next((later for later in signals[place + 1 :] if later.mark == first.mark), None)
+            for later in signals[place + 1 :]:
+                if later is again or (first.mark in read and again is None):
+                    break
+                same = name_of(later.key) == name_of(first.key) and later.asked >= first.seq
+                if same and later.mark > first.mark and later.mark in read:
+                    raise Wrong(f"{later.key} has signal {later.mark}, and {first.mark} was there before")
 
     def _check_effects(self, chapter: Chapter) -> None:
         arguments: dict[str, tuple[str, int]] = {}

@@ -25,11 +25,13 @@ from stepwell.engine.committer import Committer
 from stepwell.engine.due import DueTimes
 from stepwell.engine.execution import Execution
 from stepwell.engine.logger import _Logbook
+from stepwell.engine.mailbox import Mailbox
 from stepwell.engine.runloop import RunLoop
 from stepwell.engine.tasks import BranchTask, NumberedFuture
-from stepwell.store.memory import claiming, writing
+from stepwell.store.memory import claiming, mailing, writing
 from tests.proof import checks
 from tests.proof.lives import Wrong
+from tests.proof.programs import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,14 @@ def _rule(rule: str, owner: Any, function: str, *texts: str, caught_by: Callable
     changes = tuple(Change(owner, function, old, new) for old, new in zip(texts[::2], texts[1::2], strict=True))
     return Mutation(rule, changes, caught_by)
 
+
+_RACES = (
+    Node("sleep", (), {"seconds": 0.3}),
+    *[Node("race", ((checks.signal("a"),), (checks.signal("b"),)), {"offsets": (0, 1), "cancel": True}) for _ in range(3)],
+    checks.signal("a"),
+    checks.signal("b"),
+)
+_CHILDREN = (checks.child("a", 1), checks.child("b", 2), checks.child("c", 3))
 
 MUTATIONS = (
     # -- the gate
@@ -314,6 +324,47 @@ MUTATIONS = (
         "counts = True",
         caught_by=checks.retries,
     ),
+    _rule(
+        "a signal that came to a wait which is over goes back",
+        Mailbox,
+        "delivered",
+        "if was_awaited or outcome.kind == Kind.CHILD:",
+        "if True:",
+        caught_by=checks.mail_of(*_RACES),
+    ),
+    _rule(
+        "a signal that goes back and is read by the next wait has been read",
+        Mailbox,
+        "delivered",
+        "del signals[place]",
+        "pass",
+        caught_by=checks.mail_of(*_RACES),
+    ),
+    _rule(
+        "a run that falls asleep with news unseen is awake",
+        writing,
+        "_move",
+        "move.seen != row.news",
+        "False",
+        caught_by=checks.mail_of(*_CHILDREN, silent=True),
+    ),
+    _rule(
+        "a run whose worker dies with news unread is due",
+        mailing,
+        "put",
+        "row.due = now",
+        "pass",
+        caught_by=checks.mail_of(*_CHILDREN, silent=True),
+    ),
+    _rule(
+        "a child that came too late is canceled",
+        Execution,
+        "_cancel_child",
+        "if request.awaited:",
+        "if False:",
+        caught_by=checks.mail_of(checks.child("a", 2, 0.005), silent=True),
+    ),
+    _rule("a wait is answered once", Mailbox, "take", "request.answered = True", "pass", caught_by=checks.mail),
 )
 
 

@@ -22,6 +22,7 @@ from tests.proof.versions import replay, transcripts
 pytestmark = pytest.mark.proof
 
 PROGRAMS = 240
+WITH_MAIL = 80
 CHUNKS = 8
 
 
@@ -114,6 +115,16 @@ def test_random_programs_crashed_at_every_commit_end_as_they_do_undisturbed(chun
     assert report.failures == []
     assert report.counts["programs"] == PROGRAMS // CHUNKS
     assert report.counts["crashed runs"] > 10 * report.counts["programs"]
+
+
+# A callback that runs while its body is being left may make a coroutine that asyncio's `wait_for` then cannot make a task of.
+@pytest.mark.filterwarnings("ignore:coroutine 'body:RuntimeWarning")
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_random_programs_that_wait_for_signals_and_children_end_as_they_do_undisturbed(chunk: int) -> None:
+    report = prove(range(chunk, WITH_MAIL, CHUNKS), 20, mail=True)
+
+    assert report.failures == []
+    assert report.counts["programs"] == WITH_MAIL // CHUNKS
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -6,7 +6,7 @@ wait which the body had canceled goes back, and serves the next wait of its name
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left
 from collections import deque
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
@@ -38,7 +38,7 @@ class Mailbox:
         self.seen = seen
         self._history = history
         self._read: list[int] = []
-        self._unread: dict[str, deque[Signal]] = {}
+        self._unread: dict[str, list[Signal]] = {}
         self._waiting: dict[str, deque[SignalRequest]] = {}
         self._put(signals)
 
@@ -49,7 +49,7 @@ class Mailbox:
 
     def _put(self, signals: Iterable[Signal]) -> None:
         for signal in signals:
-            self._unread.setdefault(signal.name, deque()).append(signal)
+            self._unread.setdefault(signal.name, []).append(signal)
 
     def wait(self, request: SignalRequest) -> None:
         """The body waits for a signal."""
@@ -83,7 +83,7 @@ class Mailbox:
             request, signals = self._first(name), self._unread[name]
             if request is None or (sent_by is not None and signals[0].sent_at > sent_by):
                 continue
-            signal = signals.popleft()
+            signal = signals.pop(0)
             if signals:
                 heappush(first, (signals[0].number, name))
             else:
@@ -111,13 +111,23 @@ class Mailbox:
 
     def delivered(self, outcome: Outcome, *, was_awaited: bool) -> None:
         """An outcome of a signal has had its turn. One that nobody waited for any more goes back, if it was a signal at all."""
-        if not outcome.mark:
+        number = outcome.mark
+        if not number:
             return
+        name = name_of(outcome.key)
+        signals = self._unread.get(name, [])
+        # A record may have one signal for several waits in turn, of which all but the last were over: to each it goes back.
+        place = bisect_left(signals, number, key=_NUMBER)
+        is_there = place < len(signals) and signals[place].number == number
         if was_awaited or outcome.kind == Kind.CHILD:
-            self._read.append(outcome.mark)
-        else:
-            signal = Signal(outcome.mark, name_of(outcome.key), outcome.value or "null", outcome.at)
-            insort(self._unread.setdefault(signal.name, deque()), signal, key=_NUMBER)
+            self._read.append(number)
+            if is_there:
+                del signals[place]
+            if not signals:
+                self._unread.pop(name, None)
+        elif not is_there:
+            signals.insert(place, Signal(number, name, outcome.value or "null", outcome.at))
+            self._unread[name] = signals
 
     @property
     def read(self) -> tuple[int, ...]:
