@@ -195,10 +195,12 @@ class Claims:
         if not self._is_unknown:
             return
         worker, name = self._worker, self._worker.id
+        self._is_unknown = False  # before the store is asked: a claim whose answer gets lost meanwhile is to be looked for next time
         try:
             standing = await self._store.standing(name, worker.clock.now())
         except DatabaseUnavailable as error:
             worker.outage.met(_COMPARES, error)
+            self._is_unknown = True
             return
         worker.outage.over(_COMPARES)
         if worker.id == name:
@@ -210,8 +212,8 @@ class Claims:
         for run_id, claim in self._strays & strays:
             log.warning("%s gives back run %s, which it was given and never got", worker.label, run_id)
             worker.committer.put(Move(run_id, claim, Action.RELEASE), self)
-        if not strays and not self._strays:
-            self._is_unknown = False
+        if strays or self._strays:
+            self._is_unknown = True
         self._strays = strays if not self._under_way else set()
 
     def written(self, write: object, status: RunStatus | None) -> None:

@@ -385,6 +385,7 @@ class Worker:
         while True:
             await self._again.wait_until(None)
             await self._register()
+            self.heart.renew()
             log.warning("%s is registered again", self.label)
 
     def _described(self) -> NewWorker:
