@@ -87,6 +87,7 @@ class Execution:
         "_leaving",
         "_main",
         "_pump_scheduled",
+        "_recording",
         "_step",
         "_stopping",
         "_waking",
@@ -117,6 +118,7 @@ class Execution:
         self.held: list[StepRequest | ValueRequest] = []
         """Asked for, and not yet started."""
         self.executing: dict[str, StepRequest] = {}
+        self._recording: dict[str, StepRequest] = {}  # their failed attempts are on the way to the database
         self.alarm_at: float | None = None
         self.parked = False
         self.over = False
@@ -338,10 +340,16 @@ class Execution:
         self.admit(request, _FUNCTION, ok, value, now, request.mark, request.attempt, request.started_at)
 
     def attempt_failed(self, request: StepRequest, error: str, now: float) -> None:
-        """An attempt has failed; the next is due at `request.due`."""
+        """An attempt has failed; the next is due at `request.due`, and not before this one is recorded: a crash must not lose both."""
+        self._recording[request.key] = request
         self._put_attempt(request, error, now, request.due, canceled=False)
-        self.due.add(request.due, request)
         self._attempt_over(request)
+
+    def _attempt_recorded(self, key: str) -> None:
+        request = self._recording.pop(key, None)
+        if request is not None:
+            self.due.add(request.due, request)
+            self.schedule_pump()
 
     def attempt_canceled(self, request: StepRequest, now: float) -> None:
         """An attempt that the body did not wait for has ended: its result counts for nothing."""
@@ -372,6 +380,8 @@ class Execution:
             self._leaving.refused(write, error)
         elif not isinstance(write, Outcome):
             log.error("run %s: not recorded: %s", self.id, write)
+            if isinstance(write, Attempt):
+                self._attempt_recorded(write.key)
         elif not write.ok or write.kind != Kind.FUNCTION:
             raise RuntimeError(f"run {self.id}: the database refuses outcome {write.seq} of {write.key!r}") from error
         else:
@@ -404,6 +414,8 @@ class Execution:
         elif type(write) is Move and write.action is Action.WAKE:
             self._woken(status)
         else:
+            if type(write) is Attempt:
+                self._attempt_recorded(write.key)
             self.stands(status)
 
     def _woken(self, status: RunStatus | None) -> None:
@@ -462,7 +474,7 @@ class Execution:
 
     def _wait(self) -> None:
         when, host = self.due.next(), self.host
-        if self.executing or self.held or self.history.waiting:
+        if self.executing or self.held or self._recording or self.history.waiting:
             host.alarms.set(self, when)
         elif when is None:
             places = "; ".join(self.loop.places()) or "no task of it is left"
@@ -545,6 +557,7 @@ class Execution:
         self._step = None
         self.body_thread = None
         self.held.clear()
+        self._recording.clear()
         self.due.clear()
         self.loop.dispose()
         self.history.dispose()

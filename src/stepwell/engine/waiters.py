@@ -24,9 +24,6 @@ PAUSE: Final = 0.001
 SHARE: Final = 5
 """A look that took long is followed by a pause of so many times that: waiting must not be what the database is busy with."""
 
-LONGEST_PAUSE: Final = 2.0
-"""Seconds. One look that hung for ten is no reason to be blind for the next fifty."""
-
 LONGEST_PAUSE: Final = 0.25
 """Seconds of it at most: what took long may have been this process's loop, and not the database."""
 
