@@ -50,7 +50,7 @@ class Portal:
         if self._is_forked:
             return
         with self._turn:
-            self._users -= 1
+            self._users = max(self._users - 1, 0)
             if self._users or self._thread is None:
                 return
             with self._begins:

@@ -47,6 +47,10 @@ log = logging.getLogger(__name__)
 
 _PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
 _BUSY_SECONDS: Final = 1.0
+
+SUSPECT: Final = 2
+"""Workers that died with a run in a row, from which on no second such run is executed beside it."""
+
 _TIMER: Final = Kind.TIMER  # looked up once: an attribute of an enum is slow to find
 _FUNCTION: Final = Kind.FUNCTION
 _RUNNING: Final = RunStatus.RUNNING
@@ -105,6 +109,7 @@ class Execution:
         "loop",
         "over",
         "parked",
+        "suspect",
     )
 
     def __init__(self, claimed: Claimed, workflow: Workflow[Any, Any], host: Host) -> None:
@@ -121,6 +126,8 @@ class Execution:
         self._recording: dict[str, StepRequest] = {}  # their failed attempts are on the way to the database
         self.alarm_at: float | None = None
         self.parked = False
+        self.suspect = claimed.crashes >= SUSPECT
+        """Its last workers died with it, and no step of it was recorded since."""
         self.over = False
         """The body has been left; what still comes in is ignored."""
         self.computing = False
@@ -407,6 +414,7 @@ class Execution:
             return
         elif type(write) is Outcome:
             self.history.durable = write.seq
+            self.suspect = False
             if status is _RUNNING:
                 self.pump()
             else:

@@ -9,7 +9,7 @@ from stepwell.core.codec import codec_of, input_text, output_text
 from stepwell.core.ending import Complete, Diverge, Ending, Fail, GoOnAsNew, LetGo, RetryLater
 from stepwell.core.failure import describe, error_text
 from stepwell.core.naming import BODY
-from stepwell.core.records import Attempt, Move
+from stepwell.core.records import LATEST, Attempt, Move
 from stepwell.core.retry import DEFAULT_RETRY
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.errors import ContinueAsNew, NotSerializable, StepwellError
@@ -54,7 +54,7 @@ def _after_error(error: BaseException, run: Execution, workflow: Workflow[Any, A
     delay = (workflow.retry or DEFAULT_RETRY).next(error, attempt, clock.random())
     if delay is None:
         return Fail(describe(error))
-    return RetryLater(clock.now() + delay.total_seconds(), attempt + 1, describe(error))
+    return RetryLater(min(clock.now() + delay.total_seconds(), LATEST), attempt + 1, describe(error))
 
 
 def _new_input(value: Any, run: Execution, workflow: Workflow[Any, Any]) -> str:

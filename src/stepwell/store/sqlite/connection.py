@@ -264,7 +264,11 @@ class Threads:
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
         self._writer = _Writer(self._loop, path, committed)
-        self._reader = _Reader(self._loop, path)
+        try:
+            self._reader = _Reader(self._loop, path)
+        except BaseException:
+            self._writer.close()
+            raise
 
     async def write(self, function: Callable[..., T], /, *args: Any) -> T:
         """See `Connections.write`."""
@@ -398,7 +402,7 @@ class _Writer(_Thread):
             jobs = self._waiting()  # those, too, that came while others had the file
             answers = self._done_together(transaction, jobs) if len(jobs) > 1 else self._done_alone(transaction, jobs)
             transaction.finish()
-        except (sqlite3.Error, DatabaseUnavailable) as error:
+        except Exception as error:  # noqa: BLE001  # also MemoryError: without this thread, all who wait would wait for ever
             rolled_back(connection)
             failure = _meaning(error, self._path) if isinstance(error, sqlite3.Error) else error
             self._answer([(future, None, failure) for future, _, _ in jobs or self._waiting()], set())

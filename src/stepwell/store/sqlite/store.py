@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 from contextlib import suppress
@@ -19,6 +20,7 @@ from stepwell.store.sqlite.connection import (
     Direct,
     Threads,
     Transaction,
+    code_of,
     connect,
     in_transaction,
     memory,
@@ -191,39 +193,61 @@ class SqliteStore:
 
     async def enqueue_within(self, connection: Any, runs: Sequence[NewRun]) -> list[str]:
         """See `Store.enqueue`, in the calling thread: a connection of sqlite3 belongs to one."""
-        self._check_same_file(connection)
+        cursor = connection.cursor() if isinstance(connection, sqlite3.Connection) else None
+        if cursor is None:
+            raise DefinitionError(f"connection= takes a connection of sqlite3 to {self._where}, not {type(connection).__qualname__}")
+        cursor.row_factory = None  # the caller's may make something else of rows
+        self._check_same_file(connection, cursor)
+        await self._take_turn(connection, cursor)
         # Lanes that are made here may be rolled back: only what was known before is taken from memory.
         transaction = Transaction(connection)
+        transaction.execute = cursor.execute  # type: ignore[method-assign,assignment]  # of a cursor that gives plain rows
         return starting.enqueue(transaction, self._statements, self._lanes, runs)
 
-    def _check_same_file(self, connection: Any) -> None:
-        if not isinstance(connection, sqlite3.Connection):
-            raise DefinitionError(f"connection= takes a connection of sqlite3 to {self._where}, not {type(connection).__qualname__}")
-        files = [row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main"]
+    def _check_same_file(self, connection: sqlite3.Connection, cursor: sqlite3.Cursor) -> None:
+        files = [os.fsdecode(row[2]) for row in cursor.execute("PRAGMA database_list") if row[1] in ("main", b"main")]
         if self._path is None or not files or not files[0] or not Path(files[0]).samefile(self._path):
             other = files[0] if files and files[0] else "a database in memory"
             raise DefinitionError(
                 f"connection= leads to {other}, and this app's database is {self._where}: one transaction cannot cover both"
             )
-        if not connection.in_transaction:
-            if connection.isolation_level is None:
-                raise DefinitionError(
-                    "connection= has no transaction open: execute BEGIN first, so that the run is committed with your writes"
-                )
-            connection.execute("BEGIN IMMEDIATE")  # as sqlite3 itself begins one before it writes
-        self._begin_to_write(connection)
+        # With autocommit=True (Python 3.12) its commit() does nothing, and a transaction that is begun here would stay open.
+        if not connection.in_transaction and (connection.isolation_level is None or getattr(connection, "autocommit", None) is True):
+            raise DefinitionError(
+                "connection= has no transaction open: execute BEGIN first, so that the run is committed with your writes"
+            )
 
-    def _begin_to_write(self, connection: sqlite3.Connection) -> None:
-        """A transaction that has only read cannot write any more when others have written since: better said here than half-way."""
+    async def _take_turn(self, connection: sqlite3.Connection, cursor: sqlite3.Cursor) -> None:
+        """Begin to write. On an event loop others may need that loop in order to commit: it is not held up meanwhile.
+
+        A transaction that has only read cannot write any more when others have written since: better said here than half-way.
+        """
+        (patience,) = cursor.execute("PRAGMA busy_timeout").fetchone()  # milliseconds; the caller's
+        on_loop = asyncio._get_running_loop() is not None
+        if on_loop:
+            cursor.execute("PRAGMA busy_timeout = 0")
+        waited = 0.0
         try:
-            connection.execute(self._statements["begin_to_write"])
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY_SNAPSHOT:
-                raise DatabaseUnavailable(
-                    f"the transaction of connection= has read {self._where} before others wrote to it, so it cannot write any more; "
-                    "begin it with BEGIN IMMEDIATE"
-                ) from error
-            raise unavailable(error, self._where) from error
+            while True:
+                try:
+                    if not connection.in_transaction:
+                        cursor.execute("BEGIN IMMEDIATE")  # as sqlite3 itself begins one before it writes
+                    cursor.execute(self._statements["begin_to_write"])
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode == sqlite3.SQLITE_BUSY_SNAPSHOT:
+                        raise DatabaseUnavailable(
+                            f"the transaction of connection= has read {self._where} before others wrote to it, so it cannot write any more; "
+                            "begin it with BEGIN IMMEDIATE"
+                        ) from error
+                    if not on_loop or code_of(error) != sqlite3.SQLITE_BUSY or waited * 1_000 >= patience:
+                        raise unavailable(error, self._where) from error
+                else:
+                    return
+                await asyncio.sleep(0.002)
+                waited += 0.002
+        finally:
+            if on_loop:
+                cursor.execute(f"PRAGMA busy_timeout = {patience:d}")
 
     async def definitions(self) -> list[Definition]:
         """See `Store.definitions`."""
