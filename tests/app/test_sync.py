@@ -35,8 +35,19 @@ async def double(input: int) -> int:
     return input * 2
 
 
+_others: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def threads_of_other_tests() -> None:
+    """A body that is left behind may outlive its test."""
+    _others.clear()
+    _others.update(threading.enumerate())
+
+
 def threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("stepwell")}
+    """Those of ours that this test has begun."""
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("stepwell") and thread not in _others}
 
 
 def test_a_script_starts_a_run_and_waits_for_its_result(url: str) -> None:
