@@ -142,7 +142,7 @@ class Asking:
         """How far the run has come; nothing while it only repeats what it did."""
         self._loop_of_body("progress")
         for number in (done,) if total is None else (done, total):
-            if not isinstance(number, int | float) or not isfinite(number):
+            if not isfinite(number):
                 raise ValueError(f"progress is counted in numbers, such as 3 of 10; not {number!r}")
         run = self._run
         if not (run.history.replaying and run.history.waiting):

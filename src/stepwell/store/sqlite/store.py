@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 import threading
 from contextlib import suppress
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
 _PACKAGE: Final = "stepwell.store.sqlite"
 _IN_MEMORY: Final = "the database in memory"
+_MOUNT_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
+"""How the table of mounts writes blanks and backslashes."""
+
 _NETWORKS: Final = frozenset({"9p", "afs", "ceph", "cifs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"})
 
 
@@ -175,7 +179,7 @@ class SqliteStore:
 
     def _tell(self, hints: set[Hint]) -> None:
         loop = asyncio.get_running_loop()
-        for hint in hints:
+        for hint in sorted(hints):  # in one order, whatever their hashes: simulations repeat
             for told in self._listeners:
                 loop.call_soon(told, hint)
 
@@ -213,9 +217,7 @@ class SqliteStore:
             )
         # With autocommit=True (Python 3.12) its commit() does nothing, and a transaction that is begun here would stay open.
         if not connection.in_transaction and (connection.isolation_level is None or getattr(connection, "autocommit", None) is True):
-            raise DefinitionError(
-                "connection= has no transaction open: execute BEGIN first, so that the run is committed with your writes"
-            )
+            raise DefinitionError("connection= has no transaction open: execute BEGIN first, so that the run is committed with your writes")
 
     async def _take_turn(self, connection: sqlite3.Connection, cursor: sqlite3.Cursor) -> None:
         """Begin to write. On an event loop others may need that loop in order to commit: it is not held up meanwhile.
@@ -251,7 +253,7 @@ class SqliteStore:
 
     async def definitions(self) -> list[Definition]:
         """See `Store.definitions`."""
-        return await self._opened.read(reading.definitions, self._statements)
+        return await self._opened.search(reading.definitions, self._statements)
 
     # -- a worker's life
 
@@ -371,21 +373,21 @@ class SqliteStore:
 
     async def halts(self) -> Collection[Halt]:
         """See `Store.halts`."""
-        return await self._opened.read(reading.halts, self._statements)
+        return await self._opened.search(reading.halts, self._statements)
 
     # -- what is read
 
     async def get(self, run_id: str) -> Run:
         """See `Store.get`."""
-        return await self._opened.read(reading.get, self._statements, run_id)
+        return await self._opened.search(reading.get, self._statements, run_id)
 
     async def find(self, where: RunFilter, *, newest: bool, limit: int, cursor: str | None) -> Page[Run]:
         """See `Store.find`."""
-        return await self._opened.read(reading.find, self._statements, where, newest, limit, cursor)
+        return await self._opened.search(reading.find, self._statements, where, newest, limit, cursor)
 
     async def count(self, where: RunFilter) -> Mapping[RunStatus, int]:
         """See `Store.count`."""
-        return await self._opened.read(reading.count, self._statements, where)
+        return await self._opened.search(reading.count, self._statements, where)
 
     async def ended(self, run_ids: Collection[str]) -> Mapping[str, Ended | None]:
         """See `Store.ended`."""
@@ -393,27 +395,27 @@ class SqliteStore:
 
     async def steps(self, run_id: str) -> list[StepRecord]:
         """See `Store.steps`."""
-        return await self._opened.read(reading.steps, self._statements, run_id)
+        return await self._opened.search(reading.steps, self._statements, run_id)
 
     async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
         """See `Store.logs`."""
-        return await self._opened.read(reading.logs, self._statements, run_id, after, limit)
+        return await self._opened.search(reading.logs, self._statements, run_id, after, limit)
 
     async def events(self, run_id: str) -> list[Event]:
         """See `Store.events`."""
-        return await self._opened.read(reading.events, self._statements, run_id)
+        return await self._opened.search(reading.events, self._statements, run_id)
 
     async def history(self, run_id: str) -> Claimed:
         """See `Store.history`."""
-        return await self._opened.read(claiming.history, self._statements, run_id)
+        return await self._opened.search(claiming.history, self._statements, run_id)
 
     async def lanes(self) -> Collection[Lane]:
         """See `Store.lanes`."""
-        return await self._opened.read(reading.lanes, self._statements)
+        return await self._opened.search(reading.lanes, self._statements)
 
     async def workers(self) -> list[WorkerState]:
         """See `Store.workers`."""
-        return await self._opened.read(reading.workers, self._statements)
+        return await self._opened.search(reading.workers, self._statements)
 
 
 _OPERATORS: Final = frozenset({Action.PAUSE, Action.RESUME, Action.CANCEL, Action.RETRY})
@@ -455,10 +457,15 @@ def _refuse_networks(path: str) -> None:
     mounts = Path("/proc/self/mounts")
     if not mounts.exists():
         return
-    target, best, kind = Path(path).resolve(), Path("/"), ""
-    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
+    best, kind = Path("/"), ""
+    try:
+        target = Path(path).resolve()
+        lines = os.fsdecode(mounts.read_bytes()).splitlines()
+    except OSError as error:
+        raise DatabaseUnavailable(f"{path}: it cannot be told on which file system it is ({error})") from error
+    for line in lines:
         _, place, filesystem, *_ = line.split(" ")
-        mounted = Path(place.encode().decode("unicode_escape"))
+        mounted = Path(_MOUNT_ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), place))
         if target.is_relative_to(mounted) and mounted.is_relative_to(best):
             best, kind = mounted, filesystem
     if kind in _NETWORKS:
