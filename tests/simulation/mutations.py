@@ -87,7 +87,7 @@ MUTATIONS = (
     # -- what is written
     _rule("a commit of unknown outcome is made again as it was", Committer, "_commit", "self.worker, sorted_writes,",
           "self.worker, sorted_writes._replace(outcomes=[one._replace(at=self._clock.now()) for one in sorted_writes.outcomes]),"),
-    _rule("a commit of unknown outcome is made again", Committer, "_commit", "await self._pause.wait_for(seconds)", "return {}"),
+    _rule("a commit of unknown outcome is made again", Committer, "_commit", "delay = min(delay * 2, _LONGEST_RETRY)", "return {}"),
     _rule("a key is given to one run only", Tables, "taken", "if new.key is not None else None", "if False else None"),
     _rule("a run that goes on as new forgets", writing, "_go_on_as_new", "row.outcomes, row.numbers,", "_, _,"),
     _rule("a retry takes the failures back", acting, "_retry", "row.numbers.discard(row.outcomes.pop(key).seq)", "pass"),
