@@ -88,6 +88,7 @@ class Execution:
     __slots__ = (
         "_asking",
         "_busy_since",
+        "_draining",
         "_leaving",
         "_main",
         "_pump_scheduled",
@@ -138,6 +139,7 @@ class Execution:
         self.body_thread: BodyThread | None = None if workflow.is_async else BodyThread(self, step)
         self._step: Step | SyncStep | None = step if self.body_thread is None else self.body_thread.step
         self._main: asyncio.Task[Any] | None = None
+        self._draining = False  # the worker stops: a resume does not change that
         self._stopping = False  # paused: nothing is delivered or started any more
         self._waking = False  # a move to running is on its way: nothing is begun before it is answered
         self._leaving: Leaving | None = None
@@ -429,7 +431,7 @@ class Execution:
     def _woken(self, status: RunStatus | None) -> None:
         self._waking = False
         if status in WOKEN:
-            self._stopping = False
+            self._stopping = self._draining
             self.pump()
         else:
             self.stands(status)
@@ -516,7 +518,7 @@ class Execution:
     def drain(self) -> None:
         """The worker stops: what is executing ends and is written, and nothing more is begun. A run that only waits is let go of."""
         if self.executing:
-            self._stopping = True
+            self._stopping = self._draining = True
         else:
             self.release()
 

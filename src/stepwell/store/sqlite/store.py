@@ -205,7 +205,7 @@ class SqliteStore:
         await self._take_turn(connection, cursor)
         # Lanes that are made here may be rolled back: only what was known before is taken from memory.
         transaction = Transaction(connection)
-        transaction.execute = cursor.execute  # type: ignore[method-assign,assignment]  # of a cursor that gives plain rows
+        transaction.execute = cursor.execute  # of a cursor that gives plain rows
         return starting.enqueue(transaction, self._statements, self._lanes, runs)
 
     def _check_same_file(self, connection: sqlite3.Connection, cursor: sqlite3.Cursor) -> None:
@@ -238,8 +238,8 @@ class SqliteStore:
                 except sqlite3.OperationalError as error:
                     if error.sqlite_errorcode == sqlite3.SQLITE_BUSY_SNAPSHOT:
                         raise DatabaseUnavailable(
-                            f"the transaction of connection= has read {self._where} before others wrote to it, so it cannot write any more; "
-                            "begin it with BEGIN IMMEDIATE"
+                            f"the transaction of connection= has read {self._where} before others wrote to it, so it cannot write any "
+                            "more; begin it with BEGIN IMMEDIATE"
                         ) from error
                     if not on_loop or code_of(error) != sqlite3.SQLITE_BUSY or waited * 1_000 >= patience:
                         raise unavailable(error, self._where) from error
