@@ -50,6 +50,8 @@ class Portal:
             self._thread.start()
             there.result()
         except Exception:
+            if self._thread.ident is not None:
+                self._thread.join()
             self._thread = None
             raise
 

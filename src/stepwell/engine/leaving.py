@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.core.codec import codec_of, input_text, output_text
@@ -17,6 +18,8 @@ from stepwell.errors import ContinueAsNew, NotSerializable, StepwellError
 if TYPE_CHECKING:
     from stepwell.core.definition import Workflow
     from stepwell.engine.execution import Execution
+
+log = logging.getLogger(__name__)
 
 WOKEN: Final = (RunStatus.RUNNING, RunStatus.SLEEPING, RunStatus.PENDING)
 """From where a run that its worker has in memory can go on."""
@@ -107,9 +110,12 @@ class Leaving:
             case Complete(output):
                 move = self._put(Action.COMPLETE, output=output)
             case Fail(error):
+                self._warn("failed: %s", error)
                 move = self._put(Action.FAIL, error=error_text(error))
             case RetryLater(due, attempt, error):
                 self._put_attempt(attempt - 1, error_text(error), due)
+                delay = max(due - self._run.host.clock.now(), 0.0)
+                self._warn("attempt %d of its body failed, the next is in %.3g s: %s", attempt - 1, delay, error)
                 move = self._put(Action.RETRY_LATER, due=due, attempt=attempt)
             case GoOnAsNew(input):
                 move = self._put(Action.CONTINUE_AS_NEW, input=input)
@@ -120,6 +126,9 @@ class Leaving:
             case LetGo(due):
                 move = self._put(Action.PARK, due=due)
         return move
+
+    def _warn(self, message: str, *what: object) -> None:
+        log.warning(f"run %s of %s: {message}", self._run.id, self._run.claimed.workflow, *what)  # noqa: G004  # a text of ours
 
     def _put(self, action: Action, **what: Any) -> Move:
         run = self._run

@@ -110,7 +110,9 @@ class SqliteStore:
     def _prepare(self, migrate: bool) -> None:
         path = self._path or ""
         if not migrate and not Path(path).exists():
-            raise DatabaseUnavailable(f"there is no database {path}; make it with `stepwell migrate`", permanent=True)
+            raise DatabaseUnavailable(
+                f"there is no database {path}; make it with `stepwell migrate --database sqlite:///{path}`", permanent=True
+            )
         refuse_read_only(path)
         connection = connect(path, create=migrate)
         try:
@@ -127,7 +129,9 @@ class SqliteStore:
             return
         if not migrate:
             raise DatabaseUnavailable(
-                f"the tables of {self._where} are missing or old; bring them up with `stepwell migrate`", permanent=True
+                f"the tables of namespace {self._namespace!r} in {self._where} are missing or old; bring them up with `stepwell migrate`, "
+                "and with the same --database and --namespace",
+                permanent=True,
             )
         in_transaction(connection, self._where)  # others may be at it: whoever is second finds it done
         for migration in missing(known, self._applied(connection), self._where):
@@ -253,7 +257,7 @@ class SqliteStore:
 
     async def definitions(self) -> list[Definition]:
         """See `Store.definitions`."""
-        return await self._opened.search(reading.definitions, self._statements)
+        return await self._opened.read(reading.definitions, self._statements)
 
     # -- a worker's life
 
@@ -379,7 +383,7 @@ class SqliteStore:
 
     async def get(self, run_id: str) -> Run:
         """See `Store.get`."""
-        return await self._opened.search(reading.get, self._statements, run_id)
+        return await self._opened.read(reading.get, self._statements, run_id)
 
     async def find(self, where: RunFilter, *, newest: bool, limit: int, cursor: str | None) -> Page[Run]:
         """See `Store.find`."""
