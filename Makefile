@@ -74,6 +74,10 @@ bench: $(INSTALLED) ## Measure how fast it is.
 proof: $(INSTALLED) ## Replay crashes at every commit, in many more orders than `make test` does.
 	$(PY) -m tests.proof $(ARGS)
 
+.PHONY: simulation
+simulation: $(INSTALLED) ## Simulate workers, clients and an operator in a world that fails, from a thousand seeds.
+	$(PY) -m tests.simulation --seeds 1000 $(ARGS)
+
 .PHONY: versions
 versions: $(INSTALLED) ## Go on with histories of one Python in another, for every Python here.
 	$(PY) -m tests.proof.versions $(ARGS)

@@ -9,9 +9,15 @@ import zipfile
 from pathlib import Path
 
 NEEDED = {
-    ".whl": ("stepwell/__init__.py", "stepwell/py.typed", "licenses/LICENSE"),
-    ".tar.gz": ("src/stepwell/__init__.py", "src/stepwell/py.typed", "LICENSE", "Makefile", "README.md", "tests/conftest.py"),
-}
+    ".whl": (
+        "stepwell/__init__.py", "stepwell/py.typed", "stepwell/store/sqlite/queries.sql", "stepwell/store/sqlite/schema/0001_initial.sql",
+        "_stepwell_pytest.py", "licenses/LICENSE",
+    ),
+    ".tar.gz": (
+        "src/stepwell/__init__.py", "src/stepwell/py.typed", "examples/demo/__main__.py", "LICENSE", "Makefile", "README.md",
+        "tests/conftest.py",
+    ),
+}  # fmt: skip
 """By kind of file, the ends of the names that must be in it."""
 
 

@@ -39,18 +39,39 @@ class Portal:
         with self._turn:
             if not self._users:
                 self._process = os.getpid()
-                is_there = threading.Event()
-                self._thread = threading.Thread(target=lambda: asyncio.run(self._live(is_there)), name="stepwell-sync", daemon=True)
-                self._thread.start()
-                is_there.wait()
+                self._begin()
             self._users += 1
+
+    def _begin(self) -> None:
+        """Make the thread. Raises what kept it from having a loop, such as too many open files."""
+        there: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, args=(there,), name="stepwell-sync", daemon=True)
+        try:
+            self._thread.start()
+            there.result()
+        except Exception:
+            if self._thread.ident is not None:
+                self._thread.join()
+            self._thread = None
+            raise
+
+    def _run(self, there: Future[None]) -> None:
+        live = self._live(there)
+        try:
+            asyncio.run(live)
+        except BaseException as error:
+            if there.done():
+                raise
+            there.set_exception(error)
+        finally:
+            live.close()  # where there was no loop, it has not begun
 
     def close(self) -> None:
         """One user less. The last one ends the thread, and with it what is still awaited there."""
         if self._is_forked:
             return
         with self._turn:
-            self._users -= 1
+            self._users = max(self._users - 1, 0)
             if self._users or self._thread is None:
                 return
             with self._begins:
@@ -60,9 +81,9 @@ class Portal:
             self._thread.join()
             self._thread = None
 
-    async def _live(self, is_there: threading.Event) -> None:
+    async def _live(self, there: Future[None]) -> None:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
-        is_there.set()
+        there.set_result(None)
         await self._ending.wait()
 
     @property

@@ -94,13 +94,12 @@ class AppWorker:
         worker = self._worker
         if worker is None:
             return
-        failure = worker.failure
         try:
             await worker.__aexit__(None, None, None)
         finally:
             await self._end()
-        if failure is not None:
-            raise failure
+        if worker.failure is not None:  # looked at last: it may be an error of the way out
+            raise worker.failure
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, or until an operator drains it. A second signal leaves at once.

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, get_type_hints
+from typing import Any, Never, get_type_hints
 
 import pytest
 
@@ -35,8 +35,19 @@ async def double(input: int) -> int:
     return input * 2
 
 
+_others: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def threads_of_other_tests() -> None:
+    """A body that is left behind may outlive its test."""
+    _others.clear()
+    _others.update(threading.enumerate())
+
+
 def threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("stepwell")}
+    """Those of ours that this test has begun."""
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("stepwell") and thread not in _others}
 
 
 def test_a_script_starts_a_run_and_waits_for_its_result(url: str) -> None:
@@ -126,6 +137,33 @@ def test_an_app_that_cannot_be_opened_leaves_no_thread(tmp_path: Any) -> None:
         app.open()
 
     assert threads() == set()
+
+
+def test_an_app_that_was_closed_by_several_threads_at_once_can_be_opened_again(url: str) -> None:
+    app = SyncStepwell(url, workflows=[double])
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            app.open()
+            assert list(pool.map(lambda _: app.close(), range(4))) == [None] * 4
+            with app:
+                app.start(double, 1)
+
+    assert threads() == set()
+
+
+def test_where_no_loop_can_be_made_opening_an_app_fails_with_the_reason(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Never:
+        raise OSError(24, "Too many open files")
+
+    app = SyncStepwell(url, workflows=[double])
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.events, "new_event_loop", refuse)
+        with pytest.raises(OSError, match="Too many open files"):
+            app.open()
+
+    assert threads() == set()
+    with app:
+        app.start(double, 1)
 
 
 def test_many_threads_use_one_app_at_once(url: str) -> None:

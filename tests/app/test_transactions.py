@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import Collection, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,6 +162,78 @@ async def test_a_connection_elsewhere_is_refused(url: str, tmp_path: Path) -> No
         assert await app.runs.count() == {}
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has the option since Python 3.12")
+@scenario
+async def test_a_connection_that_commits_by_itself_is_refused_until_a_transaction_is_begun(url: str, path: str) -> None:
+    options: dict[str, Any] = {"autocommit": True}
+    async with Stepwell(url, workflows=[ship]) as app:
+        with closing(sqlite3.connect(path, **options)) as connection:
+            with pytest.raises(DefinitionError, match="execute BEGIN first"):
+                await app.start(ship, 1, connection=connection)
+            assert not connection.in_transaction
+            connection.execute("BEGIN")
+            handle = await app.start(ship, 1, connection=connection)
+            connection.execute("COMMIT")
+        assert await handle.status() is RunStatus.PENDING
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has the option since Python 3.12")
+@scenario
+async def test_a_connection_that_is_always_in_a_transaction_is_taken(url: str, path: str) -> None:
+    options: dict[str, Any] = {"autocommit": False}
+    async with Stepwell(url, workflows=[ship]) as app:
+        with closing(sqlite3.connect(path, **options)) as connection:
+            handle = await app.start(ship, 1, connection=connection)
+            connection.commit()
+        assert await handle.status() is RunStatus.PENDING
+
+
+@scenario
+async def test_a_task_that_waits_for_the_transaction_of_another_does_not_hold_up_the_loop(url: str, path: str) -> None:
+    async with Stepwell(url, workflows=[ship]) as app:
+
+        async def request(number: int) -> None:
+            with closing(sqlite3.connect(path)) as connection:
+                await app.start(ship, number, connection=connection)
+                await turns()  # others are at it now; they cannot be done before this is
+                connection.commit()
+
+        await asyncio.gather(*(request(number) for number in range(4)))
+        assert await app.runs.count() == {RunStatus.PENDING: 4}
+
+
+@scenario
+async def test_a_transaction_waits_no_longer_than_its_connection_would_and_leaves_it_as_it_was(url: str, path: str) -> None:
+    async with Stepwell(url, workflows=[ship]) as app:
+        with closing(sqlite3.connect(path)) as other, closing(sqlite3.connect(path, timeout=0.05)) as connection:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(DatabaseUnavailable, match="locked by another program"):
+                await app.start(ship, 1, connection=connection)
+            assert connection.execute("PRAGMA busy_timeout").fetchone() == (50,)
+            other.rollback()
+            handle = await app.start(ship, 1, connection=connection)
+            connection.commit()
+        assert await handle.status() is RunStatus.PENDING
+
+
+@scenario
+async def test_what_the_callers_connection_makes_of_rows_and_texts_does_not_matter(url: str, path: str) -> None:
+    def as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
+        return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
+
+    async with Stepwell(url, workflows=[ship]) as app:
+        for row_factory, text_factory in ((as_dict, str), (sqlite3.Row, str), (None, bytes)):
+            with closing(sqlite3.connect(path)) as connection:
+                connection.row_factory, connection.text_factory = row_factory, text_factory
+                first = await app.start(ship, 1, connection=connection, key="k")
+                again = await app.start(ship, 2, connection=connection, key="k")
+                new = await app.start(ship, 3, connection=connection)
+                connection.commit()
+                assert connection.row_factory is row_factory
+            assert (again.run_id, again.created) == (first.run_id, False)
+            assert await new.status() is RunStatus.PENDING
+
+
 @scenario
 async def test_nobody_waits_for_a_run_within_his_own_transaction(url: str, path: str) -> None:
     async with Stepwell(url, workflows=[ship]) as app:
@@ -172,8 +246,8 @@ async def test_nobody_waits_for_a_run_within_his_own_transaction(url: str, path:
 @scenario
 async def test_a_test_app_has_no_transactions() -> None:
     async with TestApp(ship) as app:
-        with pytest.raises(DefinitionError, match="in memory"):
-            await app.start(ship, 1, connection=sqlite3.connect(":memory:"))
+        with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(DefinitionError, match="in memory"):
+            await app.start(ship, 1, connection=connection)
 
 
 @scenario

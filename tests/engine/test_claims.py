@@ -170,6 +170,59 @@ async def test_of_runs_that_took_workers_down_twice_one_executes_at_a_time() -> 
         assert {await rig.status(run_id) for run_id in ids} == {RunStatus.COMPLETED}
 
 
+@scenario
+async def test_a_run_is_no_suspect_any_more_when_a_step_of_it_was_recorded() -> None:
+    first, second = Gate(), Gate()
+
+    @workflow
+    async def works(step: Step) -> None:
+        await step.run("first", first.step)
+        await step.run("second", second.step)
+
+    rig = Rig(works)
+    for _ in range(2):
+        await rig.start("works")
+    for _ in range(2):
+        dead = rig.worker()
+        await dead.__aenter__()
+        await rig.passes(2.0)
+        dead.abandon()
+        rig.store.gone.add(dead.id)
+        await turns()
+
+    async with rig.worker():
+        await rig.passes(3.0)
+        alone = first.waiting
+        first.open()
+        await rig.passes(3.0)
+
+        assert (alone, second.waiting) == (1, 2)
+
+
+# -- few free slots
+
+
+@pytest.mark.parametrize("busy", [6, 7])
+@scenario
+async def test_the_last_slots_of_a_busy_worker_are_used_within_a_second_or_so(busy: int) -> None:
+    gate = Gate()
+
+    @workflow
+    async def works(step: Step) -> None:
+        await step.run("work", gate.step)
+
+    rig = Rig(works, quick)
+    async with rig.worker(concurrency=8):
+        for _ in range(busy):
+            await rig.start("works")
+        await rig.passes(1.0)
+        run_id = await rig.start("quick")
+        await rig.passes(1.5)
+
+        assert gate.waiting == busy
+        assert await rig.status(run_id) is RunStatus.COMPLETED
+
+
 # -- what comes when it is too late
 
 

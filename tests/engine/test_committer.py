@@ -393,6 +393,27 @@ async def test_an_error_of_a_writer_ends_the_committer_with_it_instead_of_leavin
 
 
 @on_a_loop
+async def test_an_error_of_a_writer_ends_the_committer_also_while_the_database_is_away() -> None:
+    class Broken(Told):
+        def written(self, write: Any, status: RunStatus | None) -> None:
+            raise ZeroDivisionError("a mistake in the engine")
+
+    class GoesAway(Database):
+        async def commit(self, worker: str, batch: Batch, now: float) -> Mapping[tuple[str, int], RunStatus | None]:
+            if self.committed:
+                raise DatabaseUnavailable("it is away")
+            return await super().commit(worker, batch, now)
+
+    committer = Committer(GoesAway(), "alice", MovedClock())  # on which the next try never comes
+    committer.put(outcome("a"), Broken())
+    for number in range(MAX_BATCH):
+        committer.put(outcome(str(number)), Told())
+
+    with pytest.raises(ZeroDivisionError, match="a mistake in the engine"):
+        await asyncio.wait_for(committer.run(), 1)
+
+
+@on_a_loop
 async def test_what_is_handed_in_after_it_was_stopped_is_left_lying() -> None:
     database, told = Database(), Told()
     async with committing(database) as committer:

@@ -7,9 +7,12 @@ import logging
 import threading
 from typing import Any, Self
 
+import pytest
+
 from stepwell import Logger, Retry, RunInfo, Step, SyncStep, workflow
 from stepwell.testing import TestApp
 from tests.engine.harness import Counter, caught, crash, scenario, settled, successor, until
+from tests.engine.rig import Rig
 
 
 class Keeper(logging.Handler):
@@ -266,3 +269,110 @@ def test_a_thread_that_is_left_behind_can_still_log_when_the_loop_is_gone() -> N
         threading.Event().wait(0.005)
 
     assert ends.calls == ["logged"]
+
+
+# -- limits
+
+
+@pytest.mark.parametrize("who", ["body", "step", "thread"])
+@scenario
+async def test_a_run_that_logs_without_end_is_stored_up_to_a_limit_and_says_so_once(monkeypatch: pytest.MonkeyPatch, who: str) -> None:
+    monkeypatch.setattr("stepwell.engine.logger.MAX_LINES", 5)
+
+    @workflow
+    async def flow(step: Step, logger: Logger) -> None:
+        def talk() -> None:
+            for number in range(20):
+                logger.info(str(number))
+
+        async def talk_on_the_loop() -> None:
+            talk()
+
+        if who == "body":
+            talk()
+        else:
+            await step.run("talk", talk if who == "thread" else talk_on_the_loop)
+
+    with Keeper("stepwell.workflow.flow") as keeper:
+        async with TestApp(flow) as app:
+            handle = await app.start(flow)
+            await handle.result()
+            lines = await handle.logs()
+
+    assert [line.message for line in lines if line.level == "info"] == ["0", "1", "2", "3", "4"]
+    (last,) = [line.message for line in lines if line.level == "warning"]
+    assert last.startswith("further lines of this run are not stored")
+    assert len(keeper.records) == 20
+
+
+def _talkative(said: list[int], count: int) -> Any:
+    @workflow(name="flow")
+    async def flow(step: Step, logger: Logger) -> None:
+        def talk() -> None:
+            for number in range(count):
+                logger.info(str(number))
+                said.append(number)
+
+        await step.run("talk", talk)
+
+    return flow
+
+
+@scenario
+async def test_a_thread_that_logs_faster_than_the_database_stores_waits_and_loses_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepwell.engine.logger.MAX_ON_THEIR_WAY", 10)
+    said: list[int] = []
+    rig = Rig(_talkative(said, 50))
+
+    async with rig.worker():
+        rig.store.go_away("commit")
+        run_id = await rig.start("flow")
+        await until(lambda: len(said) == 10)
+        await asyncio.to_thread(threading.Event().wait, 0.05)
+        waiting = len(said)
+        rig.store.come_back()
+        async with asyncio.timeout(10):
+            while not (await rig.run(run_id)).status.ended:
+                await rig.passes(0.25)
+                await asyncio.sleep(0.001)
+
+    assert waiting == 10
+    assert [line.message for line in await rig.store.logs(run_id)] == [str(number) for number in range(50)]
+
+
+@scenario
+async def test_a_thread_does_not_wait_for_ever_when_the_workers_own_thread_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepwell.engine.logger.MAX_ON_THEIR_WAY", 10)
+    monkeypatch.setattr("stepwell.engine.logger.PATIENCE", 0.2)
+
+    @workflow
+    async def flow(step: Step, logger: Logger) -> None:
+        def talk() -> None:
+            for number in range(50):
+                logger.info(str(number))
+
+        async def blocks() -> None:
+            other = threading.Thread(target=talk)
+            other.start()
+            other.join()
+
+        await step.run("blocks", blocks)
+
+    async with TestApp(flow) as app:
+        handle = await app.start(flow)
+        await handle.result()
+        assert len(await handle.logs()) == 50
+
+
+@scenario
+async def test_a_thread_that_waits_to_log_goes_on_when_its_run_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepwell.engine.logger.MAX_ON_THEIR_WAY", 10)
+    said: list[int] = []
+    rig = Rig(_talkative(said, 50))
+
+    async with rig.worker() as worker:
+        rig.store.go_away("commit")
+        await rig.start("flow")
+        await until(lambda: len(said) == 10)
+        worker.abandon()
+        await until(lambda: len(said) == 50)

@@ -294,6 +294,25 @@ async def test_a_run_that_is_resumed_while_its_worker_stops_is_handed_back_like_
     assert room.after.calls == []
 
 
+@scenario
+async def test_a_run_that_is_paused_and_resumed_while_its_worker_stops_leaves_when_its_step_has_ended() -> None:
+    room = Stop(grace=10.0)
+    await room.begin()
+    stopping = room.stopping()
+    await turns()
+    await room.rig.act(room.working, Action.PAUSE)
+    await turns()
+    await room.rig.act(room.working, Action.RESUME)
+    await room.rig.passes(1.0)
+    room.gate.open()
+    await stopping  # and no time passes
+
+    run = await room.rig.run(room.working)
+    assert (run.status, run.worker) == (RunStatus.PENDING, None)
+    assert [(each.key, each.status) for each in await room.rig.store.steps(room.working)] == [("first", "completed")]
+    assert room.after.calls == []
+
+
 # -- until idle
 
 

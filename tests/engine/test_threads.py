@@ -1,6 +1,7 @@
 """Threads for `def` steps and bodies."""
 
 import asyncio
+import logging
 import threading
 from typing import Any, Never
 
@@ -200,6 +201,53 @@ async def test_many_calls_canceled_at_any_moment_are_all_accounted_for() -> None
 
     assert threads.left_behind == 0
     assert await threads.run(lambda: "still at work") == "still at work"
+
+
+async def left_behind(threads: Threads, count: int) -> list[Call]:
+    """So many calls that nobody waits for."""
+    calls = [Call() for _ in range(count)]
+    futures = [threads.run(call) for call in calls]
+    for call, future in zip(calls, futures, strict=True):
+        await begun(call)
+        future.cancel()
+    await turns()
+    return calls
+
+
+@on_a_loop
+async def test_calls_left_behind_are_told_of_ten_times_as_rarely_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    threads = pool()
+
+    with caplog.at_level(logging.WARNING, "stepwell"):
+        calls = await left_behind(threads, 12)
+
+    assert [record.getMessage().split(" ")[0] for record in caplog.records] == ["1", "10"]
+    assert "go on although nobody waits for them" in caplog.text
+    for call in calls:
+        call.end.set()
+    await eventually(lambda: threads.busy == 0)
+
+
+@on_a_loop
+async def test_with_too_many_calls_left_behind_further_ones_fail_until_some_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepwell.engine.threads.MAX_LEFT_BEHIND", 3)
+    threads = pool(limit=1)
+    stuck = await left_behind(threads, 2)
+    last, waiting = Call(), list[asyncio.Future[Any]]()
+    future = threads.run(last)
+    await begun(last)
+    waiting.append(threads.run(lambda: "never"))
+
+    future.cancel()
+    await asyncio.wait([*waiting, refused := threads.run(lambda: "never")])
+    for each in (*waiting, refused):
+        with pytest.raises(RuntimeError, match="3 calls that timed out or were canceled go on in threads of test"):
+            await each
+
+    for call in (*stuck, last):
+        call.end.set()
+    await eventually(lambda: threads.left_behind < 3)
+    assert await threads.run(lambda: "served") == "served"
 
 
 # -- the end

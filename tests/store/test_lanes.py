@@ -8,6 +8,8 @@ from stepwell.core.records import UNRESOLVED
 from stepwell.core.registry import Lane
 from stepwell.core.status import Action
 from stepwell.store.port import Halt, Pin, Store
+from tests.loops import on_a_loop
+from tests.store.adapters import with_workers
 from tests.store.making import (
     ALICE,
     BOB,
@@ -280,3 +282,55 @@ async def test_runs_of_a_halted_workflow_are_made_ready_and_wait(store: Store) -
 
     assert await store.make_ready(NOW + 10, 10) == 1
     assert await claims(store, now=NOW + 10) == []
+
+
+# -- what is remembered from one claim to the next
+
+
+async def test_lanes_that_come_after_a_claim_are_served_by_the_next(store: Store) -> None:
+    both = serves(LANE, SHIP)
+    await store.enqueue([new_run(1)])
+    first = numbers(await store.claim(ALICE, both, 10, NOW))
+    await store.enqueue([new_run(2, workflow="ship"), new_run(3)])
+
+    assert (first, sorted(numbers(await store.claim(ALICE, both, 10, NOW)))) == ([1], [2, 3])
+
+
+async def test_what_is_halted_and_goes_on_between_claims_is_seen_by_each(store: Store) -> None:
+    both, pay = serves(LANE, SHIP), Halt("workflow", "pay")
+    await store.enqueue([new_run(number, workflow=("pay", "ship")[number % 2]) for number in range(6)])
+    seen = [numbers(await store.claim(ALICE, both, 2, NOW))]
+    await store.halt(pay, halted=True, now=NOW)
+    seen.append(numbers(await store.claim(ALICE, both, 10, NOW)))
+    await store.halt(pay, halted=False, now=NOW)
+    seen.append(numbers(await store.claim(ALICE, both, 10, NOW)))
+
+    assert [sorted(each) for each in seen] == [[0, 1], [3, 5], [2, 4]]
+
+
+async def test_workers_serve_each_their_own_lanes_and_others_when_they_say_so(store: Store) -> None:
+    await store.enqueue([new_run(number, workflow=("pay", "ship")[number % 2]) for number in range(6)])
+
+    assert numbers(await store.claim(ALICE, serves(LANE), 1, NOW)) == [0]
+    assert numbers(await store.claim(BOB, serves(SHIP), 1, NOW)) == [1]
+    assert numbers(await store.claim(ALICE, serves(SHIP), 1, NOW)) == [3]
+    assert numbers(await store.claim(BOB, serves(LANE), 1, NOW)) == [2]
+
+
+@on_a_loop
+async def test_a_worker_is_asked_once_which_of_the_known_lanes_it_serves() -> None:
+    asked: list[Lane] = []
+
+    def serve(lane: Lane) -> Pin | None:
+        asked.append(lane)
+        return Pin(lane.version, None)
+
+    async with with_workers("sqlite") as store:
+        await store.enqueue([new_run(number, queue=f"q{number}") for number in range(5)])
+        for _ in range(5):
+            await store.claim(ALICE, serve, 1, NOW)
+        before = len(asked)
+        for _ in range(5):
+            await store.claim(ALICE, serve, 1, NOW)
+
+    assert (len(set(asked)), len(asked)) == (5, before)

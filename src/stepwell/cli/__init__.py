@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from stepwell.cli import acting, operate, runs
+from stepwell.cli.check import check
 from stepwell.cli.command import Database, Namespace, Place
 from stepwell.cli.dev import dev
 from stepwell.cli.doctor import doctor
@@ -58,7 +59,7 @@ cli.add_typer(runs.commands, name="runs")
 cli.add_typer(operate.workers, name="workers")
 cli.add_typer(operate.workflows, name="workflows")
 cli.add_typer(operate.queues, name="queues")
-for command in (migrate, doctor):
+for command in (check, migrate, doctor):
     cli.command()(command)
 
 

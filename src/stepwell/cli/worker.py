@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
@@ -36,6 +37,9 @@ _WORKFLOWS: Final = "stepwell.workflow."
 
 _LOOK_EVERY: Final = 0.05
 """Seconds between two looks for this worker in the database, until it is there."""
+
+_TO_END: Final = 0.5
+"""Seconds that canceled tasks have to end."""
 
 _ENOUGH_OF_ID: Final = 18
 """Characters of a run's id that tell it from others."""
@@ -83,7 +87,22 @@ def worker(
         return
     compact_logs()
     work = app.worker(concurrency=concurrency, queues=queue or None, name=name, lease=lease_given, grace=grace_given)
-    asyncio.run(_run(app, work))
+    with asyncio.Runner() as runner:
+        runner.run(_run(app, work))
+        if deaf := _deaf(runner.get_loop()):
+            note(f"{deaf} of its steps take no notice of being canceled, and are left behind")
+            sys.stderr.flush()
+            os._exit(0)  # to leave in order would be to wait for them
+
+
+def _deaf(loop: asyncio.AbstractEventLoop) -> int:
+    """Tasks that are still there after they were canceled, and had a moment to end."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=_TO_END))
+    return sum(not task.done() for task in tasks)
 
 
 async def _run(app: Stepwell, work: AppWorker) -> None:

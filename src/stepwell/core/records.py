@@ -292,9 +292,13 @@ class NewWorker(NamedTuple):
 # -- what users read
 
 
+LATEST: Final = 253_402_300_799.0
+"""The last second of the year 9999, after which there is no datetime. What is due later is due then."""
+
+
 def instant(seconds: float) -> datetime:
     """Seconds since 1970 as an aware datetime in UTC."""
-    return datetime.fromtimestamp(seconds, UTC)
+    return datetime.fromtimestamp(min(seconds, LATEST), UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

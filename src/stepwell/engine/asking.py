@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import copy_context
+from math import isfinite
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
@@ -191,6 +192,9 @@ class Asking:
     def progress(self, done: float, total: float | None, message: str | None) -> None:
         """How far the run has come; nothing while it only repeats what it did."""
         self._loop_of_body("progress")
+        for number in (done,) if total is None else (done, total):
+            if not isfinite(number):
+                raise ValueError(f"progress is counted in numbers, such as 3 of 10; not {number!r}")
         run = self._run
         if not (run.history.replaying and run.history.waiting):
             run.host.committer.put(Progress(run.id, run.claimed.claim, done, total, message), run)

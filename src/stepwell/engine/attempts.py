@@ -125,7 +125,7 @@ class StepRunner:
             run.step_ended(request, False, error_text(info), now)
         else:
             request.due = now + delay.total_seconds()
-            log.info(
+            log.warning(
                 "run %s: attempt %d of step %s failed, the next is in %.3g s: %s",
                 run.id,
                 request.attempt,

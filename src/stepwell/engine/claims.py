@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from stepwell.core.records import UNRESOLVED, Move
 from stepwell.core.status import Action, RunStatus
+from stepwell.engine.execution import SUSPECT
 from stepwell.engine.service import Waker
 from stepwell.errors import DatabaseUnavailable, WorkflowNotFound
 from stepwell.store.port import Pin, WorkerLost
@@ -25,9 +26,6 @@ log = logging.getLogger(__name__)
 
 PAGE: Final = 1_000
 """Outcomes read at once of a history that was too long for its claim."""
-
-SUSPECT: Final = 2
-"""Workers that died with a run in a row, from which on no second such run is executed beside it."""
 
 _DOES: Final = "claim runs"
 _COMPARES: Final = "see which runs it owns"
@@ -69,6 +67,7 @@ class Claims:
         self._lanes = lanes
         self._under_way = False  # until what was claimed has begun
         self._loading: dict[str, Claimed] = {}
+        self._for_few = False  # also where few slots are free
         self._more = False  # there may be more to claim than there were slots
         self._is_unknown = False  # an answer to a claim was lost, at some time
         self._strays: set[tuple[str, int]] = set()
@@ -85,6 +84,11 @@ class Claims:
 
     def hint(self) -> None:
         """There may be something to claim."""
+        self.waker.set()
+
+    def found(self) -> None:
+        """There is something to claim: it is not to wait until more slots are free."""
+        self._for_few = True
         self.waker.set()
 
     def freed(self) -> None:
@@ -108,11 +112,14 @@ class Claims:
         """Whether there may be more."""
         worker = self._worker
         free = worker.free_slots
-        # A few free slots in a busy worker are not worth a trip to the database.
-        if not worker.may_claim or free * 4 < worker.concurrency:
+        for_few, self._for_few = self._for_few, False
+        # A few free slots in a busy worker are not worth a trip to the database, but for the one look a second.
+        if not worker.may_claim or free <= 0 or (free * 4 < worker.concurrency and not for_few):
             self._more = True
             return False
-        suspects = not any(execution.claimed.crashes >= SUSPECT for execution in worker.running)
+        suspects = not (
+            any(execution.suspect for execution in worker.running) or any(each.crashes >= SUSPECT for each in self._loading.values())
+        )
         name = worker.id
         claimed = await self._claim(name, free, suspects=suspects)
         if claimed is None:
@@ -195,10 +202,12 @@ class Claims:
         if not self._is_unknown:
             return
         worker, name = self._worker, self._worker.id
+        self._is_unknown = False  # before the store is asked: a claim whose answer gets lost meanwhile is to be looked for next time
         try:
             standing = await self._store.standing(name, worker.clock.now())
         except DatabaseUnavailable as error:
             worker.outage.met(_COMPARES, error)
+            self._is_unknown = True
             return
         worker.outage.over(_COMPARES)
         if worker.id == name:
@@ -210,8 +219,8 @@ class Claims:
         for run_id, claim in self._strays & strays:
             log.warning("%s gives back run %s, which it was given and never got", worker.label, run_id)
             worker.committer.put(Move(run_id, claim, Action.RELEASE), self)
-        if not strays and not self._strays:
-            self._is_unknown = False
+        if strays or self._strays:
+            self._is_unknown = True
         self._strays = strays if not self._under_way else set()
 
     def written(self, write: object, status: RunStatus | None) -> None:

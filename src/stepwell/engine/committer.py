@@ -62,7 +62,7 @@ class Committer:
         self._failure: Exception | None = None  # of a writer that was being told
         self._wake: asyncio.Future[None] | None = None
         self._in_flight = False
-        self._pause = Waker(clock)  # nobody ends it: the database tells nobody that it is back
+        self._pause = Waker(clock)  # the database tells nobody that it is back; only a failure ends it
         self.batches = 0
         """Transactions so far."""
 
@@ -122,7 +122,8 @@ class Committer:
                 seconds = delay * (0.5 + self._clock.random())
                 waiting = "1 write waits" if len(writes) == 1 else f"{len(writes)} writes wait"
                 log.warning("%s for the database, the next try is in %.2f s: %s", waiting, seconds, error)
-                await self._pause.wait_for(seconds)
+                if await self._pause.wait_for(seconds) and self._failure is not None:
+                    raise self._failure from None
                 delay = min(delay * 2, _LONGEST_RETRY)
             else:
                 self.batches += 1
@@ -152,6 +153,7 @@ class Committer:
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
+        self._pause.set()
         if self._wake is not None and not self._wake.done():
             self._wake.set_exception(error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Final
 
+from stepwell.core.records import LATEST
 from stepwell.engine.requests import SignalRequest, SleepRequest, StepRequest
 from stepwell.engine.tasks import Timer
 
@@ -32,7 +33,9 @@ class DueTimes:
         return bool(self._heap)
 
     def add(self, when: float, what: Due) -> None:
-        """Remember what is due at `when`."""
+        """Remember what is due at `when`. For ever, also said as infinity or NaN, is until the last instant that can be stored."""
+        if not when <= LATEST:
+            when = LATEST
         self._count += 1
         heapq.heappush(self._heap, (when, self._count, what))
         if self._count % _TIDY == 0:  # timers that were canceled (a timeout that was not needed) would pile up

@@ -53,6 +53,10 @@ log = logging.getLogger(__name__)
 
 _PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
 _BUSY_SECONDS: Final = 1.0
+
+SUSPECT: Final = 2
+"""Workers that died with a run in a row, from which on no second such run is executed beside it."""
+
 _TIMER: Final = Kind.TIMER  # looked up once: an attribute of an enum is slow to find
 _FUNCTION: Final = Kind.FUNCTION
 _RUNNING: Final = RunStatus.RUNNING
@@ -95,9 +99,11 @@ class Execution:
     __slots__ = (
         "_asking",
         "_busy_since",
+        "_draining",
         "_leaving",
         "_main",
         "_pump_scheduled",
+        "_recording",
         "_starting",
         "_step",
         "_stopping",
@@ -117,6 +123,7 @@ class Execution:
         "mailbox",
         "over",
         "parked",
+        "suspect",
     )
 
     def __init__(self, claimed: Claimed, workflow: Workflow[Any, Any], host: Host) -> None:
@@ -131,8 +138,11 @@ class Execution:
         self.held: list[StepRequest | ValueRequest | ChildRequest] = []
         """Asked for, and not yet started."""
         self.executing: dict[str, StepRequest] = {}
+        self._recording: dict[str, StepRequest] = {}  # their failed attempts are on the way to the database
         self.alarm_at: float | None = None
         self.parked = False
+        self.suspect = claimed.crashes >= SUSPECT
+        """Its last workers died with it, and no step of it was recorded since."""
         self.over = False
         """The body has been left; what still comes in is ignored."""
         self.computing = False
@@ -143,6 +153,7 @@ class Execution:
         self.body_thread: BodyThread | None = None if workflow.is_async else BodyThread(self, step)
         self._step: Step | SyncStep | None = step if self.body_thread is None else self.body_thread.step
         self._main: asyncio.Task[Any] | None = None
+        self._draining = False  # the worker stops: a resume does not change that
         self._stopping = False  # paused: nothing is delivered or started any more
         self._waking = False  # a move to running is on its way: nothing is begun before it is answered
         self._leaving: Leaving | None = None
@@ -418,10 +429,16 @@ class Execution:
         self.admit(request, _FUNCTION, ok, value, now, request.mark, request.attempt, request.started_at)
 
     def attempt_failed(self, request: StepRequest, error: str, now: float) -> None:
-        """An attempt has failed; the next is due at `request.due`."""
+        """An attempt has failed; the next is due at `request.due`, and not before this one is recorded: a crash must not lose both."""
+        self._recording[request.key] = request
         self._put_attempt(request, error, now, request.due, canceled=False)
-        self.due.add(request.due, request)
         self._attempt_over(request)
+
+    def _attempt_recorded(self, key: str) -> None:
+        request = self._recording.pop(key, None)
+        if request is not None:
+            self.due.add(request.due, request)
+            self.schedule_pump()
 
     def attempt_canceled(self, request: StepRequest, now: float) -> None:
         """An attempt that the body did not wait for has ended: its result counts for nothing."""
@@ -454,6 +471,8 @@ class Execution:
             raise RuntimeError(f"run {self.id}: the database refuses the child of step {write.key!r}") from error
         elif not isinstance(write, Outcome):
             log.error("run %s: not recorded: %s", self.id, write)
+            if isinstance(write, Attempt):
+                self._attempt_recorded(write.key)
         elif not write.ok or write.kind != Kind.FUNCTION:
             raise RuntimeError(f"run {self.id}: the database refuses outcome {write.seq} of {write.key!r}") from error
         else:
@@ -479,6 +498,7 @@ class Execution:
             return
         elif type(write) is Outcome:
             self.history.durable = write.seq
+            self.suspect = False
             if status is _RUNNING:
                 self.pump()
             else:
@@ -492,12 +512,14 @@ class Execution:
         elif type(write) is Move and write.action is Action.WAKE:
             self._woken(status)
         else:
+            if type(write) is Attempt:
+                self._attempt_recorded(write.key)
             self.stands(status)
 
     def _woken(self, status: RunStatus | None) -> None:
         self._waking = False
         if status in WOKEN:
-            self._stopping = False
+            self._stopping = self._draining
             self.pump()
         else:
             self.stands(status)
@@ -567,7 +589,7 @@ class Execution:
 
     def _wait(self) -> None:
         when, host = self.due.next(), self.host
-        if self.executing or self.held or self.history.waiting or self._starting:
+        if self.executing or self.held or self._recording or self.history.waiting or self._starting:
             host.alarms.set(self, when)
         elif when is None and not self.mailbox.awaited:
             places = "; ".join(self.loop.places()) or "no task of it is left"
@@ -601,7 +623,7 @@ class Execution:
     def drain(self) -> None:
         """The worker stops: what is executing ends and is written, and nothing more is begun. A run that only waits is let go of."""
         if self.executing:
-            self._stopping = True
+            self._stopping = self._draining = True
         else:
             self.release()
 
@@ -654,6 +676,7 @@ class Execution:
         self._step = None
         self.body_thread = None
         self.held.clear()
+        self._recording.clear()
         self.due.clear()
         self.mailbox.clear()
         self.loop.dispose()

@@ -64,6 +64,9 @@ class Heart(Protocol):
     def start(self) -> None:
         """Beat, now and from now on."""
 
+    def renew(self) -> None:
+        """The worker is registered anew: its lease begins again, before the first beat under its new id."""
+
     def stop(self) -> None:
         """Beat no more. Twice changes nothing."""
 
@@ -120,6 +123,7 @@ class Pulse:
 
     def start(self) -> None:
         """The lease begins with the registration."""
+        self.stop()
         self._end = self._later(self._lease, self._bearer.lapsed)
 
     def stop(self) -> None:
@@ -147,6 +151,10 @@ class LoopHeart:
         """See `Heart.start`."""
         self._pulse.start()
         self._loop.call_soon(self._beat)
+
+    def renew(self) -> None:
+        """See `Heart.renew`."""
+        self._pulse.start()
 
     def stop(self) -> None:
         """See `Heart.stop`."""
@@ -205,6 +213,10 @@ class ThreadHeart:
         """See `Heart.start`."""
         self._pulse.start()
         self._thread.start()
+
+    def renew(self) -> None:
+        """See `Heart.renew`."""
+        self._pulse.start()
 
     def stop(self) -> None:
         """See `Heart.stop`."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.core.codec import codec_of, input_text, output_text
 from stepwell.core.ending import Complete, Diverge, Ending, Fail, GoOnAsNew, LetGo, RetryLater, Sleep
 from stepwell.core.failure import describe, error_text
 from stepwell.core.naming import BODY
-from stepwell.core.records import Attempt, Move
+from stepwell.core.records import LATEST, Attempt, Move
 from stepwell.core.retry import DEFAULT_RETRY
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.errors import ContinueAsNew, NotSerializable, StepwellError
@@ -17,6 +18,8 @@ from stepwell.errors import ContinueAsNew, NotSerializable, StepwellError
 if TYPE_CHECKING:
     from stepwell.core.definition import Workflow
     from stepwell.engine.execution import Execution
+
+log = logging.getLogger(__name__)
 
 WOKEN: Final = (RunStatus.RUNNING, RunStatus.SLEEPING, RunStatus.PENDING)
 """From where a run that its worker has in memory can go on."""
@@ -54,7 +57,7 @@ def _after_error(error: BaseException, run: Execution, workflow: Workflow[Any, A
     delay = (workflow.retry or DEFAULT_RETRY).next(error, attempt, clock.random())
     if delay is None:
         return Fail(describe(error))
-    return RetryLater(clock.now() + delay.total_seconds(), attempt + 1, describe(error))
+    return RetryLater(min(clock.now() + delay.total_seconds(), LATEST), attempt + 1, describe(error))
 
 
 def _new_input(value: Any, run: Execution, workflow: Workflow[Any, Any]) -> str:
@@ -107,9 +110,12 @@ class Leaving:
             case Complete(output):
                 move = self._put(Action.COMPLETE, output=output)
             case Fail(error):
+                self._warn("failed: %s", error)
                 move = self._put(Action.FAIL, error=error_text(error))
             case RetryLater(due, attempt, error):
                 self._put_attempt(attempt - 1, error_text(error), due)
+                delay = max(due - self._run.host.clock.now(), 0.0)
+                self._warn("attempt %d of its body failed, the next is in %.3g s: %s", attempt - 1, delay, error)
                 move = self._put(Action.RETRY_LATER, due=due, attempt=attempt)
             case GoOnAsNew(input):
                 move = self._put(Action.CONTINUE_AS_NEW, input=input, read=self._run.mailbox.read)
@@ -120,6 +126,9 @@ class Leaving:
             case Sleep(due):
                 move = self._put(Action.PARK, due=due, seen=self._run.mailbox.seen)
         return move
+
+    def _warn(self, message: str, *what: object) -> None:
+        log.warning(f"run %s of %s: {message}", self._run.id, self._run.claimed.workflow, *what)  # noqa: G004  # a text of ours
 
     def _put(self, action: Action, **what: Any) -> Move:
         run = self._run

@@ -69,6 +69,11 @@ class Mailbox:
         """Whether the body waits for any."""
         return any(self._first(name) is not None for name in list(self._waiting))
 
+    def waiting(self) -> list[SignalRequest]:
+        """Those who wait still."""
+        requests = [request for waiting in self._waiting.values() for request in waiting]
+        return [request for request in requests if not request.answered and self._history.awaits(request.key, request)]
+
     @property
     def can_answer(self) -> bool:
         """Whether there is one that the body waits for."""

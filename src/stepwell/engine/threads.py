@@ -5,6 +5,7 @@ Daemons, because a step that never ends must not keep the process from ending; t
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from queue import SimpleQueue
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+log = logging.getLogger(__name__)
+
 MAX_THREADS: Final = 256
 """Calls that run at the same time in one pool; further ones wait for their turn."""
 
 MAX_LEFT_BEHIND: Final = 1_000
-"""Calls that go on although nobody waits for them: with more, no further ones are begun until some have ended."""
+"""Calls that go on although nobody waits for them: with so many, further ones fail until some have ended."""
 
 
 class Threads:
@@ -33,6 +36,7 @@ class Threads:
         self._made = 0
         self._under_way: set[asyncio.Future[Any]] = set()
         self._left: set[asyncio.Future[Any]] = set()
+        self._warn_at = 1  # left behind; then ten times as many
         self._closed = False
 
     @property
@@ -46,9 +50,14 @@ class Threads:
         return len(self._left)
 
     def run(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Call the function in a thread. Canceling the future leaves the call behind, it cannot be stopped."""
+        """Call the function in a thread. Canceling the future leaves the call behind, it cannot be stopped.
+
+        The future raises RuntimeError when there are too many of those.
+        """
         future: asyncio.Future[Any] = self._loop.create_future()
-        if self._has_room():
+        if self._is_clogged:
+            future.set_exception(self._clogged())
+        elif self._has_room():
             self._start(future, function)
         else:
             self._waiting.append((future, function))
@@ -79,7 +88,28 @@ class Threads:
     def _abandoned(self, future: asyncio.Future[Any]) -> None:
         if future.cancelled() and future in self._under_way:  # it may have been canceled on the way from its thread
             self._left.add(future)
+            self._warn()
             self._next()
+
+    def _warn(self) -> None:
+        if len(self._left) < self._warn_at:
+            return
+        self._warn_at *= 10
+        log.warning(
+            "%d of the calls in threads of %s go on although nobody waits for them: they timed out or were canceled, and a thread cannot "
+            "be stopped; with %d of them, `def` steps fail. Give what they call a timeout of its own",
+            len(self._left), self._name, MAX_LEFT_BEHIND,
+        )  # fmt: skip
+
+    @property
+    def _is_clogged(self) -> bool:
+        return len(self._left) >= MAX_LEFT_BEHIND
+
+    def _clogged(self) -> RuntimeError:
+        return RuntimeError(
+            f"{len(self._left):,} calls that timed out or were canceled go on in threads of {self._name}, and no further one is begun "
+            "until some have ended; give what they call a timeout of its own"
+        )
 
     def _work(self, inbox: SimpleQueue[Any]) -> None:
         while (job := inbox.get()) is not None:
@@ -107,13 +137,17 @@ class Threads:
         self._next()
 
     def _next(self) -> None:
-        while self._waiting and self._has_room():
+        while self._waiting and (self._is_clogged or self._has_room()):
             future, function = self._waiting.popleft()
-            if not future.cancelled():
+            if future.cancelled():
+                continue
+            if self._is_clogged:
+                future.set_exception(self._clogged())
+            else:
                 self._start(future, function)
 
     def _has_room(self) -> bool:
-        return len(self._under_way) - len(self._left) < self._limit and len(self._left) < MAX_LEFT_BEHIND
+        return len(self._under_way) - len(self._left) < self._limit
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 POLL: Final = 0.5
 """Seconds between two looks when no hint comes."""
 
-PAUSE: Final = 0.005
+PAUSE: Final = 0.001
 """Seconds between two looks at least, however many hints come."""
 
 SHARE: Final = 5
 """A look that took long is followed by a pause of so many times that: waiting must not be what the database is busy with."""
 
-LONGEST_PAUSE: Final = 2.0
-"""Seconds. One look that hung for ten is no reason to be blind for the next fifty."""
+LONGEST_PAUSE: Final = 0.25
+"""Seconds of it at most: what took long may have been this process's loop, and not the database."""
 
 AT_ONCE: Final = 1_000
 """Runs asked for in one query."""

@@ -55,7 +55,7 @@ class Watch:
             return
         worker.outage.over(_DOES)
         if look.ready:
-            worker.claims.hint()
+            worker.claims.found()
         if look.notices:
             worker.notices.waker.set()
         worker.timers.learn(look.due)

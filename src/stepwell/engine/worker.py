@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import socket
-from collections import deque
 from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -137,7 +136,7 @@ class Worker:
         self._unlisten: Callable[[], None] | None = None
         self._running: dict[Execution, None] = {}
         self._parked: dict[Execution, None] = {}  # in the order in which they fell asleep
-        self._woken: deque[Execution] = deque()  # they wait for a slot
+        self._woken: dict[Execution, None] = {}  # they wait for a slot, in the order in which they woke
         self._is_begun = False
         self._has_beaten = False
         self._changed = Waker(clock)
@@ -385,6 +384,7 @@ class Worker:
         while True:
             await self._again.wait_until(None)
             await self._register()
+            self.heart.renew()
             log.warning("%s is registered again", self.label)
 
     def _described(self) -> NewWorker:
@@ -477,7 +477,7 @@ class Worker:
         """See `Host.woken`."""
         if len(self._running) >= self.concurrency:
             if execution not in self._woken:
-                self._woken.append(execution)
+                self._woken[execution] = None
                 call_later(self.clock, WAIT_FOR_SLOT, partial(self._let_go_if_waiting, execution))
             return False
         self._parked.pop(execution, None)
@@ -487,7 +487,7 @@ class Worker:
     def _let_go_if_waiting(self, execution: Execution) -> None:
         """Another worker may have a slot for it."""
         if execution in self._woken:
-            self._woken.remove(execution)
+            del self._woken[execution]
             execution.release()
 
     async def send_signal(self, run_id: str, name: str, payload: str) -> None:
@@ -499,15 +499,16 @@ class Worker:
         self.here.pop(execution.id, None)
         self._running.pop(execution, None)
         self._parked.pop(execution, None)
-        if execution in self._woken:
-            self._woken.remove(execution)
+        self._woken.pop(execution, None)
         if self._on_left is not None:
             self._on_left(execution.id, ending)
         self._freed()
 
     def _freed(self) -> None:
         if self._woken:
-            self.loop.call_soon(self._woken.popleft().ring)
+            first = next(iter(self._woken))
+            del self._woken[first]
+            self.loop.call_soon(first.ring)
         elif (self.concurrency - len(self._running)) * 4 >= self.concurrency:
             self.claims.freed()
         self.changed()

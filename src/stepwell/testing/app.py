@@ -1,30 +1,28 @@
-"""`TestApp`: runs workflows in memory, on a clock that moves by itself whenever everything waits for it."""
+"""`TestApp`: an app in memory with its worker, on a clock that moves by itself whenever everything waits for it.
+
+What its steps do can be replaced by mocks, which hold for every worker of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any, Final
 
-from stepwell.core.codec import codec_of, input_text
+from stepwell.app import Stepwell
 from stepwell.core.definition import Workflow
 from stepwell.core.duration import Duration, parse_duration
-from stepwell.core.records import NewRun
-from stepwell.core.registry import Registry, check_version
-from stepwell.core.starting import checked_key, checked_queue, checked_start_priority, checked_tags
-from stepwell.engine.clock import RunIds
-from stepwell.engine.runloop import refuse_in_body
-from stepwell.engine.worker import MAX_PAYLOAD, Worker
-from stepwell.errors import DefinitionError
+from stepwell.engine.clock import Clock
+from stepwell.engine.requests import StepRequest
+from stepwell.engine.worker import Worker
 from stepwell.handle import Handle
+from stepwell.runner import AppWorker
 from stepwell.store.memory import MemoryStore
 from stepwell.testing.clock import MovedClock
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-In = TypeVar("In")
-Out = TypeVar("Out")
+from stepwell.testing.expecting import Expected, check_steps
+from stepwell.testing.home import TestHome
+from stepwell.testing.mocks import MISSING, Mocks, Raisable
 
 _TURNS: Final = 3
 """How often everything must be found waiting, in turns of the loop, before the clock is moved."""
@@ -33,8 +31,11 @@ _TICK: Final = 0.001
 """Seconds between two looks at steps that take real time."""
 
 
-class TestApp:
+class TestApp(Stepwell):
     """An app with a worker, in memory, for tests. A sleep of 30 days takes milliseconds.
+
+    It has all that `Stepwell` has. Its runs stay when it is left, and go on when it is entered again. Who awaits the result of a run that
+    nothing will ever end (it is paused, or of a version that is not there) gets `Stuck` after a second, unless the clock is moved by hand.
 
     Args:
         workflows: what it can run; modules stand for all workflows in them.
@@ -50,127 +51,175 @@ class TestApp:
 
     __test__ = False  # pytest takes classes named Test… for test cases
 
+    _home: TestHome
+    _lease = 30.0
+    """Seconds after which its worker is taken for dead."""
+
     def __init__(
         self, *workflows: Workflow[Any, Any] | ModuleType, concurrency: int = 100, seed: int = 0, self_moving: bool = True
     ) -> None:
-        self.clock = MovedClock(seed)
-        self.store = MemoryStore()
-        self._registry = Registry(workflows)
-        self._ids = RunIds(self.clock)
+        super().__init__("sqlite://", workflows=workflows, namespace="stepwell", timezone="UTC", clock=MovedClock(seed))
         self._concurrency = concurrency
         self._self_moving = self_moving
         self._worker: Worker | None = None
         self._mover: asyncio.Task[None] | None = None
+        self._mocks = Mocks()
 
-    async def __aenter__(self) -> Self:
+    def _make_home(self, clock: Clock | None, *, migrate: bool) -> TestHome:  # noqa: ARG002  # memory has no tables
+        if not isinstance(clock, MovedClock):
+            raise TypeError(f"a TestApp is on a MovedClock, not on {clock!r}")
+        return TestHome(MemoryStore(), clock, self._begin, self._end)
+
+    @property
+    def store(self) -> MemoryStore:
+        """Where its runs are. Another TestApp can be given the same one, before it is entered."""
+        return self._home.memory
+
+    @store.setter
+    def store(self, store: MemoryStore) -> None:
+        self._home.keep(store)
+
+    @property
+    def clock(self) -> MovedClock:
+        """Its time. Another TestApp can be given the same one, before it is entered."""
+        return self._home.moved
+
+    @clock.setter
+    def clock(self, clock: MovedClock) -> None:
+        self._home.follow(clock)
+
+    # -- its life
+
+    async def _begin(self) -> None:
         """Start the worker on the running loop."""
-        self._worker = Worker(
-            self.store, self._registry, self.clock, name="test", concurrency=self._concurrency, on_failure=self.store.tell
-        )
-        await self._worker.__aenter__()
+        await self._begin_worker()
         if self._self_moving:
             self._mover = asyncio.get_running_loop().create_task(self._move_by_itself(), name="stepwell-test-clock")
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def _begin_worker(self) -> None:
+        home = self._home
+        self._worker = Worker(
+            home.memory,
+            self._registry,
+            home.moved,
+            name="test",
+            concurrency=self._concurrency,
+            lease=self._lease,
+            grace=0,
+            heart="loop",
+            max_payload=self._max_payload,
+            max_crashes=self._max_crashes,
+            on_failure=self._tell_failure,
+        )
+        self._worker.steps.stand_in = self._stand_in
+        await self._worker.__aenter__()
+
+    def _stand_in(self, request: StepRequest) -> Callable[..., Any]:
+        """See `StepRunner.stand_in`."""
+        return self._mocks.stand_in(request)
+
+    async def _end(self) -> None:
         """Stop the worker. Raises the error that has ended it, if one has."""
         if self._mover is not None:
             self._mover.cancel()
             await asyncio.gather(self._mover, return_exceptions=True)
-        if self._worker is not None:
-            failure = self._worker.failure
-            await self._worker.stop()
-            self._worker = None
-            self.store.tell()  # whoever waits for a change now waits in vain, and is told so
+            self._mover = None
+        worker, self._worker = self._worker, None
+        self._mocks.clear()
+        if worker is not None:
+            failure = worker.failure
+            await worker.stop()
             if failure is not None:
                 raise failure
 
-    # -- runs
+    def _tell_failure(self) -> None:
+        if self._worker is not None and self._worker.failure is not None:
+            self._home.refuse(self._worker.failure)
 
-    @overload
-    async def start(
-        self, workflow: Workflow[None, Out], input: None = None, /, *, version: str | None = None, key: str | None = None,
-        delay: Duration | None = None, priority: int | None = None, queue: str | None = None, tags: Iterable[str] = (),
-    ) -> Handle[Out]: ...  # fmt: skip
-    @overload
-    async def start(
-        self, workflow: Workflow[In, Out], input: In, /, *, version: str | None = None, key: str | None = None,
-        delay: Duration | None = None, priority: int | None = None, queue: str | None = None, tags: Iterable[str] = (),
-    ) -> Handle[Out]: ...  # fmt: skip
-    @overload
-    async def start(
-        self, workflow: str, input: Any = None, /, *, version: str | None = None, key: str | None = None,
-        delay: Duration | None = None, priority: int | None = None, queue: str | None = None, tags: Iterable[str] = (),
-    ) -> Handle[Any]: ...  # fmt: skip
-    async def start(
-        self, workflow: Workflow[Any, Any] | str, input: Any = None, /, *, version: str | None = None, key: str | None = None,
-        delay: Duration | None = None, priority: int | None = None, queue: str | None = None, tags: Iterable[str] = (),
-    ) -> Handle[Any]:  # fmt: skip
-        """Start a run; it executes in the background.
+    def worker(
+        self,
+        *,
+        concurrency: int = 100,
+        queues: Iterable[str] | None = None,
+        name: str | None = None,
+        lease: Duration = "30s",
+        grace: Duration = "30s",
+    ) -> AppWorker:
+        """One more worker, beside the app's own: see `Stepwell.worker`. The mocks hold for it, too."""
+        worker = super().worker(concurrency=concurrency, queues=queues, name=name, lease=lease, grace=grace)
+        return _TestWorker(worker, self._stand_in)
+
+    # -- steps
+
+    def mock_step(self, step: str, *, returns: Any = MISSING, raises: Raisable | None = None) -> None:
+        """Call this instead of a step's function, in every run, until `unmock_step` or until the app is left.
+
+        The step stays a step: its result is encoded, decoded and recorded as ever, what is raised is retried by its policy. A mock that
+        no step comes to is no error. Of two mocks for one step the later counts. Sleeps and recorded values are not mocked: for them,
+        there is the clock.
 
         Args:
-            workflow: a workflow, or the name of one.
-            input: what its body gets.
-            version: with a name: which one; left out, the one without a version, else the newest.
-            key: an idempotency key of the workflow: a second start with it gives the first run.
-            delay: not before this time is over.
-            priority: instead of the workflow's.
-            queue: instead of the workflow's.
-            tags: to find it by.
+            step: its name; or the key of one of several, `charge:1`, which goes before the name.
+            returns: the result. What can be called is called with the step's arguments, in the place of its function: on the event loop
+                if it is an `async def`, else in a thread. Left out, it is None.
+            raises: an exception, or a class of them.
 
         Raises:
-            InvalidInput: the input does not fit the workflow's schema; nothing is started.
-            WorkflowNotFound: this app has none of this name and version. (A worker of an app with a database leaves such a run waiting.)
-            DefinitionError: an option is none.
-            NotInStep: the body of a workflow calls it.
+            DefinitionError: both are given, `raises` is no exception, or `step` can be no name.
+
+        Example:
+            app.mock_step("charge", returns=Receipt(id="r1"))
+            app.mock_step("refund", returns=lambda receipt: receipt.id)
+            app.mock_step("ship", raises=OutOfStock("book"))
         """
-        refuse_in_body("starts a run", "start it in a step")
-        definition = self._definition(workflow, version)
-        now = self.clock.now()
-        run = NewRun(
-            id=self._ids.new(),
-            workflow=definition.name,
-            version=version if isinstance(workflow, str) and version is not None else definition.version,
-            input=self._input_text(definition, input),
-            created_at=now,
-            available_at=now if delay is None else now + parse_duration(delay).total_seconds(),
-            queue=checked_queue(queue, definition.name, definition.queue),
-            priority=checked_start_priority(priority, definition.name, definition.priority),
-            tags=checked_tags(tags),
-            key=checked_key(key),
-        )
-        (run_id,) = await self.store.enqueue([run])
-        self.acted()
-        return Handle(self, run_id, output=definition.output_annotation, created=run_id == run.id)
+        self._mocks.mock(step, returns, raises)
 
-    @overload
-    async def execute(self, workflow: Workflow[None, Out], input: None = None, /, **options: Any) -> Out: ...
-    @overload
-    async def execute(self, workflow: Workflow[In, Out], input: In, /, **options: Any) -> Out: ...
-    @overload
-    async def execute(self, workflow: str, input: Any = None, /, **options: Any) -> Any: ...
-    async def execute(self, workflow: Any, input: Any = None, /, **options: Any) -> Any:
-        """Start a run and wait for its result: `start`, then `Handle.result`."""
-        handle: Handle[Any] = await self.start(workflow, input, **options)
-        return await handle.result()
+    def fail_step(self, step: str, *, times: int = 1, error: Raisable | None = None) -> None:
+        """Let the next attempts of a step fail; then its function runs, or its mock. Said again, it counts anew.
 
-    def handle(self, run_id: str) -> Handle[Any]:
-        """A handle to a run that exists."""
-        return Handle(self, run_id)
+        The attempts are counted as they begin, in whatever runs. Delays of retries take no time, where the clock moves by itself.
 
-    def _definition(self, workflow: Workflow[Any, Any] | str, version: str | None) -> Workflow[Any, Any]:
-        if isinstance(workflow, Workflow):
-            check_version(workflow, version)
-            return workflow
-        if not isinstance(workflow, str):
-            raise DefinitionError(f"start takes a Workflow or its name, not {workflow!r}; is it decorated with @workflow?")
-        return self._registry.get(workflow, version if version is not None else self._registry.resolve_version(workflow))
+        Args:
+            step: its name or key, as `mock_step` takes it.
+            times: how many attempts fail.
+            error: what they raise; left out, a RuntimeError that says where it comes from.
 
-    @staticmethod
-    def _input_text(workflow: Workflow[Any, Any], value: Any) -> str:
-        if value is None and workflow.input_optional:
-            return "null"
-        return input_text(codec_of(workflow.input_annotation), value, workflow=workflow.name, limit=MAX_PAYLOAD)
+        Raises:
+            DefinitionError: `times` is no number from 1 on, `error` is no exception, or `step` can be no name.
+
+        Example:
+            app.fail_step("charge", times=2, error=ConnectionError("the bank is away"))
+        """
+        self._mocks.fail(step, times, error)
+
+    def unmock_step(self, step: str) -> None:
+        """Let a step do again what it does by itself: forget its mock, and its failures that are still to come.
+
+        Raises:
+            DefinitionError: nothing was said of this step. It must be named as it was mocked: by name, or by key.
+        """
+        self._mocks.unmock(step)
+
+    async def assert_steps(self, handle: Handle[Any], expected: Iterable[Expected]) -> None:
+        """Check which steps a run has taken until now, in the order in which they were started.
+
+        Each is named once, however many attempts it took, sleeps and recorded values too. Await the result first, to check a whole run.
+
+        Args:
+            handle: of the run.
+            expected: names or keys of its steps; or, for the status of the last attempt, `(name, status)`. A status is `running`,
+                `completed`, `failed` or `canceled`.
+
+        Raises:
+            AssertionError: the steps are others. The message shows where they differ.
+            RunNotFound: there is no such run.
+
+        Example:
+            await app.assert_steps(handle, ["reserve", ("charge", "failed"), "release"])
+        """
+        if not isinstance(handle, Handle):
+            raise TypeError(f"assert_steps takes the handle of a run, as `app.start` gives it; not {handle!r}")
+        check_steps(f"run {handle.run_id}", await handle.steps(), expected)
 
     # -- time
 
@@ -179,22 +228,29 @@ class TestApp:
         end = self.clock.now() + parse_duration(duration).total_seconds()
         while True:
             await self._all_waits()
-            when = self._next_due()
+            when = await self._next_due()
             if when is None or when > end:
                 break
-            self.clock.move_to(when)
-        self.clock.move_to(end)
+            self._move_to(when)
+        self._move_to(end)
         await self._all_waits()
 
     async def _move_by_itself(self) -> None:
+        news = self._home.news
         while self._worker is not None and self._worker.failure is None:
+            news.clear()
             await self._all_waits()
-            when = self._next_due()
-            if when is None:
-                await self.store.changed()
-            else:
-                self.clock.move_to(when)
+            when = await self._next_due()
+            if when is not None:
+                self._move_to(when)
+            elif not await self._home.hears_something():
+                await self._home.tell_those_who_wait_in_vain()
+
+    def _move_to(self, when: float) -> None:
+        self.clock.move_to(when)
+        if self._worker is not None:
             self._worker.hint()
+            self._worker.look()
 
     async def _all_waits(self) -> None:
         """Until nothing goes on that does not wait for the clock. While steps run, a self-moving one goes at the speed of the real one."""
@@ -209,28 +265,22 @@ class TestApp:
             if self._self_moving:
                 self.clock.move_to(self.clock.now() + loop.time() - began)
 
-    def _next_due(self) -> float | None:
+    async def _next_due(self) -> float | None:
         """When a run goes on next. The worker's own looks at the database are no reason to move the clock."""
-        alarm = self._worker.alarms.next() if self._worker is not None else None
-        due = self.store.next_due()
-        return min((when for when in (alarm, due) if when is not None), default=None)
+        if self._worker is None or self._worker.failure is not None:
+            return None
+        look = await self.store.look(self._worker.id, self.clock.now())
+        return min((when for when in (self._worker.alarms.next(), look.due) if when is not None), default=None)
 
-    # -- as handles see it
 
-    def now(self) -> float:
-        """The time of the clock, in seconds since 1970."""
-        return self.clock.now()
+class _TestWorker(AppWorker):
+    """A further worker of a `TestApp`."""
 
-    def acted(self) -> None:
-        """Something may be claimed, or have been canceled: let the worker look."""
-        if self._worker is not None:
-            self._worker.hint()
-            self._worker.look()
+    def __init__(self, worker: AppWorker, stand_in: Callable[[StepRequest], Callable[..., Any]]) -> None:
+        super().__init__(worker._home, worker._registry, worker._options, **worker._limits)
+        self._stand_in = stand_in
 
-    async def changed(self) -> None:
-        """Wait until something was written. Raises the error that has ended the worker, if one has."""
-        if self._worker is None:
-            raise RuntimeError("this TestApp is not running, so nothing will change; wait within `async with TestApp(...) as app`")
-        if self._worker.failure is not None:
-            raise self._worker.failure
-        await self.store.changed()
+    async def _begin(self) -> Worker:
+        worker = await super()._begin()
+        worker.steps.stand_in = self._stand_in
+        return worker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 from typing import TYPE_CHECKING, Final
 
@@ -69,10 +70,16 @@ class MovedClock:
 
     def move_to(self, when: float) -> None:
         """Make it `when`, and call those who are due by then, on the running loop. Never back."""
-        self._now = max(self._now, when)
+        self._now = max(self._now, _microsecond_from(when))
         loop = asyncio.get_running_loop()
         while (due := self.next()) is not None and due <= self._now:
             loop.call_soon(heapq.heappop(self._heap)[2].ring)
+
+
+def _microsecond_from(when: float) -> float:
+    """The first whole microsecond that is not before `when`, or what waits for that would never be due."""
+    count = math.ceil(when * 1e6)
+    return count / 1e6 if count / 1e6 >= when else (count + 1) / 1e6  # the product may have been rounded down to a whole number
 
 
 class LoopClock:

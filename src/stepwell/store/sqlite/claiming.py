@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic_core import from_json
 
@@ -34,12 +34,28 @@ _BEGUN: Final = 1
 _SUSPECT: Final = 2
 
 
+class _Served(NamedTuple):
+    """The lanes that a worker serves, of those that were known."""
+
+    serves: Callable[[Lane], Pin | None]
+    known: Mapping[int, Lane]
+    lanes: Mapping[int, tuple[Lane, Pin]]
+    ids: Sequence[int]
+    text: str
+    """The ids as JSON."""
+
+
+MAX_KEPT: Final = 100
+"""Workers of this process for which that is kept; each time it was taken for dead, one is another."""
+
+
 class Claims:
     """Chooses runs for the workers of this process, lanes in turn."""
 
     def __init__(self, statements: Mapping[str, str], lanes: Lanes) -> None:
         self._statements = statements
         self._lanes = lanes
+        self._kept: dict[str, _Served] = {}
         self._last_served = 0
         self._count = 0
 
@@ -50,42 +66,50 @@ class Claims:
         statements = self._statements
         if transaction.execute(statements["is_alive"], {"worker": worker}).fetchone() is None:
             raise WorkerLost(f"worker {worker} is not registered, or was taken for dead")
-        served = self._served(transaction, serves)
-        chosen = self._choose(transaction, list(served), limit, suspects) if served and limit > 0 else []
+        served = self._served(transaction, worker, serves)
+        chosen = self._choose(transaction, served, limit, suspects) if served.ids and limit > 0 else []
         if not chosen:
             return []
-        self._pin(transaction, chosen, served)
+        self._pin(transaction, chosen, served.lanes)
         ids = as_json([run_id for _, run_id, _ in chosen])
         transaction.execute(statements["claim"], {"worker": worker, "now": now, "runs": ids})
         begun = [run_id for _, run_id, head in chosen if head != _FRESH]
         return claimed(transaction, statements, ids, begun)
 
-    def _served(self, transaction: Transaction, serves: Callable[[Lane], Pin | None]) -> dict[int, tuple[Lane, Pin]]:
+    def _served(self, transaction: Transaction, worker: str, serves: Callable[[Lane], Pin | None]) -> _Served:
+        known = self._lanes.refresh(transaction, self._statements)
+        served = self._kept.get(worker)
+        if served is None or served.known is not known or served.serves != serves:
+            if len(self._kept) >= MAX_KEPT:
+                self._kept.clear()
+            lanes = {number: (lane, pin) for number, lane in known.items() if (pin := serves(lane)) is not None}
+            served = self._kept[worker] = _Served(serves, known, lanes, list(lanes), as_json(list(lanes)))
         halted = {Halt(*row) for row in transaction.execute(self._statements["halts"])}
-        lanes = self._lanes.refresh(transaction, self._statements)
-        return {
-            number: (lane, pin)
-            for number, lane in lanes.items()
-            if (pin := serves(lane)) is not None and not halted & {Halt("workflow", lane.workflow), Halt("queue", lane.queue)}
-        }
+        if not halted:
+            return served
+        ids = [
+            number
+            for number, (lane, _) in served.lanes.items()
+            if not halted & {Halt("workflow", lane.workflow), Halt("queue", lane.queue)}
+        ]
+        return served._replace(ids=ids, text=as_json(ids))
 
-    def _choose(self, transaction: Transaction, lanes: list[int], limit: int, suspects: bool) -> list[tuple[int, str, int]]:
+    def _choose(self, transaction: Transaction, served: _Served, limit: int, suspects: bool) -> list[tuple[int, str, int]]:
         """Lane, id and head of the runs to claim."""
         self._count += 1
-        chosen = self._first(transaction, lanes, _SUSPECT, 1) if suspects else []
+        chosen = self._first(transaction, served, _SUSPECT, 1) if suspects else []
         room = limit - len(chosen)
         # New runs are not to wait for ever behind a stream of woken ones. Where there is room for one only, they have every fourth turn.
         share = room - room // 4 if room > 1 else int(self._count % 4 != 0)
-        begun = self._first(transaction, lanes, _BEGUN, room)
-        fresh = self._first(transaction, lanes, _FRESH, room - min(share, len(begun)))
+        begun = self._first(transaction, served, _BEGUN, room)
+        fresh = self._first(transaction, served, _FRESH, room - min(share, len(begun)))
         return [*chosen, *begun[: room - len(fresh)], *fresh]
 
-    def _first(self, transaction: Transaction, lanes: list[int], head: int, limit: int) -> list[tuple[int, str, int]]:
+    def _first(self, transaction: Transaction, served: _Served, head: int, limit: int) -> list[tuple[int, str, int]]:
         """The first of all lanes: by priority, then lanes in turn, in each the oldest first."""
         if limit <= 0:
             return []
-        if len(lanes) > 1:
-            lanes = self._foremost(transaction, lanes, head, limit)
+        lanes = served.ids if len(served.ids) == 1 else self._foremost(transaction, served, head, limit)
         ready = []
         for place, lane in enumerate(lanes):
             rows = transaction.many(self._statements["ready"], lane=lane, head=head, limit=limit)
@@ -96,16 +120,16 @@ class Claims:
             self._last_served = chosen[-1][0]
         return chosen
 
-    def _foremost(self, transaction: Transaction, lanes: list[int], head: int, limit: int) -> list[int]:
+    def _foremost(self, transaction: Transaction, served: _Served, head: int, limit: int) -> list[int]:
         """Lanes that have something, the one after the one served last first. More than `limit` of them cannot have a part."""
-        heads = transaction.many(self._statements["heads"], lanes=as_json(lanes), head=head)
+        heads = transaction.many(self._statements["heads"], lanes=served.text, head=head)
         heads.sort(key=lambda each: (-each[1], each[0] <= self._last_served, each[0]))
         return [lane for lane, _ in heads[:limit]]
 
-    def _pin(self, transaction: Transaction, chosen: list[tuple[int, str, int]], served: dict[int, tuple[Lane, Pin]]) -> None:
+    def _pin(self, transaction: Transaction, chosen: list[tuple[int, str, int]], lanes: Mapping[int, tuple[Lane, Pin]]) -> None:
         pins = []
         for number, run_id, _ in chosen:
-            lane, pin = served[number]
+            lane, pin = lanes[number]
             if lane.version == UNRESOLVED:
                 pinned = self._lanes.id_of(lane._replace(version=pin.version), transaction, self._statements)
                 pins.append((run_id, pinned, pin.version or "", pin.timeout))

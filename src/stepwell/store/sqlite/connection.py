@@ -1,4 +1,4 @@
-"""The connections to one SQLite file: a thread that writes, a thread that reads, and what of SQLite's errors means what.
+"""The connections to one SQLite file: a thread that writes, two that read, and what of SQLite's errors means what.
 
 SQLite has one writer at a time, so all writes of a process go through one thread, and whatever waits for it shares one transaction: one
 flush to the disk for the starts, commits and actions of the moment. Several processes take turns by short, random retries: SQLite's own
@@ -13,7 +13,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -68,7 +68,10 @@ class Connections(Protocol):
         """Call `function(transaction, *args)` in a transaction that is durable when this returns."""
 
     async def read(self, function: Callable[..., T], /, *args: Any) -> T:
-        """Call `function(connection, *args)` in a transaction that only reads."""
+        """Call `function(connection, *args)` in a transaction that only reads. For what workers need, which is quick."""
+
+    async def search(self, function: Callable[..., T], /, *args: Any) -> T:
+        """As `read`, for what people look at: it may take long, and does not keep `read` waiting."""
 
     def close(self) -> None:
         """Let go of the file."""
@@ -243,6 +246,10 @@ class Direct:
         except sqlite3.Error as error:
             raise _meaning(error, self._path) from error
 
+    async def search(self, function: Callable[..., T], /, *args: Any) -> T:
+        """See `Connections.search`."""
+        return await self.read(function, *args)
+
     def close(self) -> None:
         """See `Connections.close`."""
         self._connection.close()
@@ -258,13 +265,18 @@ def _meaning(error: sqlite3.Error, path: str) -> Exception:
 
 
 class Threads:
-    """A connection that writes and one that reads, each in a thread of its own."""
+    """A connection that writes and two that read, each in a thread of its own."""
 
     def __init__(self, path: str, committed: Callable[[set[Hint]], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
-        self._writer = _Writer(self._loop, path, committed)
-        self._reader = _Reader(self._loop, path)
+        with ExitStack() as opened:
+            self._writer = _Writer(self._loop, path, committed)
+            opened.callback(self._writer.close)
+            self._reader = _Reader(self._loop, path)
+            opened.callback(self._reader.close)
+            self._searcher = _Searcher(self._loop, path)
+            self._end = opened.pop_all()
 
     async def write(self, function: Callable[..., T], /, *args: Any) -> T:
         """See `Connections.write`."""
@@ -273,6 +285,10 @@ class Threads:
     async def read(self, function: Callable[..., T], /, *args: Any) -> T:
         """See `Connections.read`."""
         return await self._given(self._reader, function, args)
+
+    async def search(self, function: Callable[..., T], /, *args: Any) -> T:
+        """See `Connections.search`."""
+        return await self._given(self._searcher, function, args)
 
     def _given(self, thread: _Thread, function: Callable[..., T], args: tuple[Any, ...]) -> asyncio.Future[T]:
         if os.getpid() != self._process:
@@ -284,8 +300,8 @@ class Threads:
     def close(self) -> None:
         """See `Connections.close`. What was given before is done first."""
         if os.getpid() == self._process:
-            self._reader.close()
-            self._writer.close()
+            self._searcher.close()
+            self._end.close()
 
 
 class _Thread:
@@ -381,6 +397,10 @@ class _Reader(_Thread):
             rolled_back(connection)  # it has read only
 
 
+class _Searcher(_Reader):
+    name = "stepwell-sqlite-searcher"
+
+
 class _Writer(_Thread):
     name = "stepwell-sqlite-writer"
 
@@ -398,7 +418,7 @@ class _Writer(_Thread):
             jobs = self._waiting()  # those, too, that came while others had the file
             answers = self._done_together(transaction, jobs) if len(jobs) > 1 else self._done_alone(transaction, jobs)
             transaction.finish()
-        except (sqlite3.Error, DatabaseUnavailable) as error:
+        except Exception as error:  # noqa: BLE001  # also MemoryError: without this thread, all who wait would wait for ever
             rolled_back(connection)
             failure = _meaning(error, self._path) if isinstance(error, sqlite3.Error) else error
             self._answer([(future, None, failure) for future, _, _ in jobs or self._waiting()], set())

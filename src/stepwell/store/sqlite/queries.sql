@@ -118,17 +118,22 @@ DELETE FROM stepwell_notices
 WHERE worker = :worker AND id <= :seen;
 
 -- name: look
--- Each part reads one entry of one index.
+-- Each part reads one entry of one index. Named, because without statistics (nobody runs ANALYZE) SQLite prefers the one by status,
+-- and walks over all that sleeps.
 SELECT
-    EXISTS (SELECT 1 FROM stepwell_runs WHERE status = 'pending' AND worker IS NULL AND due IS NULL) AS ready,
+    EXISTS (
+        SELECT 1
+        FROM stepwell_runs INDEXED BY stepwell_runs_ready
+        WHERE status = 'pending' AND worker IS NULL AND due IS NULL
+    ) AS ready,
     (
         SELECT min(due)
-        FROM stepwell_runs
+        FROM stepwell_runs INDEXED BY stepwell_runs_due
         WHERE worker IS NULL AND due IS NOT NULL AND status IN ('pending', 'sleeping')
     ) AS due,
     (
         SELECT min(deadline_at)
-        FROM stepwell_runs
+        FROM stepwell_runs INDEXED BY stepwell_runs_deadline
         WHERE deadline_at IS NOT NULL AND status IN ('pending', 'running', 'sleeping')
     ) AS deadline,
     EXISTS (SELECT 1 FROM stepwell_notices WHERE worker = :worker) AS notices;
@@ -139,7 +144,7 @@ UPDATE stepwell_runs
 SET status = 'pending', available_at = due, due = NULL
 WHERE id IN (
     SELECT id
-    FROM stepwell_runs
+    FROM stepwell_runs INDEXED BY stepwell_runs_due
     WHERE worker IS NULL AND due IS NOT NULL AND status IN ('pending', 'sleeping') AND due <= :now
     ORDER BY due
     LIMIT :limit
@@ -149,7 +154,7 @@ WHERE id IN (
 SELECT json_group_array(json_array(id, workflow, timeout, worker))
 FROM (
     SELECT id, workflow, timeout, worker
-    FROM stepwell_runs
+    FROM stepwell_runs INDEXED BY stepwell_runs_deadline
     WHERE deadline_at IS NOT NULL AND status IN ('pending', 'running', 'sleeping') AND deadline_at <= :now
     ORDER BY deadline_at
     LIMIT :limit

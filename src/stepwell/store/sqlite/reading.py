@@ -137,14 +137,17 @@ def matching(
     start: str | None = None,
 ) -> list[str]:
     """The ids of runs that match, by age, beyond `start`. Each status is read by its own index, in order; then they are merged."""
+    found: list[str] = []
+    for part, index in _by_index(where):
+        found += _matching(connection, statements, part, index, limit, newest, start)
+    return sorted(found, reverse=newest)[:limit]
+
+
+def _by_index(where: RunFilter) -> list[tuple[RunFilter, str]]:
+    """Filters that together match the same, none of them a run of another's, each with the condition of the index that finds it soonest."""
     if where.statuses is not None and (where.statuses <= _FEW or (where.workflow is None and not where.tags)):
-        found: list[str] = []
-        for status in where.statuses:
-            one = replace(where, statuses=frozenset({status}))
-            found += _matching(connection, statements, one, "AND r.status = :status", limit, newest, start)
-        return sorted(found, reverse=newest)[:limit]
-    by_workflow = "AND r.workflow = :workflow" if where.workflow is not None else ""
-    return _matching(connection, statements, where, by_workflow, limit, newest, start)
+        return [(replace(where, statuses=frozenset({status})), "AND r.status = :status") for status in where.statuses]
+    return [(where, "AND r.workflow = :workflow" if where.workflow is not None else "")]
 
 
 def within(where: RunFilter, statuses: frozenset[RunStatus]) -> RunFilter:
@@ -192,12 +195,13 @@ def _escaped(text: str) -> str:
 def count(connection: sqlite3.Connection, statements: Mapping[str, str], where: RunFilter) -> dict[RunStatus, int]:
     """See `Store.count`."""
     if where == RunFilter():
-        rows = connection.execute(statements["count_all"])
+        counts = dict(connection.execute(statements["count_all"]).fetchall())
     else:
+        counts = {}
         range_of_ids = "AND r.id >= :id_prefix AND r.id < :id_prefix || '~'" if where.id_prefix is not None else ""
-        statement = "\n".join((statements["count"], range_of_ids, statements["filters"], "GROUP BY r.status"))
-        rows = connection.execute(statement, _parameters(where))
-    counts = {RunStatus(status): number for status, number in rows}
+        for part, index in _by_index(where):
+            statement = "\n".join(filter(None, (statements["count"], index, range_of_ids, statements["filters"], "GROUP BY r.status")))
+            counts.update(connection.execute(statement, _parameters(part)).fetchall())
     return {status: counts[status] for status in RunStatus if status in counts}
 
 

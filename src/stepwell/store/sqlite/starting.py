@@ -29,7 +29,7 @@ def as_json(batch: Sequence[Any]) -> str:
         WriteRefused: a text in it holds what no database here keeps, NUL or half a surrogate pair.
     """
     try:
-        text = to_json(batch).decode()
+        text = to_json(batch, inf_nan_mode="null").decode()  # SQLite reads no NaN, and would refuse the whole batch
     except UnicodeEncodeError as error:
         raise WriteRefused(f"a text is not valid Unicode: {error}") from error
     except ValueError as error:

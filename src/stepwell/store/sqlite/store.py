@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import sqlite3
 import threading
 from contextlib import suppress
@@ -19,6 +21,7 @@ from stepwell.store.sqlite.connection import (
     Direct,
     Threads,
     Transaction,
+    code_of,
     connect,
     in_transaction,
     memory,
@@ -53,6 +56,9 @@ if TYPE_CHECKING:
 
 _PACKAGE: Final = "stepwell.store.sqlite"
 _IN_MEMORY: Final = "the database in memory"
+_MOUNT_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
+"""How the table of mounts writes blanks and backslashes."""
+
 _NETWORKS: Final = frozenset({"9p", "afs", "ceph", "cifs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"})
 
 
@@ -105,7 +111,9 @@ class SqliteStore:
     def _prepare(self, migrate: bool) -> None:
         path = self._path or ""
         if not migrate and not Path(path).exists():
-            raise DatabaseUnavailable(f"there is no database {path}; make it with `stepwell migrate`", permanent=True)
+            raise DatabaseUnavailable(
+                f"there is no database {path}; make it with `stepwell migrate --database sqlite:///{path}`", permanent=True
+            )
         refuse_read_only(path)
         connection = connect(path, create=migrate)
         try:
@@ -122,7 +130,9 @@ class SqliteStore:
             return
         if not migrate:
             raise DatabaseUnavailable(
-                f"the tables of {self._where} are missing or old; bring them up with `stepwell migrate`", permanent=True
+                f"the tables of namespace {self._namespace!r} in {self._where} are missing or old; bring them up with `stepwell migrate`, "
+                "and with the same --database and --namespace",
+                permanent=True,
             )
         in_transaction(connection, self._where)  # others may be at it: whoever is second finds it done
         for migration in missing(known, self._applied(connection), self._where):
@@ -174,7 +184,7 @@ class SqliteStore:
 
     def _tell(self, hints: set[Hint]) -> None:
         loop = asyncio.get_running_loop()
-        for hint in hints:
+        for hint in sorted(hints):  # in one order, whatever their hashes: simulations repeat
             for told in self._listeners:
                 loop.call_soon(told, hint)
 
@@ -192,39 +202,59 @@ class SqliteStore:
 
     async def enqueue_within(self, connection: Any, runs: Sequence[NewRun]) -> list[str]:
         """See `Store.enqueue`, in the calling thread: a connection of sqlite3 belongs to one."""
-        self._check_same_file(connection)
+        cursor = connection.cursor() if isinstance(connection, sqlite3.Connection) else None
+        if cursor is None:
+            raise DefinitionError(f"connection= takes a connection of sqlite3 to {self._where}, not {type(connection).__qualname__}")
+        cursor.row_factory = None  # the caller's may make something else of rows
+        self._check_same_file(connection, cursor)
+        await self._take_turn(connection, cursor)
         # Lanes that are made here may be rolled back: only what was known before is taken from memory.
         transaction = Transaction(connection)
+        transaction.execute = cursor.execute  # of a cursor that gives plain rows
         return starting.enqueue(transaction, self._statements, self._lanes, runs)
 
-    def _check_same_file(self, connection: Any) -> None:
-        if not isinstance(connection, sqlite3.Connection):
-            raise DefinitionError(f"connection= takes a connection of sqlite3 to {self._where}, not {type(connection).__qualname__}")
-        files = [row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main"]
+    def _check_same_file(self, connection: sqlite3.Connection, cursor: sqlite3.Cursor) -> None:
+        files = [os.fsdecode(row[2]) for row in cursor.execute("PRAGMA database_list") if row[1] in ("main", b"main")]
         if self._path is None or not files or not files[0] or not Path(files[0]).samefile(self._path):
             other = files[0] if files and files[0] else "a database in memory"
             raise DefinitionError(
                 f"connection= leads to {other}, and this app's database is {self._where}: one transaction cannot cover both"
             )
-        if not connection.in_transaction:
-            if connection.isolation_level is None:
-                raise DefinitionError(
-                    "connection= has no transaction open: execute BEGIN first, so that the run is committed with your writes"
-                )
-            connection.execute("BEGIN IMMEDIATE")  # as sqlite3 itself begins one before it writes
-        self._begin_to_write(connection)
+        # With autocommit=True (Python 3.12) its commit() does nothing, and a transaction that is begun here would stay open.
+        if not connection.in_transaction and (connection.isolation_level is None or getattr(connection, "autocommit", None) is True):
+            raise DefinitionError("connection= has no transaction open: execute BEGIN first, so that the run is committed with your writes")
 
-    def _begin_to_write(self, connection: sqlite3.Connection) -> None:
-        """A transaction that has only read cannot write any more when others have written since: better said here than half-way."""
+    async def _take_turn(self, connection: sqlite3.Connection, cursor: sqlite3.Cursor) -> None:
+        """Begin to write. On an event loop others may need that loop in order to commit: it is not held up meanwhile.
+
+        A transaction that has only read cannot write any more when others have written since: better said here than half-way.
+        """
+        (patience,) = cursor.execute("PRAGMA busy_timeout").fetchone()  # milliseconds; the caller's
+        on_loop = asyncio._get_running_loop() is not None
+        if on_loop:
+            cursor.execute("PRAGMA busy_timeout = 0")
+        waited = 0.0
         try:
-            connection.execute(self._statements["begin_to_write"])
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY_SNAPSHOT:
-                raise DatabaseUnavailable(
-                    f"the transaction of connection= has read {self._where} before others wrote to it, so it cannot write any more; "
-                    "begin it with BEGIN IMMEDIATE"
-                ) from error
-            raise unavailable(error, self._where) from error
+            while True:
+                try:
+                    if not connection.in_transaction:
+                        cursor.execute("BEGIN IMMEDIATE")  # as sqlite3 itself begins one before it writes
+                    cursor.execute(self._statements["begin_to_write"])
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode == sqlite3.SQLITE_BUSY_SNAPSHOT:
+                        raise DatabaseUnavailable(
+                            f"the transaction of connection= has read {self._where} before others wrote to it, so it cannot write any "
+                            "more; begin it with BEGIN IMMEDIATE"
+                        ) from error
+                    if not on_loop or code_of(error) != sqlite3.SQLITE_BUSY or waited * 1_000 >= patience:
+                        raise unavailable(error, self._where) from error
+                else:
+                    return
+                await asyncio.sleep(0.002)
+                waited += 0.002
+        finally:
+            if on_loop:
+                cursor.execute(f"PRAGMA busy_timeout = {patience:d}")
 
     async def definitions(self) -> list[Definition]:
         """See `Store.definitions`."""
@@ -360,7 +390,7 @@ class SqliteStore:
 
     async def halts(self) -> Collection[Halt]:
         """See `Store.halts`."""
-        return await self._opened.read(reading.halts, self._statements)
+        return await self._opened.search(reading.halts, self._statements)
 
     # -- what is read
 
@@ -370,11 +400,11 @@ class SqliteStore:
 
     async def find(self, where: RunFilter, *, newest: bool, limit: int, cursor: str | None) -> Page[Run]:
         """See `Store.find`."""
-        return await self._opened.read(reading.find, self._statements, where, newest, limit, cursor)
+        return await self._opened.search(reading.find, self._statements, where, newest, limit, cursor)
 
     async def count(self, where: RunFilter) -> Mapping[RunStatus, int]:
         """See `Store.count`."""
-        return await self._opened.read(reading.count, self._statements, where)
+        return await self._opened.search(reading.count, self._statements, where)
 
     async def ended(self, run_ids: Collection[str]) -> Mapping[str, Ended | None]:
         """See `Store.ended`."""
@@ -382,27 +412,27 @@ class SqliteStore:
 
     async def steps(self, run_id: str) -> list[StepRecord]:
         """See `Store.steps`."""
-        return await self._opened.read(reading.steps, self._statements, run_id)
+        return await self._opened.search(reading.steps, self._statements, run_id)
 
     async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
         """See `Store.logs`."""
-        return await self._opened.read(reading.logs, self._statements, run_id, after, limit)
+        return await self._opened.search(reading.logs, self._statements, run_id, after, limit)
 
     async def events(self, run_id: str) -> list[Event]:
         """See `Store.events`."""
-        return await self._opened.read(reading.events, self._statements, run_id)
+        return await self._opened.search(reading.events, self._statements, run_id)
 
     async def history(self, run_id: str) -> Claimed:
         """See `Store.history`."""
-        return await self._opened.read(claiming.history, self._statements, run_id)
+        return await self._opened.search(claiming.history, self._statements, run_id)
 
     async def lanes(self) -> Collection[Lane]:
         """See `Store.lanes`."""
-        return await self._opened.read(reading.lanes, self._statements)
+        return await self._opened.search(reading.lanes, self._statements)
 
     async def workers(self) -> list[WorkerState]:
         """See `Store.workers`."""
-        return await self._opened.read(reading.workers, self._statements)
+        return await self._opened.search(reading.workers, self._statements)
 
 
 _OPERATORS: Final = frozenset({Action.PAUSE, Action.RESUME, Action.CANCEL, Action.RETRY})
@@ -444,10 +474,15 @@ def _refuse_networks(path: str) -> None:
     mounts = Path("/proc/self/mounts")
     if not mounts.exists():
         return
-    target, best, kind = Path(path).resolve(), Path("/"), ""
-    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
+    best, kind = Path("/"), ""
+    try:
+        target = Path(path).resolve()
+        lines = os.fsdecode(mounts.read_bytes()).splitlines()
+    except OSError as error:
+        raise DatabaseUnavailable(f"{path}: it cannot be told on which file system it is ({error})") from error
+    for line in lines:
         _, place, filesystem, *_ = line.split(" ")
-        mounted = Path(place.encode().decode("unicode_escape"))
+        mounted = Path(_MOUNT_ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), place))
         if target.is_relative_to(mounted) and mounted.is_relative_to(best):
             best, kind = mounted, filesystem
     if kind in _NETWORKS:

@@ -1,0 +1,129 @@
+"""Rules of the engine and of the stores, switched off one at a time: the simulation must miss each.
+
+The machinery is that of the proof: a mutation changes the text of one function in memory, and says so where that text is gone.
+`python -m tests.simulation.mutations` prints what each leads to, and how soon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from stepwell.engine import notices
+from stepwell.engine.claims import Claims
+from stepwell.engine.committer import Committer
+from stepwell.engine.execution import Execution
+from stepwell.engine.lease import Silences
+from stepwell.engine.rescue import Rescuer
+from stepwell.engine.stopping import Stopping
+from stepwell.engine.timers import Timers
+from stepwell.engine.waiters import Waiters
+from stepwell.engine.watch import Watch
+from stepwell.engine.worker import Worker
+from stepwell.store.memory import acting, claiming, writing
+from stepwell.store.memory.adapter import MemoryStore
+from stepwell.store.memory.tables import Tables
+from stepwell.store.sqlite import keeping
+from stepwell.store.sqlite.writing import Writes
+from tests.proof.mutations import Change, Mutation
+from tests.simulation.simulating import first_failure
+from tests.simulation.weather import MISHAPS
+from tests.simulation.world import Wrong
+
+SEEDS = 150
+"""Simulations in which a rule must be missed."""
+
+
+def _on(store: str, mishaps: tuple[str, ...]) -> Callable[[], None]:
+    def simulated() -> None:
+        failure = first_failure(range(SEEDS), store, mishaps)
+        if failure is not None:
+            raise Wrong(failure)
+
+    return simulated
+
+
+def _rule(rule: str, owner: Any, function: str, *texts: str, store: str = "memory", mishaps: tuple[str, ...] = MISHAPS) -> Mutation:
+    """`texts`: old, new, old, new."""
+    changes = tuple(Change(owner, function, old, new) for old, new in zip(texts[::2], texts[1::2], strict=True))
+    return Mutation(rule, changes, _on(store, mishaps))
+
+
+MUTATIONS = (
+    # -- ownership
+    _rule("only the holder of a claim writes", writing, "_fenced", "or (row.worker != worker and not row.status.ended)", ""),
+    _rule("only the holder of a claim writes, in SQLite", Writes, "_fence", "if status in _TAKING:", "if True:",
+          "or (not is_mine and status in _TAKING)", "", store="sqlite"),
+    _rule("who has beaten since is not taken for dead", MemoryStore, "rescue", "or known.beat != beat", ""),
+    _rule("nobody is dead before a whole lease is over", Silences, "dead", ">= peer.lease", ">= peer.lease / 3"),
+    _rule("the runs of the dead are taken", Rescuer, "take", "if dead:", "if False:"),
+    _rule("the runs of the dead that executed can be claimed", acting, "take", "row.get_ready(now)", "pass"),
+    _rule("crashes are counted", acting, "take", "row.crashes += 1", "pass"),
+    _rule("who was taken for dead drops its runs", Worker, "lost", "execution.drop()", "pass"),
+    _rule("who was taken for dead registers again", Worker, "lost", "self._again.set()", "pass"),
+    _rule("a lease that was taken up again runs out like any other", Worker, "_register_again", "self.heart.renew()", "pass",
+          mishaps=("stun",)),
+    _rule("without a lease nothing is begun", Worker, "lapsed", "self.leased = False", "pass"),
+    _rule("runs whose claim was never answered are given back", Claims, "_claim", "self._is_unknown = True", "pass"),
+    _rule("who leaves hands back what it has", Stopping, "_end", "await self._hand_back()", "pass"),
+    # -- what operators do
+    _rule("the answer to a commit says how the run stands", Execution, "written", "if status is _RUNNING:", "if True:"),
+    _rule("workers are told what was done to their runs", Tables, "notice", "return {Hint.NOTICE}", "return set()",
+          "self.workers[owner].notices[self.noticed] = row.new.id", "pass"),
+    _rule("workers look for what was done to their runs", Watch, "_look", "if look.notices:", "if False:"),
+    _rule("notices are heeded", notices, "_heed", "if execution is not None:", "if False:"),
+    _rule("a paused run begins nothing", Execution, "stands", "self._stopping = True", "pass"),
+    _rule("what is halted is not claimed", claiming, "is_halted", "return ", "return False and "),
+    # -- time
+    _rule("what a worker has in memory is not made ready for others", MemoryStore, "make_ready", "row.waits_until",
+          "row.due if row.status == 'sleeping' else row.waits_until"),
+    _rule("what is due is made ready", Timers, "_wake", "await self._all(self._store.make_ready)", "0"),
+    _rule("deadlines are held", acting, "expire", "row.end(RunStatus.FAILED, now)", "row.end(RunStatus.FAILED, now); row.error = None"),
+    _rule("those who wait look again when no hint comes", Waiters, "_look_on", *("+ POLL", "+ 1e6") * 3),
+    _rule("a look that hung is no reason not to look for long", Waiters, "_look_on", "LONGEST_PAUSE", "1e9"),
+    # -- what is written
+    _rule("a commit of unknown outcome is made again as it was", Committer, "_commit", "self.worker, sorted_writes,",
+          "self.worker, sorted_writes._replace(outcomes=[one._replace(at=self._clock.now()) for one in sorted_writes.outcomes]),"),
+    _rule("a commit of unknown outcome is made again", Committer, "_commit", "delay = min(delay * 2, _LONGEST_RETRY)", "return {}"),
+    _rule("a key is given to one run only", Tables, "taken", "if new.key is not None else None", "if False else None"),
+    _rule("a run that goes on as new forgets", writing, "_go_on_as_new", "row.outcomes, row.numbers,", "_, _,"),
+    _rule("a retry takes the failures back", acting, "_retry", "row.numbers.discard(row.outcomes.pop(key).seq)", "pass"),
+    _rule("the dead are forgotten", keeping, "take_back", "if len(owned) < limit:", "if False:", store="sqlite"),
+)  # fmt: skip
+
+
+def missed(mutation: Mutation) -> str | None:
+    """What goes wrong without this rule; None: nothing that the simulation sees."""
+    with mutation.made():
+        try:
+            mutation.caught_by()
+        except Wrong as wrong:
+            return str(wrong)
+    return None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutations", description=__doc__)
+    parser.add_argument("--rule", default="", help="only rules with this text in them")
+    options = parser.parse_args()
+    unseen = 0
+    for mutation in MUTATIONS:
+        if options.rule not in mutation.rule:
+            continue
+        began = time.monotonic()
+        try:
+            message = missed(mutation)
+        except LookupError as moved:
+            message = None
+            print(moved)
+        unseen += message is None
+        verdict = "NOT SEEN" if message is None else "seen"
+        print(f"{verdict:10}{time.monotonic() - began:6.2f} s  {mutation.rule}: {(message or '')[:140]!r}", flush=True)
+    return 1 if unseen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
