@@ -96,7 +96,7 @@ def checked_start_priority(priority: object, workflow: str, default: int) -> int
 
 def checked_key(key: object) -> str | None:
     """The idempotency key. Raises DefinitionError: it is no text, or empty, or too long."""
-    return None if key is None else checked_name(key, "key")
+    return None if key is None else checked_name(key, "idempotency key")
 
 
 def checked_tags(tags: object) -> tuple[str, ...]:
