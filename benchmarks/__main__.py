@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import platform
@@ -73,6 +74,8 @@ def _run(measure: Any, loop: str) -> float:
         import uvloop  # noqa: PLC0415  # where it is there
 
         factory = uvloop.new_event_loop
+    gc.collect()  # what earlier figures have left is not this one's to carry
+    gc.freeze()
     with asyncio.Runner(loop_factory=factory) as runner:
         result: float = runner.run(measure())
     return result

@@ -107,3 +107,9 @@ def test_an_order_says_which_come_first() -> None:
     for order in ("latest", None, True):
         with pytest.raises(ValueError, match='order is "newest" or "oldest"'):
             is_newest_first(order)
+
+
+@pytest.mark.parametrize(("name", "hint"), [("stauts", "did you mean 'status'"), ("colour", "there are status, workflow")])
+def test_what_is_no_filter_is_named_with_what_there_is(name: str, hint: str) -> None:
+    with pytest.raises(TypeError, match=f"no filter '{name}' of runs; {hint}"):
+        run_filter(**{name: "failed"})  # type: ignore[arg-type]

@@ -53,13 +53,18 @@ def run_filter(
     created_before: datetime | None = None,
     search: str | None = None,
     id_prefix: str | None = None,
+    **unknown: object,
 ) -> RunFilter:
     """The filter that these make. `Filters` says what each means.
 
     Raises:
         ValueError: a status is unknown, none is named, a time has no timezone, or a text is too long or none.
-        TypeError: one of them is of a wrong type.
+        TypeError: one of them is of a wrong type, or is no filter at all.
     """
+    for name in unknown:
+        close = get_close_matches(name, Filters.__annotations__, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(Filters.__annotations__)}"
+        raise TypeError(f"there is no filter {name!r} of runs; {hint}")
     return RunFilter(
         statuses=_statuses(status),
         workflow=_workflow(workflow),
