@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from stepwell.core.failure import error_from
 from stepwell.core.records import Page, RunFilter
+from stepwell.store.shown import read_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +27,7 @@ def page(rows: list[Row], *, newest: bool, limit: int, cursor: str | None) -> Pa
     ordered = rows[::-1] if newest else rows
     begin, end = 0, limit
     if cursor is not None:
-        direction, start = _read(cursor)
+        direction, start = read_cursor(cursor)
         before = sum(1 for row in ordered if row.new.id != start and (row.new.id > start) is newest)
         upto = before + any(row.new.id == start for row in ordered)
         begin, end = (upto, upto + limit) if direction == "n" else (max(before - limit, 0), before)
@@ -36,13 +37,6 @@ def page(rows: list[Row], *, newest: bool, limit: int, cursor: str | None) -> Pa
         next_cursor=f"n:{items[-1].new.id}" if items and end < len(ordered) else None,
         previous_cursor=f"p:{items[0].new.id}" if items and begin else None,
     )
-
-
-def _read(cursor: str) -> tuple[str, str]:
-    direction, sign, run_id = cursor.partition(":")
-    if direction not in ("n", "p") or not sign or not run_id:
-        raise ValueError(f"{cursor!r} is no cursor; give next_cursor or previous_cursor of a page, or none for the first page")
-    return (direction, run_id)
 
 
 def _matches(row: Row, where: RunFilter) -> bool:

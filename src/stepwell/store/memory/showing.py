@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from stepwell.core.failure import error_from
-from stepwell.core.naming import BODY, name_of
+from stepwell.core.naming import BODY
 from stepwell.core.records import (
     UNRESOLVED,
     Attempt,
@@ -25,6 +25,7 @@ from stepwell.core.records import (
     version_label,
 )
 from stepwell.core.status import RunStatus
+from stepwell.store.shown import settled, unsettled
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -87,35 +88,10 @@ def _goes_on(row: Row, started: Started) -> bool:
 
 def _step(each: Attempt | Outcome | Started) -> StepRecord:
     if isinstance(each, Outcome):
-        return _settled(each)
-    failed = each if isinstance(each, Attempt) else None
-    status = "running" if failed is None else "canceled" if failed.canceled else "failed"
-    return StepRecord(
-        key=each.key,
-        name=name_of(each.key),
-        kind="function",
-        status=status,
-        attempt=each.attempt,
-        output=None,
-        error=None if failed is None or failed.error is None else error_from(failed.error),
-        started_at=instant(each.started_at),
-        finished_at=None if failed is None else instant(failed.finished_at),
-    )
-
-
-def _settled(outcome: Outcome) -> StepRecord:
-    return StepRecord(
-        key=outcome.key,
-        name=name_of(outcome.key),
-        kind=Kind(outcome.kind).name.lower(),
-        status="completed" if outcome.ok else "failed",
-        attempt=outcome.attempt,
-        output=from_json(outcome.value) if outcome.ok and outcome.value is not None else None,
-        error=None if outcome.ok or outcome.value is None else error_from(outcome.value),
-        started_at=instant(outcome.started_at),
-        finished_at=instant(outcome.at),
-        child_id=outcome.child,
-    )
+        return settled(each)
+    if isinstance(each, Started):
+        return unsettled(each.key, each.attempt, "running", None, each.started_at, None)
+    return unsettled(each.key, each.attempt, "canceled" if each.canceled else "failed", each.error, each.started_at, each.finished_at)
 
 
 def line(entry: LogEntry) -> LogLine:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import from_json, to_json
 
 from stepwell.core.failure import error_from
-from stepwell.core.naming import BODY, name_of
+from stepwell.core.naming import BODY
 from stepwell.core.records import (
     UNRESOLVED,
     Definition,
@@ -31,13 +31,13 @@ from stepwell.core.registry import Lane
 from stepwell.core.status import RunStatus
 from stepwell.errors import RunNotFound
 from stepwell.store.port import Ended, Halt
+from stepwell.store.shown import read_cursor, settled, unsettled
 from stepwell.store.sqlite.claiming import outcomes_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
 
-    from stepwell.core.records import Outcome
 
 STATUS: Final = {str(status): status for status in RunStatus}
 """By the text of the column: ten times as fast as to call the enum."""
@@ -103,7 +103,7 @@ def find(
     connection: sqlite3.Connection, statements: Mapping[str, str], where: RunFilter, newest: bool, limit: int, cursor: str | None
 ) -> Page[Run]:
     """See `Store.find`."""
-    direction, start = ("n", None) if cursor is None else _read_cursor(cursor)
+    direction, start = ("n", None) if cursor is None else read_cursor(cursor)
     backwards = direction == "p"
     # A page before another is read from its end.
     ids = matching(connection, statements, where, newest=newest is not backwards, limit=limit + 1, start=start)
@@ -118,13 +118,6 @@ def find(
         next_cursor=f"n:{ids[-1]}" if has_next else None,
         previous_cursor=f"p:{ids[0]}" if has_previous else None,
     )
-
-
-def _read_cursor(cursor: str) -> tuple[str, str]:
-    direction, sign, run_id = cursor.partition(":")
-    if direction not in ("n", "p") or not sign or not run_id:
-        raise ValueError(f"{cursor!r} is no cursor; give next_cursor or previous_cursor of a page, or none for the first page")
-    return direction, run_id
 
 
 def matching(
@@ -222,50 +215,20 @@ def steps(connection: sqlite3.Connection, statements: Mapping[str, str], run_id:
     """See `Store.steps`."""
     _check(connection, statements, run_id)
     records: list[tuple[tuple[float, float, int], StepRecord]] = [
-        ((outcome.started_at, outcome.asked, outcome.attempt), _settled(outcome))
+        ((outcome.started_at, outcome.asked, outcome.attempt), settled(outcome))
         for outcome in outcomes_of(connection, statements, run_id)
         if outcome.kind != Kind.TIMER
     ]
     for row in connection.execute(statements["attempts"], {"run": run_id, "body": BODY}):
         _, _, key, attempt, asked, canceled, error, started_at, finished_at, _ = row
         status = "canceled" if canceled else "failed"
-        records.append(((started_at, asked, attempt), _attempt(key, attempt, status, error, started_at, finished_at)))
+        records.append(((started_at, asked, attempt), unsettled(key, attempt, status, error, started_at, finished_at)))
     records += [
-        ((started_at, math.inf, attempt), _attempt(key, attempt, "running", None, started_at, None))
+        ((started_at, math.inf, attempt), unsettled(key, attempt, "running", None, started_at, None))
         for key, attempt, started_at in connection.execute(statements["under_way"], {"run": run_id})
     ]
     records.sort(key=lambda each: each[0])
     return [record for _, record in records]
-
-
-def _settled(outcome: Outcome) -> StepRecord:
-    value = outcome.value
-    return StepRecord(
-        key=outcome.key,
-        name=name_of(outcome.key),
-        kind=Kind(outcome.kind).name.lower(),
-        status="completed" if outcome.ok else "failed",
-        attempt=outcome.attempt,
-        output=from_json(value) if outcome.ok and value is not None else None,
-        error=None if outcome.ok or value is None else error_from(value),
-        started_at=instant(outcome.started_at),
-        finished_at=instant(outcome.at),
-        child_id=outcome.child,
-    )
-
-
-def _attempt(key: str, attempt: int, status: str, error: str | None, started_at: float, finished_at: float | None) -> StepRecord:
-    return StepRecord(
-        key=key,
-        name=name_of(key),
-        kind="function",
-        status=status,
-        attempt=attempt,
-        output=None,
-        error=None if error is None else error_from(error),
-        started_at=instant(started_at),
-        finished_at=_instant(finished_at),
-    )
 
 
 def _check(connection: sqlite3.Connection, statements: Mapping[str, str], run_id: str) -> None:
