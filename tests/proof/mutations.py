@@ -12,7 +12,7 @@ import inspect
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -378,12 +378,13 @@ def caught(mutation: Mutation) -> str | None:
     return None
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.proof.mutations", description=__doc__)
+def main(mutations: Iterable[Mutation] = MUTATIONS, prog: str = "python -m tests.proof.mutations", about: str | None = __doc__) -> int:
+    """Print what comes of each of these."""
+    parser = argparse.ArgumentParser(prog=prog, description=about)
     parser.add_argument("--rule", default="", help="only rules with this text in them")
     options = parser.parse_args()
     missed = 0
-    for mutation in MUTATIONS:
+    for mutation in mutations:
         if options.rule not in mutation.rule or (mutation.until and sys.version_info >= mutation.until):
             continue
         began = time.monotonic()

@@ -6,9 +6,7 @@ The machinery is that of the proof: a mutation changes the text of one function 
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,10 +26,10 @@ from stepwell.store.memory.adapter import MemoryStore
 from stepwell.store.memory.tables import Tables
 from stepwell.store.sqlite import keeping
 from stepwell.store.sqlite.writing import Writes
-from tests.proof.mutations import Change, Mutation
+from tests.proof.lives import Wrong
+from tests.proof.mutations import Change, Mutation, main
 from tests.simulation.simulating import first_failure
 from tests.simulation.weather import MISHAPS
-from tests.simulation.world import Wrong
 
 SEEDS = 150
 """Simulations in which a rule must be missed."""
@@ -95,35 +93,5 @@ MUTATIONS = (
 )  # fmt: skip
 
 
-def missed(mutation: Mutation) -> str | None:
-    """What goes wrong without this rule; None: nothing that the simulation sees."""
-    with mutation.made():
-        try:
-            mutation.caught_by()
-        except Wrong as wrong:
-            return str(wrong)
-    return None
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutations", description=__doc__)
-    parser.add_argument("--rule", default="", help="only rules with this text in them")
-    options = parser.parse_args()
-    unseen = 0
-    for mutation in MUTATIONS:
-        if options.rule not in mutation.rule:
-            continue
-        began = time.monotonic()
-        try:
-            message = missed(mutation)
-        except LookupError as moved:
-            message = None
-            print(moved)
-        unseen += message is None
-        verdict = "NOT SEEN" if message is None else "seen"
-        print(f"{verdict:10}{time.monotonic() - began:6.2f} s  {mutation.rule}: {(message or '')[:140]!r}", flush=True)
-    return 1 if unseen else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(MUTATIONS, "python -m tests.simulation.mutations", __doc__))
