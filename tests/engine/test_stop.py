@@ -154,6 +154,24 @@ async def test_stopping_twice_or_at_once_from_two_places_is_stopping_once() -> N
     assert await room.rig.store.workers() == []
 
 
+@pytest.mark.parametrize("heart", ["loop", "thread"])
+@pytest.mark.parametrize(("away", "hanging"), [("", ""), ("beat", ""), ("register", ""), ("", "register")])
+@scenario
+async def test_a_worker_that_is_stopped_while_it_begins_leaves_and_is_not_registered_any_more(away: str, hanging: str, heart: str) -> None:
+    rig = Rig()
+    rig.store.away, rig.store.hanging = frozenset({away}), frozenset({hanging})
+    worker = Worker(rig.store, rig.registry, rig.clock if heart == "loop" else SystemClock(), heart=heart)  # type: ignore[arg-type]
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(worker.run())
+        await turns()
+        await worker.stop()
+        if hanging:
+            running.cancel()  # an answer that never comes; adapters have limits of their own
+
+    assert (await rig.store.workers(), worker.failure) == ([], None)
+
+
 @scenario
 async def test_who_is_in_a_hurry_waits_for_no_step() -> None:
     room = Stop(grace=3_600.0)

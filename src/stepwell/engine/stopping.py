@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from stepwell.engine.clock import call_later
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from stepwell.store.port import Store
 
 log = logging.getLogger(__name__)
+
+TO_ARRIVE: Final = 1.0
+"""Seconds for a registration under way to be answered; then others will find out that nobody is behind it."""
 
 TO_LET_GO: Final = 1.0
 """Seconds after the grace until what was let go of is written; then it is left to others."""
@@ -51,6 +55,7 @@ class Stopping:
         if self._ending is None:
             self._ending = self._worker.loop.create_task(self._end(), name=f"stepwell-{self._worker.name}-end")
             self._begun.set()
+            self._worker.look_up()
 
     def hurry(self) -> None:
         """Stop, and wait for no step."""
@@ -65,6 +70,7 @@ class Stopping:
 
     async def _end(self) -> None:
         worker = self._worker
+        await self._let_it_arrive()
         if not self.is_over:
             worker.loop.call_soon(worker.no_more)  # out of this task: bodies are stepped from plain callbacks
             await asyncio.sleep(0)
@@ -80,6 +86,13 @@ class Stopping:
             worker.abandon()
         await worker.heart.stopped(TO_LEAVE)
         await worker.services.ended(TO_LEAVE)
+
+    async def _let_it_arrive(self) -> None:
+        """It may have been told to stop while it began: what has been registered is to be taken back."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TO_ARRIVE):
+                while self._worker.beginning and not self.is_over:
+                    await self.waker.wait_until(None)
 
     async def _let_steps_end(self) -> None:
         worker = self._worker

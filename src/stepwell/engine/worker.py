@@ -126,6 +126,7 @@ class Worker:
         self.heart: Heart = heart_form(self, store, clock, lease, self.outage)
         self._stopping = Stopping(self, store, grace)
         self._again = Waker(clock)  # it was taken for dead
+        self._pause = Waker(clock)  # between two tries to register
         self._store = store
         self.registry = registry
         self._queues = queues
@@ -138,6 +139,8 @@ class Worker:
         self._parked: dict[Execution, None] = {}  # in the order in which they fell asleep
         self._woken: dict[Execution, None] = {}  # they wait for a slot, in the order in which they woke
         self._is_begun = False
+        self.beginning = False
+        """Whether it is on its way to its first beat."""
         self._has_beaten = False
         self._changed = Waker(clock)
         adopt_generators()
@@ -244,11 +247,12 @@ class Worker:
             raise RuntimeError(f"{self.label} has been started before; make another one")
         self._is_begun = True
         try:
-            await self._register(FIRST_TRIES)
-            await self._beat_first()
+            await self._arrive()
         except BaseException:
             await self.stop_now()
             raise
+        if self._stopping.has_begun:
+            return  # it was told so on its way
         self._unlisten = self._store.listen(self._told)
         self.services.begin(
             self.committer.run,
@@ -260,12 +264,23 @@ class Worker:
             self._watch.run,
         )
 
+    async def _arrive(self) -> None:
+        """Register, and beat for the first time; or see that it is to stop."""
+        self.beginning = True
+        try:
+            await self._register(FIRST_TRIES)
+            if not self._stopping.has_begun:
+                await self._beat_first()
+        finally:
+            self.beginning = False
+            self.changed()
+
     async def _beat_first(self) -> None:
         """With the first beat it learns the time of the database: before that, something might be done too early."""
         self.heart.start()
         try:
             async with asyncio.timeout(FIRST_TRIES):
-                while not self._has_beaten and self.failure is None:
+                while not self._has_beaten and self.failure is None and not self._stopping.has_begun:
                     await self._changed.wait_until(None)
         except TimeoutError:
             raise DatabaseUnavailable(f"{self.label} is registered, and the database has not answered since, for {FIRST_TRIES} s") from None
@@ -365,8 +380,8 @@ class Worker:
         self.services.fail(error)
 
     async def _register(self, tries: int | None = None) -> None:
-        pause, does = Waker(self.clock), "register"
-        while not self.registered:
+        does = "register"
+        while not self.registered and not self._stopping.has_begun:
             try:
                 await self._store.register(self._described())
             except DatabaseUnavailable as error:
@@ -374,11 +389,11 @@ class Worker:
                 tries = None if tries is None else tries - 1
                 if tries == 0:
                     raise
-                await pause.wait_for(1.0)
+                await self._pause.wait_for(1.0)
             else:
-                self.registered = True
-        self.outage.over(does)
-        self._go_on()
+                self.registered = not self._stopping.is_over
+                self.outage.over(does)
+                self._go_on()
 
     async def _register_again(self) -> None:
         while True:
@@ -448,6 +463,11 @@ class Worker:
             execution.release()
         else:
             execution.begin()
+
+    def look_up(self) -> None:
+        """It is to stop: if it is about to begin, it need not."""
+        self._pause.set()
+        self.changed()
 
     def no_more(self) -> None:
         """It stops: nothing new begins, and what executes may end."""
