@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from stepwell.store.sqlite.connection import Transaction
+from stepwell.store.sqlite.transaction import Transaction
 from tests.faults.flows import app_in, effects
 from tests.faults.processes import forked, say
 

@@ -24,8 +24,8 @@ from stepwell.engine.worker import Worker
 from stepwell.store.memory import acting, claiming, writing
 from stepwell.store.memory.adapter import MemoryStore
 from stepwell.store.memory.tables import Tables
-from stepwell.store.sqlite import keeping
-from stepwell.store.sqlite.writing import Writes
+from stepwell.store.sql import keeping
+from stepwell.store.sql.writing import Writes
 from tests.proof.lives import Wrong
 from tests.proof.mutations import Change, Mutation, main
 from tests.simulation.simulating import first_failure

@@ -5,12 +5,16 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from stepwell.store.sqlite.connection import Threads, Transaction, connect
+from stepwell.store.sqlite.connection import Threads, connect
+from stepwell.store.sqlite.transaction import Statements, Transaction
 from tests.loops import on_a_loop
+
+STATEMENTS = Statements(
+    {"insert": "INSERT INTO numbers VALUES (:number)", "all": "SELECT number FROM numbers ORDER BY number"}, frozenset()
+)
 
 
 @asynccontextmanager
@@ -18,26 +22,26 @@ async def threads_of(folder: Path) -> AsyncIterator[Threads]:
     path = str(folder / "runs.db")
     with closing(connect(path, create=True)) as connection:
         connection.execute("CREATE TABLE numbers (number INTEGER)")
-    threads = Threads(path, lambda _: None)
+    threads = Threads(path, STATEMENTS, lambda _: None)
     yield threads
     await asyncio.to_thread(threads.close)
 
 
-def _insert(transaction: Transaction, number: int) -> int:
-    transaction.execute("INSERT INTO numbers VALUES (?)", (number,))
+async def _insert(transaction: Transaction, number: int) -> int:
+    await transaction.execute("insert", number=number)
     return number
 
 
-def _without_memory(transaction: Transaction) -> None:
+async def _without_memory(transaction: Transaction) -> None:
     def fail() -> None:
         raise MemoryError
 
-    _insert(transaction, 0)
+    await _insert(transaction, 0)
     transaction.finish = fail  # type: ignore[method-assign]  # as SQLite does it in a COMMIT
 
 
-def _all(connection: Any) -> list[int]:
-    return [number for (number,) in connection.execute("SELECT number FROM numbers ORDER BY number")]
+async def _all(transaction: Transaction) -> list[int]:
+    return [number for (number,) in await transaction.many("all")]
 
 
 @on_a_loop
@@ -55,7 +59,7 @@ async def test_such_an_error_is_told_to_all_who_shared_the_transaction(tmp_path:
     async with threads_of(tmp_path) as threads:
         begun, go_on = threading.Event(), threading.Event()
 
-        def hold(_: Transaction) -> None:
+        async def hold(_: Transaction) -> None:
             begun.set()
             go_on.wait(10)
 
@@ -75,10 +79,10 @@ async def test_a_slow_search_does_not_hold_up_what_workers_read(tmp_path: Path) 
     async with threads_of(tmp_path) as threads:
         begun, go_on = threading.Event(), threading.Event()
 
-        def slow(connection: Any) -> list[int]:
+        async def slow(transaction: Transaction) -> list[int]:
             begun.set()
             go_on.wait(10)
-            return _all(connection)
+            return await _all(transaction)
 
         search = asyncio.ensure_future(threads.search(slow))
         await asyncio.to_thread(begun.wait, 10)

@@ -8,10 +8,13 @@ import pytest
 
 from stepwell.core.records import RunFilter
 from stepwell.core.status import RunStatus
-from stepwell.store.sqlite import SqliteStore, reading
-from stepwell.store.statements import DEFAULT_NAMESPACE, read_statements
+from stepwell.store.sql import reading
+from stepwell.store.sql.transaction import at_once
+from stepwell.store.sqlite import SqliteStore
+from stepwell.store.sqlite.transaction import Transaction, statements_of
+from stepwell.store.statements import DEFAULT_NAMESPACE
 
-STATEMENTS = read_statements("stepwell.store.sqlite", DEFAULT_NAMESPACE)
+STATEMENTS = statements_of(DEFAULT_NAMESPACE)
 FAILED = frozenset({RunStatus.FAILED})
 INDEXES = {
     "is_alive": {"PRIMARY KEY"},
@@ -68,17 +71,17 @@ def used(lines: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("name", [*INDEXES, *WRITES])
 def test_no_statement_of_the_daily_work_reads_a_whole_table(connection: sqlite3.Connection, name: str) -> None:
-    assert walks(plan(connection, STATEMENTS[name])) == []
+    assert walks(plan(connection, STATEMENTS.texts[name])) == []
 
 
 @pytest.mark.parametrize(("name", "indexes"), INDEXES.items(), ids=list(INDEXES))
 def test_each_statement_uses_the_index_that_was_made_for_it(connection: sqlite3.Connection, name: str, indexes: set[str]) -> None:
-    assert used(plan(connection, STATEMENTS[name])) - {"TEMP"} == indexes
+    assert used(plan(connection, STATEMENTS.texts[name])) - {"TEMP"} == indexes
 
 
 @pytest.mark.parametrize("name", ORDERED)
 def test_what_comes_first_is_read_in_order_and_not_sorted(connection: sqlite3.Connection, name: str) -> None:
-    assert [line for line in plan(connection, STATEMENTS[name]) if "TEMP B-TREE" in line] == []
+    assert [line for line in plan(connection, STATEMENTS.texts[name]) if "TEMP B-TREE" in line] == []
 
 
 @pytest.mark.parametrize(
@@ -97,8 +100,9 @@ def test_lists_and_counts_are_read_by_the_index_of_what_is_asked_for(
 ) -> None:
     asked: list[str] = []
     connection.set_trace_callback(asked.append)
-    reading.matching(connection, STATEMENTS, where, limit=100, newest=True)
-    reading.count(connection, STATEMENTS, where)
+    transaction = Transaction(connection.execute, STATEMENTS)
+    at_once(reading.matching(transaction, where, limit=100, newest=True))
+    at_once(reading.count(transaction, where))
     connection.set_trace_callback(None)
 
     listed, counted = (plan(connection, statement) for statement in asked if "stepwell_runs r" in statement or "count(*)" in statement)

@@ -147,9 +147,9 @@ async def test_a_run_takes_so_many_signals_and_no_more(store: Store, monkeypatch
 
 def _adapters() -> list[Any]:
     from stepwell.store.memory import mailing as memory  # noqa: PLC0415
-    from stepwell.store.sqlite import mailing as sqlite  # noqa: PLC0415
+    from stepwell.store.sql import mailing as sql  # noqa: PLC0415
 
-    return [memory, sqlite]
+    return [memory, sql]
 
 
 # -- who is told, and who wakes

@@ -12,19 +12,22 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
-from pydantic_core import from_json
-
 from stepwell.errors import DatabaseUnavailable
 from stepwell.store.port import Hint, WriteRefused
+from stepwell.store.sql.transaction import at_once
+from stepwell.store.sqlite.transaction import Statements, Transaction
 
 T = TypeVar("T")
-Job = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
+Verb = Callable[..., Coroutine[Any, Any, T]]
+"""What is done with a transaction. It waits for nothing but that."""
+
+Job = tuple["asyncio.Future[Any]", Verb[Any], tuple[Any, ...]]
 
 PATIENCE: Final = 10.0
 """Seconds to wait for other programs to let go of the file."""
@@ -39,38 +42,16 @@ _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTO
 _PERMANENT: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
 
 
-class Transaction:
-    """What a write sees: the connection in an open transaction, and what to tell others when it is committed."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
-        self.execute = connection.execute
-        self.hints: set[Hint] = set()
-        self.committed: list[Callable[[], None]] = []
-        """What is to be remembered of it, once it is committed."""
-
-    def many(self, statement: str, **parameters: Any) -> list[Any]:
-        """The rows of a statement that answers with one JSON text."""
-        rows: list[Any] = from_json(self.execute(statement, parameters).fetchone()[0])
-        return rows
-
-    def finish(self) -> None:
-        """Commit."""
-        self.execute("COMMIT")
-        for remember in self.committed:
-            remember()
-
-
 class Connections(Protocol):
     """How the verbs of the store reach the file."""
 
-    async def write(self, function: Callable[..., T], /, *args: Any) -> T:
-        """Call `function(transaction, *args)` in a transaction that is durable when this returns."""
+    async def write(self, function: Verb[T], /, *args: Any) -> T:
+        """The result of `function(transaction, *args)` in a transaction that is durable when this returns."""
 
-    async def read(self, function: Callable[..., T], /, *args: Any) -> T:
-        """Call `function(connection, *args)` in a transaction that only reads. For what workers need, which is quick."""
+    async def read(self, function: Verb[T], /, *args: Any) -> T:
+        """The same in a transaction that only reads. For what workers need, which is quick."""
 
-    async def search(self, function: Callable[..., T], /, *args: Any) -> T:
+    async def search(self, function: Verb[T], /, *args: Any) -> T:
         """As `read`, for what people look at: it may take long, and does not keep `read` waiting."""
 
     def close(self) -> None:
@@ -215,19 +196,27 @@ class Identity:
 class Direct:
     """Everything on one connection, in the calling thread: for memory, and for simulations, which must not have threads."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str, committed: Callable[[set[Hint]], None], lock: threading.Lock) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: str,
+        statements: Statements,
+        committed: Callable[[set[Hint]], None],
+        lock: threading.Lock,
+    ) -> None:
         self._connection = connection
+        self._statements = statements
         self._path = path
         self._committed = committed
         self._lock = lock  # the heartbeat may have a thread
 
-    async def write(self, function: Callable[..., T], /, *args: Any) -> T:
+    async def write(self, function: Verb[T], /, *args: Any) -> T:
         """See `Connections.write`."""
-        transaction = Transaction(self._connection)
+        transaction = Transaction(self._connection.execute, self._statements)
         with self._lock:
             try:
                 in_transaction(self._connection, self._path)
-                result = function(transaction, *args)
+                result = at_once(function(transaction, *args))
                 transaction.finish()
             except sqlite3.Error as error:
                 rolled_back(self._connection)
@@ -238,15 +227,15 @@ class Direct:
         self._committed(transaction.hints)
         return result
 
-    async def read(self, function: Callable[..., T], /, *args: Any) -> T:
+    async def read(self, function: Verb[T], /, *args: Any) -> T:
         """See `Connections.read`."""
         try:
             with self._lock:
-                return function(self._connection, *args)
+                return at_once(function(Transaction(self._connection.execute, self._statements), *args))
         except sqlite3.Error as error:
             raise _meaning(error, self._path) from error
 
-    async def search(self, function: Callable[..., T], /, *args: Any) -> T:
+    async def search(self, function: Verb[T], /, *args: Any) -> T:
         """See `Connections.search`."""
         return await self.read(function, *args)
 
@@ -267,30 +256,30 @@ def _meaning(error: sqlite3.Error, path: str) -> Exception:
 class Threads:
     """A connection that writes and two that read, each in a thread of its own."""
 
-    def __init__(self, path: str, committed: Callable[[set[Hint]], None]) -> None:
+    def __init__(self, path: str, statements: Statements, committed: Callable[[set[Hint]], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
         with ExitStack() as opened:
-            self._writer = _Writer(self._loop, path, committed)
+            self._writer = _Writer(self._loop, path, statements, committed)
             opened.callback(self._writer.close)
-            self._reader = _Reader(self._loop, path)
+            self._reader = _Reader(self._loop, path, statements)
             opened.callback(self._reader.close)
-            self._searcher = _Searcher(self._loop, path)
+            self._searcher = _Searcher(self._loop, path, statements)
             self._end = opened.pop_all()
 
-    async def write(self, function: Callable[..., T], /, *args: Any) -> T:
+    async def write(self, function: Verb[T], /, *args: Any) -> T:
         """See `Connections.write`."""
         return await self._given(self._writer, function, args)
 
-    async def read(self, function: Callable[..., T], /, *args: Any) -> T:
+    async def read(self, function: Verb[T], /, *args: Any) -> T:
         """See `Connections.read`."""
         return await self._given(self._reader, function, args)
 
-    async def search(self, function: Callable[..., T], /, *args: Any) -> T:
+    async def search(self, function: Verb[T], /, *args: Any) -> T:
         """See `Connections.search`."""
         return await self._given(self._searcher, function, args)
 
-    def _given(self, thread: _Thread, function: Callable[..., T], args: tuple[Any, ...]) -> asyncio.Future[T]:
+    def _given(self, thread: _Thread, function: Verb[T], args: tuple[Any, ...]) -> asyncio.Future[T]:
         if os.getpid() != self._process:
             raise RuntimeError("this process was forked from one that had the database open; open the app after the fork, in each process")
         future: asyncio.Future[T] = self._loop.create_future()
@@ -309,9 +298,10 @@ class _Thread:
 
     name: str
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, path: str) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, path: str, statements: Statements) -> None:
         self._loop = loop
         self._path = path
+        self._statements = statements
         self._connection = connect(path)
         self._identity = Identity(path)
         self._jobs: deque[Job] = deque()
@@ -387,12 +377,12 @@ class _Reader(_Thread):
             failure = error
         self._answer([(future, result, failure)], set())
 
-    def _read(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+    def _read(self, function: Verb[T], args: tuple[Any, ...]) -> T:
         connection = self._connection
         self._identity.check()
         connection.execute("BEGIN")
         try:
-            return function(connection, *args)
+            return at_once(function(Transaction(connection.execute, self._statements), *args))
         finally:
             rolled_back(connection)  # it has read only
 
@@ -404,9 +394,9 @@ class _Searcher(_Reader):
 class _Writer(_Thread):
     name = "stepwell-sqlite-writer"
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, path: str, committed: Callable[[set[Hint]], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, path: str, statements: Statements, committed: Callable[[set[Hint]], None]) -> None:
         self._committed = committed
-        super().__init__(loop, path)
+        super().__init__(loop, path, statements)
 
     def _do(self) -> None:
         connection = self._connection
@@ -414,7 +404,7 @@ class _Writer(_Thread):
         try:
             in_transaction(connection, self._path, self._is_closing)
             self._identity.check()
-            transaction = Transaction(connection)
+            transaction = Transaction(connection.execute, self._statements)
             jobs = self._waiting()  # those, too, that came while others had the file
             answers = self._done_together(transaction, jobs) if len(jobs) > 1 else self._done_alone(transaction, jobs)
             transaction.finish()
@@ -428,33 +418,31 @@ class _Writer(_Thread):
     def _waiting(self) -> list[Job]:
         return [self._jobs.popleft() for _ in range(min(len(self._jobs), MAX_SHARED))]
 
-    @staticmethod
-    def _done_alone(transaction: Transaction, jobs: list[Job]) -> list[tuple[asyncio.Future[Any], Any, Exception | None]]:
+    def _done_alone(self, transaction: Transaction, jobs: list[Job]) -> list[tuple[asyncio.Future[Any], Any, Exception | None]]:
         """The usual case, without a savepoint: when it fails, so does the transaction."""
         ((future, function, args),) = jobs
         try:
-            return [(future, function(transaction, *args), None)]
+            return [(future, at_once(function(transaction, *args)), None)]
         except sqlite3.Error as error:
             if not _is_refusal(error):
                 raise
-            transaction.execute("ROLLBACK")
+            self._connection.execute("ROLLBACK")
             failure: Exception = WriteRefused(str(error))
         except Exception as error:  # noqa: BLE001  # it belongs to whoever has asked
-            transaction.execute("ROLLBACK")
+            self._connection.execute("ROLLBACK")
             failure = error
-        transaction.execute("BEGIN")  # for the COMMIT that follows
+        self._connection.execute("BEGIN")  # for the COMMIT that follows
         transaction.hints.clear()
         transaction.committed.clear()
         return [(future, None, failure)]
 
-    @staticmethod
-    def _done_together(transaction: Transaction, jobs: list[Job]) -> list[tuple[asyncio.Future[Any], Any, Exception | None]]:
+    def _done_together(self, transaction: Transaction, jobs: list[Job]) -> list[tuple[asyncio.Future[Any], Any, Exception | None]]:
         answers: list[tuple[asyncio.Future[Any], Any, Exception | None]] = []
         for future, function, args in jobs:
-            transaction.execute("SAVEPOINT job")
+            self._connection.execute("SAVEPOINT job")
             remembered = len(transaction.committed)
             try:
-                answers.append((future, function(transaction, *args), None))
+                answers.append((future, at_once(function(transaction, *args)), None))
             except sqlite3.Error as error:
                 if not _is_refusal(error):
                     raise
@@ -464,10 +452,10 @@ class _Writer(_Thread):
             else:
                 failure = None
             if failure is not None:
-                transaction.execute("ROLLBACK TO job")
+                self._connection.execute("ROLLBACK TO job")
                 del transaction.committed[remembered:]
                 answers.append((future, None, failure))
-            transaction.execute("RELEASE job")
+            self._connection.execute("RELEASE job")
         return answers
 
     def _tell(self, hints: set[Hint]) -> None:

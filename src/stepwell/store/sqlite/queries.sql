@@ -16,6 +16,7 @@ WHERE queue = :queue AND workflow = :workflow AND version = :version;
 -- name: new_lane
 INSERT INTO stepwell_lanes (queue, workflow, version)
 VALUES (:queue, :workflow, :version)
+ON CONFLICT DO NOTHING
 RETURNING id;
 
 -- name: enqueue
@@ -172,6 +173,7 @@ SELECT value ->> 0, value ->> 1
 FROM json_each(:notices);
 
 -- name: lanes
+-- Where there are more than are known: those, or all. They are numbered one after the other here, and never taken away.
 SELECT id, queue, workflow, version
 FROM stepwell_lanes
 WHERE id > :known
@@ -182,7 +184,7 @@ SELECT kind, name
 FROM stepwell_halts;
 
 -- name: heads
--- The most urgent run of each of these lanes, where there is one.
+-- Of each of these lanes, the priority of its most urgent run below a priority, where there is one.
 SELECT json_group_array(json_array(lane, priority))
 FROM (
     SELECT l.value AS lane,
@@ -190,6 +192,7 @@ FROM (
             SELECT priority
             FROM stepwell_runs
             WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value AND head = :head
+                AND priority < coalesce(:below, 1 << 62)
             ORDER BY priority DESC, id
             LIMIT 1
         ) AS priority
@@ -199,12 +202,12 @@ WHERE priority IS NOT NULL;
 
 -- name: ready
 -- The order of the index is that of the claim.
-SELECT json_group_array(json_array(priority, id))
+SELECT json_group_array(json_array(id))
 FROM (
-    SELECT priority, id
+    SELECT id
     FROM stepwell_runs
-    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = :lane AND head = :head
-    ORDER BY priority DESC, id
+    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = :lane AND head = :head AND priority = :priority AND id > :after
+    ORDER BY id
     LIMIT :limit
 );
 
@@ -223,7 +226,7 @@ SET status = 'running', worker = :worker, claim = claim + 1, head = max(head, 1)
 WHERE id IN (SELECT value FROM json_each(:runs));
 
 -- name: claimed
--- In the order in which they were chosen.
+-- In the order in which they were chosen, those that the worker has got; without a worker, all.
 SELECT json_group_array(json_array(id, claim, workflow, version, input, attempt, generation, CAST(round(created_at * 1e6) AS INTEGER),
     CAST(round(begun_at * 1e6) AS INTEGER), CAST(round(scheduled_at * 1e6) AS INTEGER), tags, crashes, news))
 FROM (
@@ -231,6 +234,7 @@ FROM (
     FROM json_each(:runs) x
     CROSS JOIN stepwell_runs r ON r.id = x.value
     CROSS JOIN stepwell_inputs i ON i.run = r.id
+    WHERE :worker IS NULL OR (r.worker = :worker AND r.status = 'running')
     ORDER BY x.key
 );
 
@@ -310,10 +314,12 @@ CROSS JOIN stepwell_runs r ON r.id = x.value;
 INSERT INTO stepwell_outcomes (run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python, child)
 SELECT value ->> 0, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10,
     value ->> 11, value ->> 12, value ->> 13
-FROM json_each(:outcomes);
+FROM json_each(:outcomes)
+WHERE true
+ON CONFLICT (run, key) DO NOTHING;
 
 -- name: recorded
--- After a conflict: what is there already.
+-- What is there already.
 SELECT run, key, seq, asked, kind, ok, value, CAST(round(at * 1e6) AS INTEGER), mark, attempt, CAST(round(started_at * 1e6) AS INTEGER), python,
     child
 FROM stepwell_outcomes
@@ -407,7 +413,7 @@ FROM (
 );
 
 -- name: standing
-SELECT json_group_object(id, json_array(claim, status))
+SELECT json_group_array(json_array(id, claim, status))
 FROM stepwell_runs
 WHERE worker = :worker;
 
@@ -530,9 +536,10 @@ DELETE FROM stepwell_inputs
 WHERE run IN (SELECT value FROM json_each(:runs));
 
 -- name: tags_of
+-- Those of these runs that have ended, and may be deleted, with their tags.
 SELECT id, tags
 FROM stepwell_runs
-WHERE id IN (SELECT value FROM json_each(:runs)) AND tags IS NOT NULL;
+WHERE id IN (SELECT value FROM json_each(:runs)) AND status IN ('completed', 'failed', 'canceled');
 
 -- name: delete_tags
 DELETE FROM stepwell_tags
@@ -643,6 +650,11 @@ SELECT json_group_array(json_array(x.value, r.workflow, r.status, r.output, r.er
 FROM json_each(:runs) x
 LEFT JOIN stepwell_runs r ON r.id = x.value
 WHERE r.id IS NULL OR r.status IN ('completed', 'failed', 'canceled');
+
+-- name: is_there
+SELECT 1
+FROM stepwell_runs
+WHERE id = :run;
 
 -- name: attempts
 SELECT run, 0, key, attempt, asked, canceled, error, started_at, finished_at, due

@@ -15,12 +15,12 @@ from stepwell.core.status import Action, RunStatus
 from stepwell.errors import DatabaseUnavailable, DefinitionError
 from stepwell.store.migrate import migrations, missing
 from stepwell.store.port import Beat, Hint, Look, Notices, Peer
-from stepwell.store.sqlite import acting, claiming, keeping, mailing, reading, starting
+from stepwell.store.sql import acting, claiming, keeping, mailing, reading, starting, writing
+from stepwell.store.sql.transaction import at_once
 from stepwell.store.sqlite.connection import (
     Connections,
     Direct,
     Threads,
-    Transaction,
     code_of,
     connect,
     in_transaction,
@@ -30,8 +30,8 @@ from stepwell.store.sqlite.connection import (
     unavailable,
 )
 from stepwell.store.sqlite.hints import Datagrams
-from stepwell.store.sqlite.writing import Writes
-from stepwell.store.statements import DEFAULT_NAMESPACE, read_statements
+from stepwell.store.sqlite.transaction import PACKAGE, Transaction, statements_of
+from stepwell.store.statements import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from stepwell.core.registry import Lane
     from stepwell.store.port import Batch, Ended, Halt, Pin, Portion
 
-_PACKAGE: Final = "stepwell.store.sqlite"
 _IN_MEMORY: Final = "the database in memory"
 _MOUNT_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 """How the table of mounts writes blanks and backslashes."""
@@ -76,7 +75,7 @@ class SqliteStore:
         self._where = path or _IN_MEMORY
         self._namespace = namespace
         self._threads = threads and path is not None
-        self._statements = read_statements(_PACKAGE, namespace)
+        self._statements = statements_of(namespace)
         self._listeners: list[Callable[[Hint], None]] = []
         self._connections: Connections | None = None
         self._datagrams: Datagrams | None = None
@@ -87,7 +86,7 @@ class SqliteStore:
 
     def _new_caches(self) -> None:
         self._lanes = starting.Lanes()
-        self._claims = claiming.Claims(self._statements, self._lanes)
+        self._claims = claiming.Claims(self._lanes)
 
     # -- the store itself
 
@@ -100,13 +99,13 @@ class SqliteStore:
             _refuse_networks(self._path)
             await asyncio.to_thread(self._prepare, migrate) if self._threads else self._prepare(migrate)
         if self._threads:
-            self._connections = Threads(self._path or "", self._committed)
+            self._connections = Threads(self._path or "", self._statements, self._committed)
             self._datagrams = Datagrams(self._path or "", self._tell)
             return
         self._shared = memory() if self._path is None else connect(self._path)
         if self._path is None:
             self._migrate(self._shared, migrate=True)
-        self._connections = Direct(self._shared, self._where, self._committed, self._lock)
+        self._connections = Direct(self._shared, self._where, self._statements, self._committed, self._lock)
 
     def _prepare(self, migrate: bool) -> None:
         path = self._path or ""
@@ -125,7 +124,7 @@ class SqliteStore:
             connection.close()
 
     def _migrate(self, connection: sqlite3.Connection, *, migrate: bool) -> None:
-        known = migrations(_PACKAGE, self._namespace)
+        known = migrations(PACKAGE, self._namespace)
         if not missing(known, self._applied(connection), self._where):
             return
         if not migrate:
@@ -149,7 +148,7 @@ class SqliteStore:
 
     def migration_sql(self) -> str:
         """See `Store.migration_sql`."""
-        return "\n".join(migration.sql for migration in migrations(_PACKAGE, self._namespace))
+        return "\n".join(migration.sql for migration in migrations(PACKAGE, self._namespace))
 
     async def close(self) -> None:
         """See `Store.close`."""
@@ -198,7 +197,7 @@ class SqliteStore:
 
     async def enqueue(self, runs: Sequence[NewRun]) -> list[str]:
         """See `Store.enqueue`."""
-        return await self._opened.write(starting.enqueue, self._statements, self._lanes, runs)
+        return await self._opened.write(starting.enqueue, self._lanes, runs)
 
     async def enqueue_within(self, connection: Any, runs: Sequence[NewRun]) -> list[str]:
         """See `Store.enqueue`, in the calling thread: a connection of sqlite3 belongs to one."""
@@ -209,9 +208,7 @@ class SqliteStore:
         self._check_same_file(connection, cursor)
         await self._take_turn(connection, cursor)
         # Lanes that are made here may be rolled back: only what was known before is taken from memory.
-        transaction = Transaction(connection)
-        transaction.execute = cursor.execute  # of a cursor that gives plain rows
-        return starting.enqueue(transaction, self._statements, self._lanes, runs)
+        return at_once(starting.enqueue(Transaction(cursor.execute, self._statements), self._lanes, runs))
 
     def _check_same_file(self, connection: sqlite3.Connection, cursor: sqlite3.Cursor) -> None:
         files = [os.fsdecode(row[2]) for row in cursor.execute("PRAGMA database_list") if row[1] in ("main", b"main")]
@@ -239,7 +236,7 @@ class SqliteStore:
                 try:
                     if not connection.in_transaction:
                         cursor.execute("BEGIN IMMEDIATE")  # as sqlite3 itself begins one before it writes
-                    cursor.execute(self._statements["begin_to_write"])
+                    cursor.execute(self._statements.texts["begin_to_write"])
                 except sqlite3.OperationalError as error:
                     if error.sqlite_errorcode == sqlite3.SQLITE_BUSY_SNAPSHOT:
                         raise DatabaseUnavailable(
@@ -258,14 +255,14 @@ class SqliteStore:
 
     async def definitions(self) -> list[Definition]:
         """See `Store.definitions`."""
-        return await self._opened.read(reading.definitions, self._statements)
+        return await self._opened.read(reading.definitions)
 
     # -- a worker's life
 
     async def register(self, worker: NewWorker) -> None:
         """See `Store.register`."""
         socket = self._datagrams.name if self._datagrams is not None else None
-        await self._opened.write(keeping.register, self._statements, worker, socket)
+        await self._opened.write(keeping.register, worker, socket)
 
     def beat(self, worker: str, running: int, parked: int, now: float) -> Beat | None:
         """See `Store.beat`."""
@@ -276,9 +273,9 @@ class SqliteStore:
                     connection = self._heart = connect(self._path or "")
                 in_transaction(connection, self._where)
                 known = connection.execute(
-                    self._statements["beat"], {"worker": worker, "running": running, "parked": parked, "now": now}
+                    self._statements.texts["beat"], {"worker": worker, "running": running, "parked": parked, "now": now}
                 ).fetchone()
-                others = connection.execute(self._statements["peers"], {"worker": worker}).fetchall()
+                others = connection.execute(self._statements.texts["peers"], {"worker": worker}).fetchall()
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
                 if connection is not None:
@@ -298,23 +295,23 @@ class SqliteStore:
 
     async def rescue(self, worker: str, beat: int, now: float, limit: int, max_crashes: int) -> int:
         """See `Store.rescue`."""
-        return await self._opened.write(keeping.rescue, self._statements, worker, beat, now, limit, max_crashes)
+        return await self._opened.write(keeping.rescue, worker, beat, now, limit, max_crashes)
 
     async def hand_back(self, worker: str, now: float, limit: int) -> int:
         """See `Store.hand_back`."""
-        return await self._opened.write(keeping.take_back, self._statements, worker, now, limit)
+        return await self._opened.write(keeping.take_back, worker, now, limit)
 
     async def look(self, worker: str, now: float) -> Look:
         """See `Store.look`."""
-        return await self._opened.read(keeping.look, self._statements, worker)
+        return await self._opened.read(keeping.look, worker)
 
     async def make_ready(self, now: float, limit: int) -> int:
         """See `Store.make_ready`."""
-        return await self._opened.write(keeping.make_ready, self._statements, now, limit)
+        return await self._opened.write(keeping.make_ready, now, limit)
 
     async def expire(self, now: float, limit: int) -> int:
         """See `Store.expire`."""
-        return await self._opened.write(keeping.expire, self._statements, now, limit)
+        return await self._opened.write(keeping.expire, now, limit)
 
     # -- claim
 
@@ -326,132 +323,111 @@ class SqliteStore:
 
     async def outcomes(self, run_id: str, after: int, limit: int) -> list[Outcome]:
         """See `Store.outcomes`."""
-        return await self._opened.read(claiming.outcomes_of, self._statements, run_id, after, limit)
+        return await self._opened.read(claiming.outcomes_of, run_id, after, limit)
 
     # -- what a worker writes
 
     async def commit(self, worker: str, batch: Batch, now: float) -> Mapping[tuple[str, int], RunStatus | None]:
         """See `Store.commit`."""
-        return await self._opened.write(_commit, self._statements, self._lanes, worker, batch, now)
+        return await self._opened.write(writing.commit, self._lanes, worker, batch, now)
 
     async def notices(self, worker: str, seen: int, now: float) -> Notices:
         """See `Store.notices`."""
         if seen:
-            await self._opened.write(_execute, self._statements["forget_notices"], {"worker": worker, "seen": seen})
-        return await self._opened.read(keeping.notices, self._statements, worker, seen)
+            await self._opened.write(keeping.forget_notices, worker, seen)
+        return await self._opened.read(keeping.notices, worker, seen)
 
     async def news(self, seen: Mapping[str, int]) -> Mapping[str, News]:
         """See `Store.news`."""
-        return await self._opened.read(mailing.news, self._statements, seen)
+        return await self._opened.read(mailing.news, seen)
 
     async def standing(self, worker: str, now: float) -> Mapping[str, tuple[int, RunStatus]]:
         """See `Store.standing`."""
-        return await self._opened.read(reading.standing, self._statements, worker)
+        return await self._opened.read(reading.standing, worker)
 
     # -- what operators do
 
     async def act(self, run_id: str, action: Action, now: float, actor: str | None = None) -> Run:
         """See `Store.act`."""
-        if action not in _OPERATORS:
-            raise ValueError(f"{action} is nothing that operators do")
-        return await self._opened.write(_act, self._statements, run_id, action, now, actor)
+        return await self._opened.write(acting.operate, run_id, action, now, actor)
 
     async def act_on_all(self, where: RunFilter, action: Action, now: float, actor: str | None, limit: int) -> int:
         """See `Store.act_on_all`."""
-        return await self._opened.write(acting.act_on_all, self._statements, where, action, now, actor, limit)
+        return await self._opened.write(acting.act_on_all, where, action, now, actor, limit)
 
     async def signal(self, run_id: str, id: str, name: str, payload: str, now: float) -> None:
         """See `Store.signal`."""
-        await self._opened.write(mailing.signal, self._statements, run_id, id, name, payload, now)
+        await self._opened.write(mailing.signal, run_id, id, name, payload, now)
 
     async def signal_all(self, where: RunFilter, id: str, name: str, payload: str, now: float, after: str | None, limit: int) -> Portion:
         """See `Store.signal_all`."""
-        return await self._opened.write(mailing.signal_all, self._statements, where, id, name, payload, now, after, limit)
+        return await self._opened.write(mailing.signal_all, where, id, name, payload, now, after, limit)
 
     async def fork(self, source: str, new: NewRun, from_step: str, actor: str | None = None) -> str:
         """See `Store.fork`."""
-        return await self._opened.write(acting.fork, self._statements, self._lanes, source, new, from_step, actor)
+        return await self._opened.write(acting.fork, self._lanes, source, new, from_step, actor)
 
     async def delete(self, run_id: str) -> None:
         """See `Store.delete`."""
-        await self._opened.write(acting.delete, self._statements, run_id)
+        await self._opened.write(acting.delete, run_id)
 
     async def delete_all(self, where: RunFilter, limit: int) -> int:
         """See `Store.delete_all`."""
-        return await self._opened.write(acting.delete_all, self._statements, where, limit)
+        return await self._opened.write(acting.delete_all, where, limit)
 
     async def drain(self, worker: str, now: float, actor: str | None = None) -> bool:
         """See `Store.drain`."""
-        return await self._opened.write(acting.drain, self._statements, worker, now, actor)
+        return await self._opened.write(acting.drain, worker, now, actor)
 
     async def halt(self, what: Halt, *, halted: bool, now: float, actor: str | None = None) -> None:
         """See `Store.halt`."""
-        await self._opened.write(acting.halt, self._statements, what, halted, now, actor)
+        await self._opened.write(acting.halt, what, halted, now, actor)
 
     async def halts(self) -> Collection[Halt]:
         """See `Store.halts`."""
-        return await self._opened.search(reading.halts, self._statements)
+        return await self._opened.search(reading.halts)
 
     # -- what is read
 
     async def get(self, run_id: str) -> Run:
         """See `Store.get`."""
-        return await self._opened.read(reading.get, self._statements, run_id)
+        return await self._opened.read(reading.get, run_id)
 
     async def find(self, where: RunFilter, *, newest: bool, limit: int, cursor: str | None) -> Page[Run]:
         """See `Store.find`."""
-        return await self._opened.search(reading.find, self._statements, where, newest, limit, cursor)
+        return await self._opened.search(reading.find, where, newest, limit, cursor)
 
     async def count(self, where: RunFilter) -> Mapping[RunStatus, int]:
         """See `Store.count`."""
-        return await self._opened.search(reading.count, self._statements, where)
+        return await self._opened.search(reading.count, where)
 
     async def ended(self, run_ids: Collection[str]) -> Mapping[str, Ended | None]:
         """See `Store.ended`."""
-        return await self._opened.read(reading.ended, self._statements, run_ids)
+        return await self._opened.read(reading.ended, run_ids)
 
     async def steps(self, run_id: str) -> list[StepRecord]:
         """See `Store.steps`."""
-        return await self._opened.search(reading.steps, self._statements, run_id)
+        return await self._opened.search(reading.steps, run_id)
 
     async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
         """See `Store.logs`."""
-        return await self._opened.search(reading.logs, self._statements, run_id, after, limit)
+        return await self._opened.search(reading.logs, run_id, after, limit)
 
     async def events(self, run_id: str) -> list[Event]:
         """See `Store.events`."""
-        return await self._opened.search(reading.events, self._statements, run_id)
+        return await self._opened.search(reading.events, run_id)
 
     async def history(self, run_id: str) -> Claimed:
         """See `Store.history`."""
-        return await self._opened.search(claiming.history, self._statements, run_id)
+        return await self._opened.search(claiming.history, run_id)
 
     async def lanes(self) -> Collection[Lane]:
         """See `Store.lanes`."""
-        return await self._opened.search(reading.lanes, self._statements)
+        return await self._opened.search(reading.lanes)
 
     async def workers(self) -> list[WorkerState]:
         """See `Store.workers`."""
-        return await self._opened.search(reading.workers, self._statements)
-
-
-_OPERATORS: Final = frozenset({Action.PAUSE, Action.RESUME, Action.CANCEL, Action.RETRY})
-
-
-def _commit(
-    transaction: Transaction, statements: Mapping[str, str], lanes: starting.Lanes, worker: str, batch: Batch, now: float
-) -> dict[tuple[str, int], RunStatus | None]:
-    return Writes(transaction, statements, lanes, worker, batch, now).commit()
-
-
-def _act(transaction: Transaction, statements: Mapping[str, str], run_id: str, action: Action, now: float, actor: str | None) -> Run:
-    """In one transaction: what is answered is what this action has made of the run, and not what came afterwards."""
-    acting.act(transaction, statements, run_id, action, now, actor)
-    return reading.get(transaction.connection, statements, run_id)
-
-
-def _execute(transaction: Transaction, statement: str, parameters: dict[str, Any]) -> None:
-    transaction.execute(statement, parameters)
+        return await self._opened.search(reading.workers)
 
 
 def _statements(script: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -32,11 +31,13 @@ from stepwell.core.status import RunStatus
 from stepwell.errors import RunNotFound
 from stepwell.store.port import Ended, Halt
 from stepwell.store.shown import read_cursor, settled, unsettled
-from stepwell.store.sqlite.claiming import outcomes_of
+from stepwell.store.sql.claiming import outcomes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Sequence
     from datetime import datetime
+
+    from stepwell.store.sql.transaction import Transaction
 
 
 STATUS: Final = {str(status): status for status in RunStatus}
@@ -49,18 +50,12 @@ _FEW: Final = frozenset(RunStatus) - {RunStatus.COMPLETED}
 # -- runs
 
 
-def get(connection: sqlite3.Connection, statements: Mapping[str, str], run_id: str) -> Run:
+async def get(transaction: Transaction, run_id: str) -> Run:
     """See `Store.get`."""
-    runs = _shown(connection, statements["get"], {"run": run_id})
-    if not runs:
+    rows = await transaction.records("get", run=run_id)
+    if not rows:
         raise RunNotFound(run_id)
-    return runs[0]
-
-
-def _shown(connection: sqlite3.Connection, statement: str, parameters: dict[str, Any]) -> list[Run]:
-    cursor = connection.execute(statement, parameters)
-    names = [column[0] for column in cursor.description]
-    return [_run(dict(zip(names, row, strict=True))) for row in cursor]
+    return _run(rows[0])
 
 
 def _run(row: dict[str, Any]) -> Run:
@@ -99,40 +94,30 @@ def _instant(seconds: float | None) -> datetime | None:
 # -- pages
 
 
-def find(
-    connection: sqlite3.Connection, statements: Mapping[str, str], where: RunFilter, newest: bool, limit: int, cursor: str | None
-) -> Page[Run]:
+async def find(transaction: Transaction, where: RunFilter, newest: bool, limit: int, cursor: str | None) -> Page[Run]:
     """See `Store.find`."""
     direction, start = ("n", None) if cursor is None else read_cursor(cursor)
     backwards = direction == "p"
     # A page before another is read from its end.
-    ids = matching(connection, statements, where, newest=newest is not backwards, limit=limit + 1, start=start)
+    ids = await matching(transaction, where, newest=newest is not backwards, limit=limit + 1, start=start)
     more = len(ids) > limit
     ids = ids[:limit]
     if backwards:
         ids.reverse()
     has_next, has_previous = (bool(ids), more) if backwards else (more, cursor is not None and bool(ids))
-    runs = _shown(connection, statements["shown"], {"runs": to_json(ids).decode()})
+    rows = await transaction.records("shown", runs=to_json(ids).decode())
     return Page(
-        items=tuple(runs),
+        items=tuple(_run(row) for row in rows),
         next_cursor=f"n:{ids[-1]}" if has_next else None,
         previous_cursor=f"p:{ids[0]}" if has_previous else None,
     )
 
 
-def matching(
-    connection: sqlite3.Connection,
-    statements: Mapping[str, str],
-    where: RunFilter,
-    *,
-    limit: int,
-    newest: bool = False,
-    start: str | None = None,
-) -> list[str]:
+async def matching(transaction: Transaction, where: RunFilter, *, limit: int, newest: bool = False, start: str | None = None) -> list[str]:
     """The ids of runs that match, by age, beyond `start`. Each status is read by its own index, in order; then they are merged."""
     found: list[str] = []
     for part, index in _by_index(where):
-        found += _matching(connection, statements, part, index, limit, newest, start)
+        found += await _matching(transaction, part, index, limit, newest, start)
     return sorted(found, reverse=newest)[:limit]
 
 
@@ -150,17 +135,17 @@ def within(where: RunFilter, statuses: frozenset[RunStatus]) -> RunFilter:
     return RunFilter(**{**fields, "statuses": wanted})
 
 
-def _matching(
-    connection: sqlite3.Connection, statements: Mapping[str, str], where: RunFilter, index: str, limit: int, newest: bool, start: str | None
-) -> list[str]:
-    base = statements["find_by_tag"] if where.tags and not index else statements["find"]
-    range_of_ids = "AND r.id >= :id_prefix AND r.id < :id_prefix || '~'" if where.id_prefix is not None else ""
+async def _matching(transaction: Transaction, where: RunFilter, index: str, limit: int, newest: bool, start: str | None) -> list[str]:
+    by_tag = bool(where.tags) and not index
     beyond = f"AND r.id {'<' if newest else '>'} :start" if start is not None else ""
-    column = "t.run" if base is statements["find_by_tag"] else "r.id"
-    order = f"ORDER BY {column} {'DESC' if newest else 'ASC'} LIMIT :limit"
+    order = f"ORDER BY {'t.run' if by_tag else 'r.id'} {'DESC' if newest else 'ASC'} LIMIT :limit"
+    parts = (transaction.part("find_by_tag" if by_tag else "find"), index, _range(where), transaction.part("filters"), beyond, order)
     parameters = {**_parameters(where), "limit": limit, "start": start}
-    statement = "\n".join(filter(None, (base, index, range_of_ids, statements["filters"], beyond, order)))
-    return [row[0] for row in connection.execute(statement, parameters)]
+    return [row[0] for row in await transaction.query("\n".join(filter(None, parts)), parameters)]
+
+
+def _range(where: RunFilter) -> str:
+    return "AND r.id >= :id_prefix AND r.id < :id_prefix || '~'" if where.id_prefix is not None else ""
 
 
 def _parameters(where: RunFilter) -> dict[str, Any]:
@@ -185,107 +170,108 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-def count(connection: sqlite3.Connection, statements: Mapping[str, str], where: RunFilter) -> dict[RunStatus, int]:
+async def count(transaction: Transaction, where: RunFilter) -> dict[RunStatus, int]:
     """See `Store.count`."""
+    counts: dict[str, int] = {}
     if where == RunFilter():
-        counts = dict(connection.execute(statements["count_all"]).fetchall())
+        counts.update(_pairs(await transaction.many("count_all")))
     else:
-        counts = {}
-        range_of_ids = "AND r.id >= :id_prefix AND r.id < :id_prefix || '~'" if where.id_prefix is not None else ""
+        base, filters = transaction.part("count"), transaction.part("filters")
         for part, index in _by_index(where):
-            statement = "\n".join(filter(None, (statements["count"], index, range_of_ids, statements["filters"], "GROUP BY r.status")))
-            counts.update(connection.execute(statement, _parameters(part)).fetchall())
+            statement = "\n".join(filter(None, (base, index, _range(where), filters, "GROUP BY r.status")))
+            counts.update(_pairs(await transaction.query(statement, _parameters(part))))
     return {status: counts[status] for status in RunStatus if status in counts}
 
 
-def ended(connection: sqlite3.Connection, statements: Mapping[str, str], run_ids: Collection[str]) -> dict[str, Ended | None]:
+def _pairs(rows: Sequence[Sequence[Any]]) -> list[tuple[str, int]]:
+    return [(status, count) for status, count in rows]
+
+
+async def ended(transaction: Transaction, run_ids: Collection[str]) -> dict[str, Ended | None]:
     """See `Store.ended`."""
-    rows = from_json(connection.execute(statements["ended"], {"runs": to_json(list(run_ids)).decode()}).fetchone()[0])
-    nowhere = {run_id: None for run_id in run_ids if "\0" in run_id}  # SQLite would ask for what is before it
+    nowhere = {run_id: None for run_id in run_ids if "\0" in run_id}  # a database would ask for what is before it, or for nothing
+    known = [run_id for run_id in run_ids if run_id not in nowhere] if nowhere else list(run_ids)
     return nowhere | {
         run_id: None if workflow is None else Ended(workflow, STATUS[status], output, error)
-        for run_id, workflow, status, output, error in rows
+        for run_id, workflow, status, output, error in await transaction.many("ended", runs=to_json(known).decode())
     }
 
 
 # -- what belongs to a run
 
 
-def steps(connection: sqlite3.Connection, statements: Mapping[str, str], run_id: str) -> list[StepRecord]:
+async def steps(transaction: Transaction, run_id: str) -> list[StepRecord]:
     """See `Store.steps`."""
-    _check(connection, statements, run_id)
+    await _check(transaction, run_id)
     records: list[tuple[tuple[float, float, int], StepRecord]] = [
         ((outcome.started_at, outcome.asked, outcome.attempt), settled(outcome))
-        for outcome in outcomes_of(connection, statements, run_id)
+        for outcome in await outcomes_of(transaction, run_id)
         if outcome.kind != Kind.TIMER
     ]
-    for row in connection.execute(statements["attempts"], {"run": run_id, "body": BODY}):
+    for row in await transaction.many("attempts", run=run_id, body=BODY):
         _, _, key, attempt, asked, canceled, error, started_at, finished_at, _ = row
         status = "canceled" if canceled else "failed"
         records.append(((started_at, asked, attempt), unsettled(key, attempt, status, error, started_at, finished_at)))
     records += [
         ((started_at, math.inf, attempt), unsettled(key, attempt, "running", None, started_at, None))
-        for key, attempt, started_at in connection.execute(statements["under_way"], {"run": run_id})
+        for key, attempt, started_at in await transaction.many("under_way", run=run_id)
     ]
     records.sort(key=lambda each: each[0])
     return [record for _, record in records]
 
 
-def _check(connection: sqlite3.Connection, statements: Mapping[str, str], run_id: str) -> None:
-    if connection.execute(statements["state"], {"run": run_id}).fetchone() is None:
+async def _check(transaction: Transaction, run_id: str) -> None:
+    if await transaction.one("is_there", run=run_id) is None:
         raise RunNotFound(run_id)
 
 
-def logs(connection: sqlite3.Connection, statements: Mapping[str, str], run_id: str, after: int, limit: int) -> list[LogLine]:
+async def logs(transaction: Transaction, run_id: str, after: int, limit: int) -> list[LogLine]:
     """See `Store.logs`."""
-    _check(connection, statements, run_id)
-    rows = connection.execute(statements["logs"], {"run": run_id, "after": after, "limit": limit})
+    await _check(transaction, run_id)
+    rows = await transaction.many("logs", run=run_id, after=after, limit=limit)
     return [
         LogLine(at=instant(at), level=level, message=message, fields=from_json(fields), step=step)
         for at, level, message, fields, step in rows
     ]
 
 
-def events(connection: sqlite3.Connection, statements: Mapping[str, str], run_id: str) -> list[Event]:
+async def events(transaction: Transaction, run_id: str) -> list[Event]:
     """See `Store.events`."""
-    _check(connection, statements, run_id)
-    rows = connection.execute(statements["events"], {"run": run_id})
+    await _check(transaction, run_id)
+    rows = await transaction.many("events", run=run_id)
     return [Event(at=instant(at), action=action, actor=actor) for at, action, actor in rows]
 
 
 # -- workers, and what else is known of a whole
 
 
-def definitions(connection: sqlite3.Connection, statements: Mapping[str, str]) -> list[Definition]:
+async def definitions(transaction: Transaction) -> list[Definition]:
     """See `Store.definitions`."""
     return [
         Definition(name, version or None, queue, priority, timeout, bool(takes_version), input_schema, output_schema)
-        for name, version, queue, priority, timeout, takes_version, input_schema, output_schema in connection.execute(
-            statements["definitions"]
-        )
+        for name, version, queue, priority, timeout, takes_version, input_schema, output_schema in await transaction.many("definitions")
     ]
 
 
-def halts(connection: sqlite3.Connection, statements: Mapping[str, str]) -> frozenset[Halt]:
+async def halts(transaction: Transaction) -> frozenset[Halt]:
     """See `Store.halts`."""
-    return frozenset(Halt(*row) for row in connection.execute(statements["halts"]))
+    return frozenset(Halt(*row) for row in await transaction.many("halts"))
 
 
-def lanes(connection: sqlite3.Connection, statements: Mapping[str, str]) -> frozenset[Lane]:
+async def lanes(transaction: Transaction) -> frozenset[Lane]:
     """See `Store.lanes`."""
-    rows = connection.execute(statements["lanes"], {"known": 0})
+    rows = await transaction.many("lanes", known=0)
     return frozenset(Lane(queue, workflow, version or None) for _, queue, workflow, version in rows)
 
 
-def standing(connection: sqlite3.Connection, statements: Mapping[str, str], worker: str) -> dict[str, tuple[int, RunStatus]]:
+async def standing(transaction: Transaction, worker: str) -> dict[str, tuple[int, RunStatus]]:
     """See `Store.standing`."""
-    rows = from_json(connection.execute(statements["standing"], {"worker": worker}).fetchone()[0])
-    return {run_id: (claim, RunStatus(status)) for run_id, (claim, status) in rows.items()}
+    return {run_id: (claim, STATUS[status]) for run_id, claim, status in await transaction.many("standing", worker=worker)}
 
 
-def workers(connection: sqlite3.Connection, statements: Mapping[str, str]) -> list[WorkerState]:
+async def workers(transaction: Transaction) -> list[WorkerState]:
     """See `Store.workers`."""
-    return [_worker(*row) for row in connection.execute(statements["workers"])]
+    return [_worker(*row) for row in await transaction.many("workers")]
 
 
 def _worker(

@@ -1,0 +1,1 @@
+"""The verbs of the port over named statements, whatever the database: what SQLite and PostgreSQL share."""

@@ -1,0 +1,183 @@
+"""Which of the runs that are ready a worker gets: the most urgent first, then lanes in turn, in each the oldest first."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from stepwell.core.registry import Lane
+from stepwell.store.port import Halt
+from stepwell.store.sql.starting import Lanes, as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from stepwell.store.port import Pin
+    from stepwell.store.sql.transaction import Transaction
+
+MAX_KEPT: Final = 100
+"""Workers of this process whose lanes are remembered; each time it was taken for dead, one is another."""
+
+MARKED: Final = 0.5
+"""Seconds for which a claim may begin where an earlier one has ended: what became ready before that place waits no longer than this."""
+
+FRESH: Final = 0
+_BEGUN: Final = 1
+_SUSPECT: Final = 2
+
+
+class Chosen(NamedTuple):
+    """A run to be claimed, and where it waits."""
+
+    id: str
+    lane: int
+    head: int
+    priority: int
+
+
+class _Served(NamedTuple):
+    """The lanes that a worker serves, of those that were known."""
+
+    serves: Callable[[Lane], Pin | None]
+    known: Mapping[int, Lane]
+    lanes: Mapping[int, tuple[Lane, Pin]]
+    ids: Sequence[int]
+
+
+class Choice:
+    """Chooses runs for the workers of this process, lanes in turn.
+
+    With `marks`, a claim begins where the last one has ended. While somebody holds an old snapshot of a database that keeps versions of
+    rows, the entries of all that was claimed since stay in the index, and whoever began at its start would walk over them each time.
+    """
+
+    def __init__(self, lanes: Lanes, *, marks: bool) -> None:
+        self._lanes = lanes
+        self._marks = _Marks() if marks else None
+        self._kept: dict[str, _Served] = {}
+        self._last_served = 0
+        self._count = 0
+
+    async def choose(
+        self, transaction: Transaction, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, suspects: bool
+    ) -> tuple[list[Chosen], Mapping[int, tuple[Lane, Pin]]]:
+        """Up to `limit` runs in the order of the claim; and what is known of the lanes, those of the runs among them."""
+        served = await self._served(transaction, worker, serves)
+        if limit <= 0 or not served.ids:
+            return [], served.lanes
+        self._count += 1
+        if self._marks is not None:
+            self._marks.expire(now)
+        chosen = await self._first(transaction, served.ids, _SUSPECT, 1) if suspects else []
+        room = limit - len(chosen)
+        # New runs are not to wait for ever behind a stream of woken ones. Where there is room for one only, they have every fourth turn.
+        share = room - room // 4 if room > 1 else int(self._count % 4 != 0)
+        begun = await self._first(transaction, served.ids, _BEGUN, room)
+        left = room - min(share, len(begun))
+        fresh = await self._first(transaction, served.ids, FRESH, left)
+        begun, more = begun[: room - len(fresh)], len(begun) == room
+        if self._marks is not None:
+            marked = [*(begun if more else ()), *(fresh if len(fresh) == left else ())]
+            transaction.committed.append(partial(self._marks.remember, marked))
+        return [*chosen, *begun, *fresh], served.lanes
+
+    async def _served(self, transaction: Transaction, worker: str, serves: Callable[[Lane], Pin | None]) -> _Served:
+        known = await self._lanes.refresh(transaction)
+        served = self._kept.get(worker)
+        if served is None or served.known is not known or served.serves != serves:
+            if len(self._kept) >= MAX_KEPT:
+                self._kept.clear()
+            lanes = {number: (lane, pin) for number, lane in known.items() if (pin := serves(lane)) is not None}
+            served = self._kept[worker] = _Served(serves, known, lanes, list(lanes))
+        halted = {Halt(*row) for row in await transaction.many("halts")}
+        if not halted:
+            return served
+        ids = [
+            number
+            for number, (lane, _) in served.lanes.items()
+            if not halted & {Halt("workflow", lane.workflow), Halt("queue", lane.queue)}
+        ]
+        return served._replace(ids=ids)
+
+    async def _first(self, transaction: Transaction, lanes: Sequence[int], head: int, limit: int) -> list[Chosen]:
+        """The first of one head of all lanes."""
+        if limit <= 0:
+            return []
+        chosen = await self._look(transaction, lanes, head, limit)
+        if len(chosen) < limit and self._marks is not None and self._marks.forget(head):
+            chosen = await self._look(transaction, lanes, head, limit)  # from the start: there may be more before the marks
+        if chosen:
+            self._last_served = chosen[-1].lane
+        return chosen
+
+    async def _look(self, transaction: Transaction, lanes: Sequence[int], head: int, limit: int) -> list[Chosen]:
+        chosen: list[Chosen] = []
+        last = self._last_served
+        urgent = await self._heads(transaction, lanes, head, None)
+        while urgent:
+            priority = max(urgent.values())
+            level = sorted((lane for lane in urgent if urgent[lane] == priority), key=lambda lane: (lane <= last, lane))
+            chosen += await self._level(transaction, level, head, priority, limit - len(chosen))
+            if len(chosen) == limit:
+                break
+            for lane in level:
+                del urgent[lane]
+            urgent |= await self._heads(transaction, level, head, priority)
+        return chosen
+
+    async def _heads(self, transaction: Transaction, lanes: Sequence[int], head: int, below: int | None) -> dict[int, int]:
+        """Of each lane that has something below a priority, the highest."""
+        marks = "[]" if self._marks is None else as_json(self._marks.places(head))
+        rows = await transaction.many("heads", lanes=as_json(lanes), head=head, below=below, marks=marks)
+        return {lane: priority for lane, priority in rows}  # noqa: C416  # rows of two
+
+    async def _level(self, transaction: Transaction, lanes: list[int], head: int, priority: int, limit: int) -> list[Chosen]:
+        """The first of one priority, from lanes that are in the order of their turn."""
+        place = {lane: number for number, lane in enumerate(lanes)}
+        turn = dict.fromkeys(lanes, 0)
+        after = {lane: "" if self._marks is None else self._marks.after(head, lane, priority) for lane in lanes}
+        ready: list[tuple[int, int, str, int]] = []
+        while lanes and len(ready) < limit:
+            # More lanes than there is room cannot have a part, unless others have been faster at some of them.
+            asked, lanes = lanes[: limit - len(ready)], lanes[limit - len(ready) :]
+            quota = -(-(limit - len(ready)) // len(asked))
+            for lane in asked:
+                rows = await transaction.many("ready", lane=lane, head=head, priority=priority, after=after[lane], limit=quota)
+                ready += [(number, place[lane], run_id, lane) for number, (run_id,) in enumerate(rows, turn[lane])]
+                if len(rows) == quota:
+                    turn[lane] += quota
+                    after[lane] = rows[-1][0]
+                    lanes.append(lane)
+        ready.sort()
+        return [Chosen(run_id, lane, head, priority) for _, _, run_id, lane in ready[:limit]]
+
+
+class _Marks:
+    """Where the last claim has ended, by head, lane and priority."""
+
+    def __init__(self) -> None:
+        self._marks: dict[int, dict[tuple[int, int], str]] = {}
+        self._since = 0.0
+
+    def expire(self, now: float) -> None:
+        """Forget all when they are old."""
+        if not 0.0 <= now - self._since < MARKED:
+            self._marks.clear()
+            self._since = now
+
+    def after(self, head: int, lane: int, priority: int) -> str:
+        """The id after which to look; empty: from the start."""
+        return self._marks.get(head, {}).get((lane, priority), "")
+
+    def places(self, head: int) -> list[tuple[int, int, str]]:
+        """Lane, priority and id of each."""
+        return [(lane, priority, run_id) for (lane, priority), run_id in self._marks.get(head, {}).items()]
+
+    def forget(self, head: int) -> bool:
+        """Those of one head; whether there were any."""
+        return bool(self._marks.pop(head, None))
+
+    def remember(self, claimed: Iterable[Chosen]) -> None:
+        """These have been claimed, in this order."""
+        for run in claimed:
+            self._marks.setdefault(run.head, {})[run.lane, run.priority] = run.id

@@ -1,0 +1,154 @@
+"""Runs come to a worker, and with what history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic_core import from_json
+
+from stepwell.core.naming import BODY
+from stepwell.core.records import UNRESOLVED, Claimed, Outcome, Signal, Tried
+from stepwell.errors import RunNotFound
+from stepwell.store.port import Hint, WorkerLost
+from stepwell.store.sql.choosing import FRESH, Choice, Chosen
+from stepwell.store.sql.starting import Lanes, as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from stepwell.core.registry import Lane
+    from stepwell.store.port import Pin
+    from stepwell.store.sql.transaction import Transaction
+
+MAX_ROWS: Final = 1_000
+"""Outcomes in the answer to one claim; the rest of long histories is read apart."""
+
+MAX_CHARACTERS: Final = 4 * 1024 * 1024
+"""Of the values among them."""
+
+MICROSECONDS: Final = 1_000_000
+"""In a second: instants leave the database as whole ones, which JSON does not round."""
+
+
+class Claims:
+    """Claims runs for the workers of this process.
+
+    Args:
+        lanes: those that are known here.
+        marks: whether it is remembered where the last claim ended: see `choosing`.
+    """
+
+    def __init__(self, lanes: Lanes, *, marks: bool = False) -> None:
+        self._lanes = lanes
+        self._choice = Choice(lanes, marks=marks)
+
+    async def claim(
+        self, transaction: Transaction, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, suspects: bool
+    ) -> list[Claimed]:
+        """See `Store.claim`."""
+        if await transaction.one("is_alive", worker=worker) is None:
+            raise WorkerLost(f"worker {worker} is not registered, or was taken for dead")
+        chosen, lanes = await self._choice.choose(transaction, worker, serves, limit, now, suspects)
+        if not chosen:
+            return []
+        await self._pin(transaction, chosen, lanes)
+        ids = as_json([run.id for run in chosen])
+        await transaction.execute("claim", worker=worker, now=now, runs=ids)
+        return await _claimed(transaction, ids, {run.id for run in chosen if run.head != FRESH}, worker)
+
+    async def _pin(self, transaction: Transaction, chosen: Sequence[Chosen], lanes: Mapping[int, tuple[Lane, Pin]]) -> None:
+        pins = []
+        for run in chosen:
+            lane, pin = lanes[run.lane]
+            if lane.version == UNRESOLVED:
+                pinned = await self._lanes.id_of(lane._replace(version=pin.version), transaction)
+                pins.append((run.id, pinned, pin.version or "", pin.timeout))
+        if pins:
+            await transaction.execute("pin", pins=as_json(pins))
+            transaction.hints.add(Hint.DUE)  # it may have a deadline now
+
+
+async def _claimed(transaction: Transaction, ids: str, begun: Collection[str], worker: str | None) -> list[Claimed]:
+    """Those of these runs that are the worker's now, with the histories of those that have begun; without a worker, whoever's they are."""
+    rows = await transaction.many("claimed", runs=ids, worker=worker)
+    outcomes, tried, logged, cut = await _histories(transaction, [row[0] for row in rows if row[0] in begun])
+    signals = await _unread(transaction, ids)
+    return [
+        Claimed(
+            id=run_id,
+            claim=claim,
+            workflow=workflow,
+            version=version or None,
+            input=input_text,
+            attempt=attempt,
+            generation=generation,
+            created_at=created_at / MICROSECONDS,
+            started_at=(begun_at if begun_at is not None else created_at) / MICROSECONDS,
+            scheduled_at=None if scheduled_at is None else scheduled_at / MICROSECONDS,
+            tags=tuple(from_json(tags)) if tags else (),
+            outcomes=tuple(outcomes.get(run_id, ())),
+            tried=tried.get(run_id, {}),
+            logged=logged.get(run_id, (-1, 0)),
+            crashes=crashes,
+            complete=cut is None or run_id < cut or run_id not in begun,
+            signals=tuple(signals.get(run_id, ())),
+            news=news,
+        )
+        for run_id, claim, workflow, version, input_text, attempt, generation, created_at, begun_at, scheduled_at, tags, crashes, news
+        in rows
+    ]  # fmt: skip
+
+
+async def _histories(
+    transaction: Transaction, begun: Sequence[str]
+) -> tuple[dict[str, list[Outcome]], dict[str, dict[str, Tried]], dict[str, tuple[int, int]], str | None]:
+    """Outcomes, attempts and last lines by run; and the first run whose outcomes are not all there."""
+    outcomes: dict[str, list[Outcome]] = {}
+    tried: dict[str, dict[str, Tried]] = {}
+    if not begun:
+        return outcomes, tried, {}, None
+    runs = as_json(begun)
+    rows = await transaction.many("histories", runs=runs, rows=MAX_ROWS + 1, characters=MAX_CHARACTERS)
+    for row in rows:
+        outcomes.setdefault(row[0], []).append(outcome_from(row))
+    for run_id, key, attempts, failures, due, evidence in await transaction.many("tried", runs=runs, body=BODY):
+        tried.setdefault(run_id, {})[key] = Tried(attempts, failures, due / MICROSECONDS, bool(evidence))
+    logged = {run_id: (after, n) for run_id, after, n in await transaction.many("logged", runs=runs)}
+    return outcomes, tried, logged, _cut(rows)
+
+
+async def _unread(transaction: Transaction, ids: str) -> dict[str, list[Signal]]:
+    signals: dict[str, list[Signal]] = {}
+    for run_id, number, name, payload, sent_at in await transaction.many("unread", runs=ids):
+        signals.setdefault(run_id, []).append(Signal(number, name, payload, sent_at / MICROSECONDS))
+    return signals
+
+
+def _cut(rows: Sequence[Sequence[Any]]) -> str | None:
+    """The first run of which outcomes may be missing."""
+    if len(rows) > MAX_ROWS or sum(len(row[6] or "") for row in rows) > MAX_CHARACTERS:
+        last: str = rows[-1][0]
+        return last
+    return None
+
+
+def outcome_from(row: Sequence[Any], claim: int = 0) -> Outcome:
+    """An outcome from the columns of its row."""
+    run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python, child = row
+    return Outcome(
+        run, claim, key, seq, asked, kind, bool(ok), value, at / MICROSECONDS, mark, attempt, started_at / MICROSECONDS, python,
+        child,
+    )  # fmt: skip
+
+
+async def history(transaction: Transaction, run_id: str) -> Claimed:
+    """See `Store.history`."""
+    found = await _claimed(transaction, as_json([run_id]), [run_id], None)
+    if not found:
+        raise RunNotFound(run_id)
+    return found[0]
+
+
+async def outcomes_of(transaction: Transaction, run_id: str, after: int = 0, limit: int = 1 << 31) -> list[Outcome]:
+    """The outcomes of one run, in order: those with the next `limit` numbers after `after`."""
+    return [outcome_from(row) for row in await transaction.many("outcomes", run=run_id, after=after, limit=limit)]
