@@ -1,9 +1,8 @@
-"""Finds the programs of PostgreSQL on this machine, and the user who may run them. Starts no server."""
+"""Finds the programs of PostgreSQL on this machine. Starts no server."""
 
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -14,6 +13,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+
+from tests.postgres.places import user
 
 CHOICE: Final = "STEPWELL_TEST_POSTGRES_BIN"
 """A folder with the programs to use, whatever else is there: `STEPWELL_TEST_POSTGRES_BIN=/usr/lib/postgresql/17/bin make test`."""
@@ -51,26 +52,19 @@ def binaries() -> Binaries | None:
 
 
 def runnable(found: Binaries) -> Binaries:
-    """The same, as a copy in the folder for temporary files if whoever runs servers has no access to them: in root's home, for one."""
+    """The same, as a copy in the folder for temporary files if whoever runs servers has no access to them: in root's home, for one.
+
+    Raises:
+        PermissionError: somebody else has made a copy of this name.
+    """
     if _runs(found, user()):
         return found
-    name = f"stepwell-postgres-{found.version}-{os.getuid()}"
-    copy = Path(tempfile.gettempdir()) / name
+    copy = Path(tempfile.gettempdir()) / f"stepwell-postgres-{found.version}-{os.getuid()}"
     if not copy.exists():
-        with tempfile.TemporaryDirectory(prefix=name) as new:
-            shutil.copytree(found.folder.parent, new, dirs_exist_ok=True, symlinks=True)
-            Path(new).chmod(0o755)
-            Path(new).rename(copy)
-            Path(new).mkdir()
-    return Binaries(folder=copy / "bin", version=found.version)
-
-
-def user() -> str | None:
-    """Who runs servers, if it is not us: PostgreSQL refuses to be run by root."""
-    if os.geteuid() != 0:
-        return None
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    return "postgres" if "postgres" in known else "nobody"
+        _copy(found.folder, copy)
+    if copy.stat().st_uid != os.getuid():
+        raise PermissionError(f"{copy} should be a copy of {found.folder.parent} that is ours: remove it")
+    return Binaries(folder=copy / found.folder.relative_to(found.folder.parents[2]), version=found.version)
 
 
 def _of_the_system() -> Iterator[Path]:
@@ -101,3 +95,20 @@ def _runs(found: Binaries, name: str | None) -> bool:
     except PermissionError:
         return False
     return True
+
+
+def _copy(folder: Path, copy: Path) -> None:
+    """Another process that does so at the same time may be first, and then its copy stays."""
+    new = Path(tempfile.mkdtemp(prefix=copy.name))
+    # The wheel's programs find their libraries beside the package, wherever both are.
+    root = folder.parents[2]
+    try:
+        for part in (folder.parent, root / f"{WHEEL}.libs"):
+            if part.exists():
+                shutil.copytree(part, new / part.relative_to(root), symlinks=True)
+        new.chmod(0o755)
+        new.rename(copy)
+    except OSError:
+        shutil.rmtree(new)
+        if not copy.exists():
+            raise

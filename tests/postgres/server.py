@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import os
-import random
 import secrets
-import shutil
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Self
 from urllib.parse import quote, urlencode
 
 import psycopg
 
-from tests.postgres import keeper
-from tests.postgres.binaries import ABSENT, Binaries, binaries, runnable, user
-
-WITHIN: Final = 60.0
-"""Seconds in which a server starts or stops, on a busy machine."""
-
-ROOM: Final = 2 * 2**30
-"""Bytes that must be free in memory for a server to have its data there."""
-
-# Below those that systems give to outgoing connections: a server that is down finds its port free when it is started again.
-PORTS: Final = range(20_000, 32_000)
+from tests.postgres.binaries import ABSENT, Binaries, binaries, runnable
+from tests.postgres.keeping import WITHIN, children, keep, kill, run, soon, wait_for_end
+from tests.postgres.places import free_port, give, new_folder
 
 Mode = Literal["smart", "fast", "immediate"]
 """How a server stops: when all clients have left, when they have been sent away, or as if it had crashed."""
@@ -107,10 +93,9 @@ class Server:
         """Make its data: an empty cluster."""
         secret = self.folder / "password"
         secret.write_text(self.password)
-        _give(secret)
-        self._run(
-            "initdb", "-D", self.data, "-U", "postgres", "-E", "UTF8", "--no-locale", "-N", "-A", "scram-sha-256", f"--pwfile={secret}"
-        )
+        give(secret)
+        access = ("--username=postgres", "--auth=scram-sha-256", f"--pwfile={secret}")
+        run([self.programs["initdb"], "-D", self.data, "--encoding=UTF8", "--no-locale", "--no-sync", *access], self.folder)
         secret.unlink()
         self.configure()
 
@@ -133,21 +118,9 @@ class Server:
         Raises:
             RuntimeError: it does not start; with what it has said.
         """
-        # The folder of a server that is held by others must vanish with them; ours is removed by whoever made it.
-        command = [sys.executable, "-I", keeper.__file__, user() or "", str(self.folder) if held_by else ""]
         (self.data / "postmaster.pid").unlink(missing_ok=True)
-        with (self.folder / "log").open("ab") as log:
-            self._keeper = subprocess.Popen(
-                [*self._through, *command, self.programs["postgres"], "-D", str(self.data)],
-                cwd=self.folder,
-                env=_environment(),
-                stdin=held_by or subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        (self.folder / "keeper").write_text(str(self._keeper.pid))
-        if not _soon(lambda: not self.running or self._state() in {"ready", "standby"}) or not self.running:
+        self._keeper = keep([self.programs["postgres"], "-D", self.data], self.folder, through=self._through, held_by=held_by)
+        if not soon(lambda: not self.running or self._state() in {"ready", "standby"}) or not self.running:
             raise RuntimeError(f"PostgreSQL in {self.folder} does not start:\n{self.log}")
 
     def stop(self, mode: Mode = "fast") -> None:
@@ -158,10 +131,10 @@ class Server:
 
     def kill(self) -> None:
         """Kill it and each of its processes at once, as a loss of power does."""
-        whole = [self.pid, *_children(self.pid)]
+        whole = [self.pid, *children(self.pid)]
         os.kill(self.pid, signal.SIGSTOP)
-        for pid in {*whole, *_children(self.pid)}:
-            _kill(pid)
+        for pid in {*whole, *children(self.pid)}:
+            kill(pid)
         self._gone()
         for pid in whole:
             wait_for_end(pid)
@@ -174,7 +147,7 @@ class Server:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """None of its processes does anything meanwhile; the system goes on accepting connections for it."""
-        whole = [self.pid, *_children(self.pid)]
+        whole = [self.pid, *children(self.pid)]
         for pid in whole:
             os.kill(pid, signal.SIGSTOP)
         try:
@@ -189,7 +162,8 @@ class Server:
         """A standby of this server in another folder, not started: it follows as `name`, which `synchronous_standby_names` may say."""
         standby = Server(folder, self.programs, password=self.password, settings=self.settings, **{"host": self.host} | options)
         source = self.url("", application_name=name)
-        self._run("pg_basebackup", "-D", standby.data, "-d", source, "-c", "fast", "-X", "stream", "-R", "-N")
+        command = [self.programs["pg_basebackup"], "-D", standby.data, "-d", source, "-c", "fast", "-X", "stream", "-R", "-N"]
+        run(command, folder, through=self._through)
         standby.configure(synchronous_standby_names="")
         return standby
 
@@ -216,15 +190,6 @@ class Server:
             if self._keeper.stdin is not None:
                 self._keeper.stdin.close()
             self._keeper = None
-
-    def _run(self, program: str, *arguments: object) -> None:
-        command = [*self._through, self.programs[program], *map(str, arguments)]
-        ended = subprocess.run(
-            command, user=user(), extra_groups=[] if user() else None, cwd=self.folder, env=_environment(),
-            capture_output=True, text=True, timeout=WITHIN, check=False,
-        )  # fmt: skip
-        if ended.returncode:
-            raise RuntimeError(f"{program} failed in {self.folder}:\n{ended.stdout}{ended.stderr}")
 
     def __enter__(self) -> Self:
         self.start()
@@ -258,88 +223,5 @@ def new_server(*, settings: Mapping[str, str] | None = None, **options: Any) -> 
             yield server
 
 
-@contextmanager
-def new_folder() -> Iterator[Path]:
-    """A folder for a server, in memory if there is room; it belongs to whoever runs servers, and is removed afterwards."""
-    folder = make_folder()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
-def make_folder() -> Path:
-    """The same, for whoever removes it."""
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM
-    folder = Path(tempfile.mkdtemp(prefix="stepwell-postgres-", dir=memory if roomy else None))
-    _give(folder)
-    return folder
-
-
-def wait_for_end(pid: int) -> None:
-    """Wait until this process is gone.
-
-    Raises:
-        TimeoutError: it stays.
-    """
-    if not _soon(lambda: not _alive(pid)):
-        raise TimeoutError(f"process {pid} has not ended")
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port on which nobody listens."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return port
-
-
 def _quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
-
-
-def _give(path: Path) -> None:
-    if name := user():
-        shutil.chown(path, name)
-
-
-def _environment() -> dict[str, str]:
-    """What the programs may know of ours: no PGDATA, PGPORT or the like."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
-
-
-def _children(pid: int) -> list[int]:
-    """Of this process, where the system tells."""
-    told = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in told.read_text().split()] if told.exists() else []
-
-
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _alive(pid: int) -> bool:
-    """Whether it runs: one whose end its parent has not noticed does not, where the system tells."""
-    try:
-        os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat")
-        return not state.exists() or state.read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def _soon(condition: Any, within: float = WITHIN) -> bool:
-    """Whether it comes to hold in time."""
-    pause = threading.Event()
-    for _ in range(int(within / 0.01)):
-        if condition():
-            return True
-        pause.wait(0.01)
-    return False

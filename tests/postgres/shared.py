@@ -21,7 +21,9 @@ import pytest
 from psycopg import sql
 
 from tests.postgres.binaries import ABSENT, binaries, runnable
-from tests.postgres.server import NOT_DURABLE, Server, make_folder, wait_for_end
+from tests.postgres.keeping import wait_for_end
+from tests.postgres.places import make_folder
+from tests.postgres.server import NOT_DURABLE, Server
 
 GIVEN: Final = "STEPWELL_TEST_POSTGRES_URL"
 """A server for tests, as a superuser, or one who may create databases: databases are made in it, and dropped again."""
