@@ -27,6 +27,10 @@ help: ## Say what can be made.
 test: $(INSTALLED) ## Run every test.
 	$(PYTEST) $(ARGS)
 
+.PHONY: services
+services: ## Install what the tests run beside Python, where that can be done: pgbouncer, ip, nft.
+	scripts/test_services.sh
+
 .PHONY: check
 check: lint typing coverage package ## Run all that CI checks besides the tests.
 

@@ -1,6 +1,8 @@
-"""What all tests share: how Hypothesis looks for examples."""
+"""What all tests share: how Hypothesis looks for examples, and one PostgreSQL."""
 
 from hypothesis import settings
+
+pytest_plugins = ["tests.postgres.plugin"]
 
 # An example has no deadline of its own: on a busy machine the first one, which imports what it needs, may be slow.
 # All else stays as Hypothesis has it, which on CI tries the same examples every time.
