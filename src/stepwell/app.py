@@ -7,7 +7,7 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any, Final, Self
 
-from stepwell.config import settings_of
+from stepwell.config import Settings, settings_of, shown_url
 from stepwell.core.definition import Workflow
 from stepwell.core.duration import Duration
 from stepwell.core.options import checked_count
@@ -19,6 +19,7 @@ from stepwell.home import Home
 from stepwell.namespaces import Queues, Runs, Workers, Workflows
 from stepwell.runner import AppWorker, worker_options
 from stepwell.starting import Starting
+from stepwell.store.port import Store
 
 MAX_PAYLOAD: Final = "4MiB"
 MAX_CRASHES: Final = 5
@@ -78,13 +79,10 @@ class Stepwell(Starting):
         self._home.max_payload = self._max_payload
 
     def _make_home(self, clock: Clock | None, *, migrate: bool) -> Home:
-        # An app on another database needs no sqlite3.
-        from stepwell.store.sqlite import SqliteStore  # noqa: PLC0415
-
-        return Home(SqliteStore(self._settings.path, namespace=self._settings.namespace), clock, migrate=migrate)
+        return Home(_store(self._settings), clock, migrate=migrate)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.database_url}>"
+        return f"<{type(self).__name__} {shown_url(self.database_url)}>"
 
     @property
     def database_url(self) -> str:
@@ -182,3 +180,16 @@ class Stepwell(Starting):
     def queues(self) -> Queues:
         """Where runs wait, and which of them are paused."""
         return Queues(self._home, self._registry)
+
+
+def _store(settings: Settings) -> Store:
+    """Of the kind that the URL names. An app on one database need not have what the other takes."""
+    if not settings.is_postgres:
+        from stepwell.store.sqlite import SqliteStore  # noqa: PLC0415
+
+        return SqliteStore(settings.path, namespace=settings.namespace)
+    try:
+        from stepwell.store.postgres.store import PostgresStore  # noqa: PLC0415
+    except ImportError as error:
+        raise DefinitionError(f'PostgreSQL takes psycopg: pip install "stepwell[postgres]" ({error})') from error
+    return PostgresStore(settings.database_url, namespace=settings.namespace)

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from stepwell.errors import DefinitionError
+from stepwell.store.postgres.target import is_postgres_url, target_of
 
 DEFAULT_URL: Final = "sqlite:///stepwell.db"
 DEFAULT_NAMESPACE: Final = "stepwell"
@@ -22,11 +23,14 @@ DEFAULT_TIMEZONE: Final = "UTC"
 _KEYS: Final = ("database_url", "namespace", "timezone", "target")
 """Of [tool.stepwell]; `target` is the command line's."""
 
+_PASSWORD_BEFORE_HOST = re.compile(r"//([^/@:]*):[^/]*@")
+_PASSWORD = re.compile(r"([?&])((?:ssl)?password=)[^&]*")
 _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAX_NAMESPACE: Final = 63
 """Bytes of a name in PostgreSQL."""
 
 _URLS: Final = "sqlite:///file.db (a file beside the program), sqlite:////folder/file.db (anywhere), or sqlite:// (in memory)"
+_SERVER: Final = "postgresql://user@host/database"
 
 
 class Settings(NamedTuple):
@@ -34,9 +38,14 @@ class Settings(NamedTuple):
 
     database_url: str
     path: str | None
-    """Of the SQLite file; None: in memory."""
+    """Of the SQLite file; None: in memory, or on a server."""
     namespace: str
     timezone: str
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether they are in a database of PostgreSQL."""
+        return is_postgres_url(self.database_url)
 
 
 class Project(NamedTuple):
@@ -54,7 +63,7 @@ def settings_of(database_url: str | None, namespace: str | None, timezone: str |
     """
     project = None if database_url is not None and namespace is not None and timezone is not None else project_settings()
     url = _setting("database_url", database_url, project, DEFAULT_URL)
-    path = _sqlite_path(url)
+    path = _checked_path(url)
     if path is not None and project is not None and database_url is None and not os.environ.get(_variable("database_url")):
         # So that a program finds the same file wherever in its project it is started.
         path = str(project.folder / path) if "database_url" in project.table else path
@@ -64,6 +73,11 @@ def settings_of(database_url: str | None, namespace: str | None, timezone: str |
         namespace=_checked_namespace(_setting("namespace", namespace, project, DEFAULT_NAMESPACE)),
         timezone=_checked_timezone(_setting("timezone", timezone, project, DEFAULT_TIMEZONE)),
     )
+
+
+def shown_url(url: str) -> str:
+    """The URL without a password, for people."""
+    return _PASSWORD.sub(r"\1\2***", _PASSWORD_BEFORE_HOST.sub(r"//\1@", url))
 
 
 def project_settings() -> Project | None:
@@ -111,15 +125,21 @@ def _variable(name: str) -> str:
     return f"STEPWELL_{name.upper()}"
 
 
+def _checked_path(url: str) -> str | None:
+    """The file that a URL names; None: memory, or a server."""
+    if not is_postgres_url(url):
+        return _sqlite_path(url)
+    target_of(url)  # what is wrong with it is said now, and not when it is opened
+    return None
+
+
 def _sqlite_path(url: str) -> str | None:
     """The file that a URL names; None: memory. Messages show nothing of a URL of another kind: it may have a password in it."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise DefinitionError(f'database_url is a URL, not a file name; write "sqlite:///{url.removeprefix("sqlite:")}"')
-    if scheme in ("postgresql", "postgres"):
-        raise DefinitionError(f"{scheme}:// needs stepwell[postgres], which does not exist yet; for now there is {_URLS}")
     if scheme != "sqlite":
-        raise DefinitionError(f"there is no database {scheme}://; known are {_URLS}, and later postgresql://")
+        raise DefinitionError(f"there is no database {scheme}://; known are {_URLS}, and {_SERVER}")
     if rest in ("", "/:memory:"):
         return None
     if not rest.startswith("/"):

@@ -44,8 +44,8 @@ def test_a_url_names_a_file_or_memory(url: str, path: str | None) -> None:
         ("sqlite:///", "names no file"),
         ("sqlite:///folder/", "names no file"),
         ("sqlite:///file.db?mode=ro", "takes no options after a question mark"),
-        ("postgresql://me@host/db", r"postgresql:// needs stepwell\[postgres\], which does not exist yet; for now there is sqlite"),
-        ("postgres://me@host/db", r"postgres:// needs stepwell\[postgres\], which does not exist yet"),
+        ("postgresql://me@host/db?pool_size=none", "pool_size in database_url is a number from 1 to 1000, not 'none'"),
+        ("postgresql://me@host/db?hints=maybe", "hints in database_url is on or off, not 'maybe'"),
         ("mysql://me@host/db", "there is no database mysql://; known are sqlite:///file.db"),
         ("", "database_url is a URL"),
         (5, "database_url is a text, not int: 5"),
@@ -56,7 +56,7 @@ def test_what_is_no_url_of_a_database_is_refused_with_what_to_write(url: Any, me
         settings_of(url, None, None)
 
 
-@pytest.mark.parametrize("url", ["postgresql://me:secret@host/db", "mysql://me:secret@host/db"])
+@pytest.mark.parametrize("url", ["postgresql://me:secret@host/db?hints=0", "mysql://me:secret@host/db"])
 def test_a_password_is_shown_to_nobody(url: str) -> None:
     with pytest.raises(DefinitionError) as refused:
         settings_of(url, None, None)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from stepwell.cli.command import actor, database_label
+from stepwell.cli.command import actor
+from stepwell.config import shown_url
 from stepwell.cli.output import Column, cell_text, complain, console, plain, print_json, print_table, printable, table
 from stepwell.core.status import RunStatus
 from stepwell.errors import ErrorInfo
@@ -165,7 +166,7 @@ def test_json_is_right_in_every_encoding(monkeypatch: pytest.MonkeyPatch, encodi
     ],
 )
 def test_a_database_is_named_without_its_password(url: str, label: str) -> None:
-    assert database_label(url) == label
+    assert shown_url(url) == label
 
 
 def test_whoever_acts_has_a_name_also_where_the_system_knows_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,9 +4,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from tempfile import TemporaryDirectory
 
+from psycopg import AsyncConnection
+
 from stepwell.store.memory import MemoryStore
 from stepwell.store.port import Store
+from stepwell.store.postgres.store import PostgresStore
 from stepwell.store.sqlite import SqliteStore
+from tests.postgres.shared import database_url
 from tests.store.making import ALICE, BOB, new_worker
 
 
@@ -39,10 +43,46 @@ async def sqlite_memory() -> AsyncIterator[Store]:
         await store.close()
 
 
+@asynccontextmanager
+async def _postgres(*, skip_locked: bool) -> AsyncIterator[Store]:
+    url = database_url()
+    store = PostgresStore(url, namespace="suite", skip_locked=skip_locked)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+        await _empty(url)
+
+
+async def _empty(url: str) -> None:
+    """To delete a few rows is ten times as fast as to make the tables anew."""
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        tables = await connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'suite'")
+        names = [name for (name,) in await tables.fetchall() if name not in ("schema", "identity")]
+        await connection.execute("; ".join(f"DELETE FROM suite.{name}" for name in names))
+
+
+@asynccontextmanager
+async def postgres() -> AsyncIterator[Store]:
+    """A schema on a server."""
+    async with _postgres(skip_locked=True) as store:
+        yield store
+
+
+@asynccontextmanager
+async def postgres_by_updates() -> AsyncIterator[Store]:
+    """The same as on servers that cannot pass over locked rows."""
+    async with _postgres(skip_locked=False) as store:
+        yield store
+
+
 ADAPTERS: dict[str, Callable[[], AbstractAsyncContextManager[Store]]] = {
     "memory": memory,
     "sqlite": sqlite_file,
     "sqlite-memory": sqlite_memory,
+    "postgres": postgres,
+    "postgres-by-updates": postgres_by_updates,
 }
 """By name: what opens an empty store on the running loop, and takes it away again."""
 

@@ -16,7 +16,6 @@ from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, NoReturn, ParamSpec, TypeAlias, overload
-from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
@@ -114,15 +113,6 @@ def place_of(context: typer.Context, database: str | None, namespace: str | None
 def app_at(place: Place, *, migrate: bool) -> Stepwell:
     """An app without workflows, to look and to act."""
     return Stepwell(place.database, namespace=place.namespace, migrate=migrate)
-
-
-def database_label(url: str) -> str:
-    """The URL without a password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}@{host}"))
 
 
 def actor() -> str:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from stepwell.cli.command import AsJson, Database, Namespace, app_at, database_label, place_of, runs_counted
+from stepwell.cli.command import AsJson, Database, Namespace, app_at, place_of, runs_counted
 from stepwell.cli.output import draw, print_json, printable
-from stepwell.config import settings_of
+from stepwell.config import settings_of, shown_url
 from stepwell.core.duration import format_duration
 from stepwell.core.records import instant
 from stepwell.core.status import RunStatus
@@ -85,7 +85,7 @@ async def _examine(place: Place) -> list[Finding]:
     findings += _file(settings_of(place.database, place.namespace, None).path)
     try:
         async with app:
-            findings.append(Finding(what="database", ok=True, found=f"{database_label(app.database_url)} is reachable and migrated"))
+            findings.append(Finding(what="database", ok=True, found=f"{shown_url(app.database_url)} is reachable and migrated"))
             findings += [finding async for finding in _inside(app)]
     except (DatabaseUnavailable, DatabaseTooNew) as error:
         findings.append(Finding(what="database", ok=False, found=str(error)))

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from stepwell.app import Stepwell
-from stepwell.cli.command import Database, Namespace, app_at, database_label, place_of
+from stepwell.cli.command import Database, Namespace, app_at, place_of
 from stepwell.cli.output import say
+from stepwell.config import shown_url
 
 
 def migrate(
@@ -25,7 +26,7 @@ def migrate(
         say(app.migration_sql())
         return
     asyncio.run(_open(app))
-    say(f"{database_label(app.database_url)} is up to date")
+    say(f"{shown_url(app.database_url)} is up to date")
 
 
 async def _open(app: Stepwell) -> None:

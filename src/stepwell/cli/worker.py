@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 import typer
 
 from stepwell.cli.child import WorkerOptions, leave_with_parent
-from stepwell.cli.command import Database, Namespace, database_label, duration, place_of
+from stepwell.cli.command import Database, Namespace, duration, place_of
 from stepwell.cli.output import note, printable
 from stepwell.cli.target import load
+from stepwell.config import shown_url
 from stepwell.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ async def _announce(app: Stepwell, former: Collection[str]) -> None:
         with suppress(DatabaseUnavailable):  # the worker tries again, too, or says that it gives up
             for state in await app.workers.list():
                 if (state.host, state.pid) == (socket.gethostname(), os.getpid()) and state.id not in former:
-                    note(f"worker {state.name} is ready: {', '.join(sorted(state.definitions))} ({database_label(app.database_url)})")
+                    note(f"worker {state.name} is ready: {', '.join(sorted(state.definitions))} ({shown_url(app.database_url)})")
                     return
         await asyncio.sleep(_LOOK_EVERY)
 

@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
 from stepwell.errors import DatabaseTooNew
-from stepwell.store.statements import DEFAULT_NAMESPACE, in_namespace
+from stepwell.store.statements import DEFAULT_NAMESPACE, Form, in_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,18 +24,19 @@ class Migration(NamedTuple):
     """The last statement of it writes down that it was applied."""
 
 
-def migrations(package: str, namespace: str) -> list[Migration]:
+def migrations(package: str, namespace: str, form: Form = "prefix") -> list[Migration]:
     """The numbered files of the package's folder `schema`, in order."""
     found = [
-        Migration(int(match[1]), file.name, in_namespace(_script(file.read_text(encoding="utf-8"), match[0]), namespace))
+        Migration(int(match[1]), file.name, in_namespace(_script(file.read_text(encoding="utf-8"), match[0], form), namespace, form))
         for file in files(package).joinpath("schema").iterdir()
         if (match := _FILE.fullmatch(file.name))
     ]
     return sorted(found)
 
 
-def _script(text: str, name: str) -> str:
-    return f"{text}\nINSERT INTO {DEFAULT_NAMESPACE}_schema (number, name) VALUES ({int(name[:4])}, '{name}');\n"
+def _script(text: str, name: str, form: Form) -> str:
+    table = f"{DEFAULT_NAMESPACE}_schema" if form == "prefix" else f"{DEFAULT_NAMESPACE}.schema"
+    return f"{text}\nINSERT INTO {table} (number, name) VALUES ({int(name[:4])}, '{name}');\n"
 
 
 def missing(known: Sequence[Migration], applied: int, where: str) -> list[Migration]:

@@ -29,6 +29,12 @@ MAX_CHARACTERS: Final = 4 * 1024 * 1024
 MICROSECONDS: Final = 1_000_000
 """In a second: instants leave the database as whole ones, which JSON does not round."""
 
+_TRIES: Final = 20
+"""How often a claim looks for others in the place of runs that another worker has just taken: where those cannot be passed over."""
+
+_CRASHES: Final = 2
+"""Crashes from which on one run is claimed at a time."""
+
 
 class Claims:
     """Claims runs for the workers of this process.
@@ -36,10 +42,12 @@ class Claims:
     Args:
         lanes: those that are known here.
         marks: whether it is remembered where the last claim ended: see `choosing`.
+        locked: whether nobody else can claim what was chosen. If not, the statement `won` says what nobody has claimed meanwhile.
     """
 
-    def __init__(self, lanes: Lanes, *, marks: bool = False) -> None:
+    def __init__(self, lanes: Lanes, *, marks: bool = False, locked: bool = True) -> None:
         self._lanes = lanes
+        self._locked = locked
         self._choice = Choice(lanes, marks=marks)
 
     async def claim(
@@ -48,13 +56,21 @@ class Claims:
         """See `Store.claim`."""
         if await transaction.one("is_alive", worker=worker) is None:
             raise WorkerLost(f"worker {worker} is not registered, or was taken for dead")
-        chosen, lanes = await self._choice.choose(transaction, worker, serves, limit, now, suspects)
-        if not chosen:
-            return []
-        await self._pin(transaction, chosen, lanes)
-        ids = as_json([run.id for run in chosen])
-        await transaction.execute("claim", worker=worker, now=now, runs=ids)
-        return await _claimed(transaction, ids, {run.id for run in chosen if run.head != FRESH}, worker)
+        claimed: list[Claimed] = []
+        for _ in range(_TRIES):
+            chosen, lanes = await self._choice.choose(transaction, worker, serves, limit - len(claimed), now, suspects)
+            if not chosen:
+                break
+            won = chosen if self._locked else await _won(transaction, chosen)
+            if won:
+                await self._pin(transaction, won, lanes)
+                ids = as_json([run.id for run in won])
+                await transaction.execute("claim", worker=worker, now=now, runs=ids)
+                claimed += await _claimed(transaction, ids, {run.id for run in won if run.head != FRESH}, worker)
+            if len(won) == len(chosen):
+                break
+            suspects = suspects and not any(each.crashes >= _CRASHES for each in claimed)
+        return claimed
 
     async def _pin(self, transaction: Transaction, chosen: Sequence[Chosen], lanes: Mapping[int, tuple[Lane, Pin]]) -> None:
         pins = []
@@ -66,6 +82,12 @@ class Claims:
         if pins:
             await transaction.execute("pin", pins=as_json(pins))
             transaction.hints.add(Hint.DUE)  # it may have a deadline now
+
+
+async def _won(transaction: Transaction, chosen: Sequence[Chosen]) -> list[Chosen]:
+    """Those that are still ready, and stay so until the end of the transaction."""
+    ready = {run_id for (run_id,) in await transaction.many("won", runs=as_json(sorted(run.id for run in chosen)))}
+    return [run for run in chosen if run.id in ready]
 
 
 async def _claimed(transaction: Transaction, ids: str, begun: Collection[str], worker: str | None) -> list[Claimed]:

@@ -52,6 +52,10 @@ class Lanes:
         self.by_id = {**self.by_id, **lanes}  # a new one: other threads may be reading the old
         self._ids = {**self._ids, **{lane: number for number, lane in lanes.items()}}
 
+    def knows(self, lanes: set[Lane]) -> bool:
+        """Whether they are all known here."""
+        return lanes <= self._ids.keys()
+
     async def refresh(self, transaction: Transaction) -> dict[int, Lane]:
         """All there are. Asked for by their count: a lower number may be committed after a higher one."""
         rows = await transaction.many("lanes", known=len(self.by_id))
@@ -79,7 +83,7 @@ class Lanes:
     async def ids_of(self, lanes: set[Lane], transaction: Transaction) -> Mapping[Lane, int]:
         """The numbers of these, in one order: two who make new ones at the same time do not wait for each other."""
         ids = self._ids
-        if lanes <= ids.keys():
+        if self.knows(lanes):
             return ids
         return {lane: await self.id_of(lane, transaction) for lane in sorted(lanes, key=_place)}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from stepwell.store.port import Hint
 
 T = TypeVar("T")
+Verb = Callable[..., Coroutine[Any, Any, T]]
+"""A function over an open transaction, which is its first argument."""
 
 
 class Transaction(Protocol):

@@ -108,16 +108,9 @@ class Writes:
             return
         if await self._transaction.execute("record", outcomes=as_json(outcomes)) < len(outcomes):
             for outcome in outcomes:
-                await self._compare(outcome)
+                await compare(self._transaction, outcome)
         if self._crashed and (survived := self._crashed & {outcome.run for outcome in outcomes}):
             await self._transaction.execute("survived", runs=as_json(sorted(survived)))
-
-    async def _compare(self, outcome: Outcome) -> None:
-        """Raises RuntimeError when another outcome is there: it was written before, by this batch or an earlier one."""
-        rows = await self._transaction.many("recorded", run=outcome.run, key=outcome.key)
-        there = outcome_from(rows[0], outcome.claim) if rows else None
-        if there is None or not _is_same(there, outcome):
-            raise RuntimeError(f"run {outcome.run} has another outcome for {outcome.key!r} already: {there}, not {outcome}")
 
     # -- children
 
@@ -185,6 +178,14 @@ class Writes:
         if move.read:
             await execute("forget_signals", run=run, numbers=as_json(move.read))
         await execute("move_logs", run=run, claim=move.claim, first=0)
+
+
+async def compare(transaction: Transaction, outcome: Outcome) -> None:
+    """Raises RuntimeError when another outcome is there: it was written before, by this batch or an earlier one."""
+    rows = await transaction.many("recorded", run=outcome.run, key=outcome.key)
+    there = outcome_from(rows[0], outcome.claim) if rows else None
+    if there is None or not _is_same(there, outcome):
+        raise RuntimeError(f"run {outcome.run} has another outcome for {outcome.key!r} already: {there}, not {outcome}")
 
 
 def _is_same(there: Outcome, outcome: Outcome) -> bool:

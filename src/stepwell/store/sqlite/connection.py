@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,12 @@ from typing import Any, Final, Protocol, TypeVar
 
 from stepwell.errors import DatabaseUnavailable
 from stepwell.store.port import Hint, WriteRefused
-from stepwell.store.sql.transaction import at_once
+from stepwell.store.sql import verbs
+from stepwell.store.sql.transaction import Verb, at_once
 from stepwell.store.sqlite.transaction import Statements, Transaction
 
 T = TypeVar("T")
-Verb = Callable[..., Coroutine[Any, Any, T]]
-"""What is done with a transaction. It waits for nothing but that."""
+
 
 Job = tuple["asyncio.Future[Any]", Verb[Any], tuple[Any, ...]]
 
@@ -42,17 +42,8 @@ _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTO
 _PERMANENT: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
 
 
-class Connections(Protocol):
+class Connections(verbs.Connections, Protocol):
     """How the verbs of the store reach the file."""
-
-    async def write(self, function: Verb[T], /, *args: Any) -> T:
-        """The result of `function(transaction, *args)` in a transaction that is durable when this returns."""
-
-    async def read(self, function: Verb[T], /, *args: Any) -> T:
-        """The same in a transaction that only reads. For what workers need, which is quick."""
-
-    async def search(self, function: Verb[T], /, *args: Any) -> T:
-        """As `read`, for what people look at: it may take long, and does not keep `read` waiting."""
 
     def close(self) -> None:
         """Let go of the file."""
@@ -235,6 +226,10 @@ class Direct:
         except sqlite3.Error as error:
             raise _meaning(error, self._path) from error
 
+    async def glance(self, function: Verb[T], /, *args: Any) -> T:
+        """See `Connections.glance`."""
+        return await self.read(function, *args)
+
     async def search(self, function: Verb[T], /, *args: Any) -> T:
         """See `Connections.search`."""
         return await self.read(function, *args)
@@ -274,6 +269,10 @@ class Threads:
     async def read(self, function: Verb[T], /, *args: Any) -> T:
         """See `Connections.read`."""
         return await self._given(self._reader, function, args)
+
+    async def glance(self, function: Verb[T], /, *args: Any) -> T:
+        """See `Connections.glance`."""
+        return await self.read(function, *args)
 
     async def search(self, function: Verb[T], /, *args: Any) -> T:
         """See `Connections.search`."""

@@ -11,12 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from stepwell.core.status import Action, RunStatus
 from stepwell.errors import DatabaseUnavailable, DefinitionError
 from stepwell.store.migrate import migrations, missing
-from stepwell.store.port import Beat, Hint, Look, Notices, Peer
-from stepwell.store.sql import acting, claiming, keeping, mailing, reading, starting, writing
+from stepwell.store.port import Beat, Hint, Peer
+from stepwell.store.sql import claiming, starting
 from stepwell.store.sql.transaction import at_once
+from stepwell.store.sql.verbs import Verbs
 from stepwell.store.sqlite.connection import (
     Connections,
     Direct,
@@ -34,25 +34,11 @@ from stepwell.store.sqlite.transaction import PACKAGE, Transaction, statements_o
 from stepwell.store.statements import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from stepwell.core.records import (
-        Claimed,
-        Definition,
-        Event,
-        LogLine,
         NewRun,
-        News,
-        NewWorker,
-        Outcome,
-        Page,
-        Run,
-        RunFilter,
-        StepRecord,
-        WorkerState,
     )
-    from stepwell.core.registry import Lane
-    from stepwell.store.port import Batch, Ended, Halt, Pin, Portion
 
 _IN_MEMORY: Final = "the database in memory"
 _MOUNT_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
@@ -61,7 +47,7 @@ _MOUNT_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 _NETWORKS: Final = frozenset({"9p", "afs", "ceph", "cifs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"})
 
 
-class SqliteStore:
+class SqliteStore(Verbs):
     """A store in one file, or in memory.
 
     Args:
@@ -101,6 +87,7 @@ class SqliteStore:
         if self._threads:
             self._connections = Threads(self._path or "", self._statements, self._committed)
             self._datagrams = Datagrams(self._path or "", self._tell)
+            self._socket = self._datagrams.name
             return
         self._shared = memory() if self._path is None else connect(self._path)
         if self._path is None:
@@ -155,7 +142,7 @@ class SqliteStore:
         connections, self._connections = self._connections, None
         if self._datagrams is not None:
             self._datagrams.close()
-            self._datagrams = None
+            self._datagrams = self._socket = None
         if connections is not None:
             await asyncio.to_thread(connections.close) if self._threads else connections.close()
         if self._heart is not None:
@@ -193,11 +180,7 @@ class SqliteStore:
             raise DatabaseUnavailable(f"{self._where} is not open", permanent=True)
         return self._connections
 
-    # -- start
-
-    async def enqueue(self, runs: Sequence[NewRun]) -> list[str]:
-        """See `Store.enqueue`."""
-        return await self._opened.write(starting.enqueue, self._lanes, runs)
+    # -- starts in a transaction of the caller's
 
     async def enqueue_within(self, connection: Any, runs: Sequence[NewRun]) -> list[str]:
         """See `Store.enqueue`, in the calling thread: a connection of sqlite3 belongs to one."""
@@ -253,16 +236,7 @@ class SqliteStore:
             if on_loop:
                 cursor.execute(f"PRAGMA busy_timeout = {patience:d}")
 
-    async def definitions(self) -> list[Definition]:
-        """See `Store.definitions`."""
-        return await self._opened.read(reading.definitions)
-
-    # -- a worker's life
-
-    async def register(self, worker: NewWorker) -> None:
-        """See `Store.register`."""
-        socket = self._datagrams.name if self._datagrams is not None else None
-        await self._opened.write(keeping.register, worker, socket)
+    # -- the heart
 
     def beat(self, worker: str, running: int, parked: int, now: float) -> Beat | None:
         """See `Store.beat`."""
@@ -292,142 +266,6 @@ class SqliteStore:
                 for peer, beat, lease, dead, socket in others
             },
         )
-
-    async def rescue(self, worker: str, beat: int, now: float, limit: int, max_crashes: int) -> int:
-        """See `Store.rescue`."""
-        return await self._opened.write(keeping.rescue, worker, beat, now, limit, max_crashes)
-
-    async def hand_back(self, worker: str, now: float, limit: int) -> int:
-        """See `Store.hand_back`."""
-        return await self._opened.write(keeping.take_back, worker, now, limit)
-
-    async def look(self, worker: str, now: float) -> Look:
-        """See `Store.look`."""
-        return await self._opened.read(keeping.look, worker)
-
-    async def make_ready(self, now: float, limit: int) -> int:
-        """See `Store.make_ready`."""
-        return await self._opened.write(keeping.make_ready, now, limit)
-
-    async def expire(self, now: float, limit: int) -> int:
-        """See `Store.expire`."""
-        return await self._opened.write(keeping.expire, now, limit)
-
-    # -- claim
-
-    async def claim(
-        self, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, *, suspects: bool = True
-    ) -> list[Claimed]:
-        """See `Store.claim`."""
-        return await self._opened.write(self._claims.claim, worker, serves, limit, now, suspects)
-
-    async def outcomes(self, run_id: str, after: int, limit: int) -> list[Outcome]:
-        """See `Store.outcomes`."""
-        return await self._opened.read(claiming.outcomes_of, run_id, after, limit)
-
-    # -- what a worker writes
-
-    async def commit(self, worker: str, batch: Batch, now: float) -> Mapping[tuple[str, int], RunStatus | None]:
-        """See `Store.commit`."""
-        return await self._opened.write(writing.commit, self._lanes, worker, batch, now)
-
-    async def notices(self, worker: str, seen: int, now: float) -> Notices:
-        """See `Store.notices`."""
-        if seen:
-            await self._opened.write(keeping.forget_notices, worker, seen)
-        return await self._opened.read(keeping.notices, worker, seen)
-
-    async def news(self, seen: Mapping[str, int]) -> Mapping[str, News]:
-        """See `Store.news`."""
-        return await self._opened.read(mailing.news, seen)
-
-    async def standing(self, worker: str, now: float) -> Mapping[str, tuple[int, RunStatus]]:
-        """See `Store.standing`."""
-        return await self._opened.read(reading.standing, worker)
-
-    # -- what operators do
-
-    async def act(self, run_id: str, action: Action, now: float, actor: str | None = None) -> Run:
-        """See `Store.act`."""
-        return await self._opened.write(acting.operate, run_id, action, now, actor)
-
-    async def act_on_all(self, where: RunFilter, action: Action, now: float, actor: str | None, limit: int) -> int:
-        """See `Store.act_on_all`."""
-        return await self._opened.write(acting.act_on_all, where, action, now, actor, limit)
-
-    async def signal(self, run_id: str, id: str, name: str, payload: str, now: float) -> None:
-        """See `Store.signal`."""
-        await self._opened.write(mailing.signal, run_id, id, name, payload, now)
-
-    async def signal_all(self, where: RunFilter, id: str, name: str, payload: str, now: float, after: str | None, limit: int) -> Portion:
-        """See `Store.signal_all`."""
-        return await self._opened.write(mailing.signal_all, where, id, name, payload, now, after, limit)
-
-    async def fork(self, source: str, new: NewRun, from_step: str, actor: str | None = None) -> str:
-        """See `Store.fork`."""
-        return await self._opened.write(acting.fork, self._lanes, source, new, from_step, actor)
-
-    async def delete(self, run_id: str) -> None:
-        """See `Store.delete`."""
-        await self._opened.write(acting.delete, run_id)
-
-    async def delete_all(self, where: RunFilter, limit: int) -> int:
-        """See `Store.delete_all`."""
-        return await self._opened.write(acting.delete_all, where, limit)
-
-    async def drain(self, worker: str, now: float, actor: str | None = None) -> bool:
-        """See `Store.drain`."""
-        return await self._opened.write(acting.drain, worker, now, actor)
-
-    async def halt(self, what: Halt, *, halted: bool, now: float, actor: str | None = None) -> None:
-        """See `Store.halt`."""
-        await self._opened.write(acting.halt, what, halted, now, actor)
-
-    async def halts(self) -> Collection[Halt]:
-        """See `Store.halts`."""
-        return await self._opened.search(reading.halts)
-
-    # -- what is read
-
-    async def get(self, run_id: str) -> Run:
-        """See `Store.get`."""
-        return await self._opened.read(reading.get, run_id)
-
-    async def find(self, where: RunFilter, *, newest: bool, limit: int, cursor: str | None) -> Page[Run]:
-        """See `Store.find`."""
-        return await self._opened.search(reading.find, where, newest, limit, cursor)
-
-    async def count(self, where: RunFilter) -> Mapping[RunStatus, int]:
-        """See `Store.count`."""
-        return await self._opened.search(reading.count, where)
-
-    async def ended(self, run_ids: Collection[str]) -> Mapping[str, Ended | None]:
-        """See `Store.ended`."""
-        return await self._opened.read(reading.ended, run_ids)
-
-    async def steps(self, run_id: str) -> list[StepRecord]:
-        """See `Store.steps`."""
-        return await self._opened.search(reading.steps, run_id)
-
-    async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
-        """See `Store.logs`."""
-        return await self._opened.search(reading.logs, run_id, after, limit)
-
-    async def events(self, run_id: str) -> list[Event]:
-        """See `Store.events`."""
-        return await self._opened.search(reading.events, run_id)
-
-    async def history(self, run_id: str) -> Claimed:
-        """See `Store.history`."""
-        return await self._opened.search(claiming.history, run_id)
-
-    async def lanes(self) -> Collection[Lane]:
-        """See `Store.lanes`."""
-        return await self._opened.search(reading.lanes)
-
-    async def workers(self) -> list[WorkerState]:
-        """See `Store.workers`."""
-        return await self._opened.search(reading.workers)
 
 
 def _statements(script: str) -> list[str]:

@@ -1,0 +1,735 @@
+-- The statements of the store, in the order of a run's life, with the names, parameters and answers of SQLite's. Batches come as one
+-- parameter, a JSON array of arrays. What is read in order to be changed is locked where it is read, several runs in the order of their ids.
+--
+-- The hot ones are planned once, whatever the tables hold then. So a condition on a run whose id is known is kept from the planner, which
+-- would else prefer a partial index that was empty when it looked: in a LATERAL with OFFSET 0, or as an expression.
+
+-- name: begin_to_write
+-- There are many writers here.
+SELECT 1
+WHERE false;
+
+-- name: lane
+SELECT id
+FROM stepwell.lanes
+WHERE queue = :queue AND workflow = :workflow AND version = :version;
+
+-- name: new_lane
+INSERT INTO stepwell.lanes (queue, workflow, version)
+VALUES (:queue, :workflow, :version)
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: enqueue
+-- A run whose key is taken, or that is there already, is left out.
+INSERT INTO stepwell.runs (id, status, lane, workflow, version, queue, priority, head, due, timeout, deadline_at, created_at, available_at,
+    key, tags, parent_id, schedule, scheduled_at, preview, awaited_as)
+SELECT value ->> 0, 'pending', (value ->> 1)::integer, value ->> 2, value ->> 3, value ->> 4, (value ->> 5)::integer, 0,
+    (value ->> 6)::float8, (value ->> 7)::float8, (value ->> 8)::float8, (value ->> 9)::float8, (value ->> 10)::float8, value ->> 11,
+    value ->> 12, value ->> 13, value ->> 14, (value ->> 15)::float8, value ->> 16, value ->> 17
+FROM jsonb_array_elements(:runs::jsonb)
+ON CONFLICT DO NOTHING;
+
+-- name: enqueue_inputs
+INSERT INTO stepwell.inputs (run, input)
+SELECT value ->> 0, value ->> 1
+FROM jsonb_array_elements(:inputs::jsonb)
+ON CONFLICT DO NOTHING;
+
+-- name: enqueue_tags
+INSERT INTO stepwell.tags (tag, run)
+SELECT value ->> 0, value ->> 1
+FROM jsonb_array_elements(:tags::jsonb)
+ON CONFLICT DO NOTHING;
+
+-- name: by_key
+-- The runs that have these keys.
+SELECT (x.place - 1)::integer, r.id
+FROM jsonb_array_elements(:keys::jsonb) WITH ORDINALITY x (value, place)
+CROSS JOIN LATERAL (
+    SELECT id
+    FROM stepwell.runs
+    WHERE workflow = x.value ->> 0 AND key = x.value ->> 1 AND key IS NOT NULL
+    OFFSET 0
+) r;
+
+-- name: definitions
+SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema
+FROM stepwell.definitions
+ORDER BY name, version;
+
+-- name: publish
+INSERT INTO stepwell.definitions AS d
+    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, published_at)
+VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :published_at)
+ON CONFLICT (name, version) DO UPDATE SET
+    queue = excluded.queue, priority = excluded.priority, timeout = excluded.timeout, takes_version = excluded.takes_version,
+    input_schema = excluded.input_schema, output_schema = excluded.output_schema, published_at = excluded.published_at
+WHERE excluded.published_at >= d.published_at;
+
+-- name: register
+INSERT INTO stepwell.workers (id, name, host, pid, queues, concurrency, lease, serves, socket, started_at, beat_at)
+VALUES (:id, :name, :host, :pid, :queues, :concurrency, :lease, :serves, :socket, :started_at, :started_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: beat
+-- No row back: it was taken for dead.
+UPDATE stepwell.workers
+SET beat = beat + 1, beat_at = :now, running = :running, parked = :parked
+WHERE id = :worker AND NOT dead
+RETURNING draining;
+
+-- name: peers
+-- Those that were taken for dead stay until all their runs are with others: whoever began that may be gone, too.
+SELECT id, beat, lease, dead, socket
+FROM stepwell.workers
+WHERE id <> :worker;
+
+-- name: declare_dead
+-- The lock waits for what the worker is writing. From then on it cannot claim, and its commits are refused.
+UPDATE stepwell.workers
+SET dead = true
+WHERE id IN (SELECT id FROM stepwell.workers WHERE id = :worker AND beat = :beat FOR UPDATE);
+
+-- name: is_alive
+-- Until the end of the transaction nobody can declare it dead.
+SELECT 1
+FROM stepwell.workers
+WHERE id = :worker AND NOT dead
+FOR KEY SHARE;
+
+-- name: owned
+SELECT id, workflow, status, crashes
+FROM stepwell.runs
+WHERE worker = :worker
+ORDER BY id
+LIMIT :limit
+FOR NO KEY UPDATE;
+
+-- name: take_back
+-- Runs leave their worker: with it, or without.
+UPDATE stepwell.runs r
+SET status = x.value ->> 1, worker = NULL, crashes = (x.value ->> 2)::integer, head = (x.value ->> 3)::smallint,
+    available_at = coalesce((x.value ->> 4)::float8, r.available_at), finished_at = (x.value ->> 5)::float8,
+    error = coalesce(x.value ->> 6, r.error)
+FROM jsonb_array_elements(:runs::jsonb) x
+WHERE r.id = x.value ->> 0;
+
+-- name: forget_worker
+DELETE FROM stepwell.workers
+WHERE id = :worker;
+
+-- name: forget_notices
+DELETE FROM stepwell.notices
+WHERE worker = :worker AND (number <= :seen OR :seen >= 4611686018427387904);
+
+-- name: look
+-- Each part reads one entry of one index.
+SELECT
+    EXISTS (SELECT 1 FROM stepwell.runs WHERE status = 'pending' AND worker IS NULL AND due IS NULL) AS ready,
+    (
+        SELECT due
+        FROM stepwell.runs
+        WHERE worker IS NULL AND due IS NOT NULL AND status IN ('pending', 'sleeping')
+        ORDER BY due
+        LIMIT 1
+    ) AS due,
+    (
+        SELECT deadline_at
+        FROM stepwell.runs
+        WHERE deadline_at IS NOT NULL AND status IN ('pending', 'running', 'sleeping')
+        ORDER BY deadline_at
+        LIMIT 1
+    ) AS deadline,
+    EXISTS (SELECT 1 FROM stepwell.notices WHERE worker = :worker) AS notices;
+
+-- name: make_ready
+-- The most overdue first.
+UPDATE stepwell.runs
+SET status = 'pending', available_at = due, due = NULL
+WHERE id = ANY (ARRAY(
+    SELECT id
+    FROM stepwell.runs
+    WHERE worker IS NULL AND due IS NOT NULL AND status IN ('pending', 'sleeping') AND due <= :now
+    ORDER BY due
+    LIMIT :limit
+    FOR NO KEY UPDATE SKIP LOCKED
+));
+
+-- name: expired
+SELECT id, workflow, timeout, worker
+FROM stepwell.runs
+WHERE deadline_at IS NOT NULL AND status IN ('pending', 'running', 'sleeping') AND deadline_at <= :now
+ORDER BY deadline_at
+LIMIT :limit
+FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: expire
+UPDATE stepwell.runs r
+SET status = 'failed', worker = NULL, due = NULL, finished_at = :now, error = x.value ->> 1
+FROM jsonb_array_elements(:runs::jsonb) x
+WHERE r.id = x.value ->> 0;
+
+-- name: notify
+INSERT INTO stepwell.notices (worker, run)
+SELECT DISTINCT value ->> 0, value ->> 1
+FROM jsonb_array_elements(:notices::jsonb)
+ORDER BY 1, 2
+ON CONFLICT (worker, run) DO UPDATE SET number = NULL;
+
+-- name: lanes
+-- All of them, when there are more than are known: one may be committed after another that has a higher number.
+SELECT id, queue, workflow, version
+FROM stepwell.lanes
+WHERE (SELECT count(*) FROM stepwell.lanes) > :known
+ORDER BY id;
+
+-- name: halts
+SELECT kind, name
+FROM stepwell.halts;
+
+-- name: heads
+-- Of each of these lanes, the priority of its most urgent run below a priority, where there is one. Where there is a mark, nothing of its
+-- priority up to it is looked at: while somebody holds an old snapshot, that is full of what has been claimed.
+SELECT l.value::integer, r.priority
+FROM jsonb_array_elements_text(:lanes::jsonb) l
+LEFT JOIN LATERAL (
+    SELECT value
+    FROM jsonb_array_elements(:marks::jsonb)
+    WHERE value ->> 0 = l.value AND (value ->> 1)::bigint < coalesce(:below::bigint, 1::bigint << 32)
+    ORDER BY (value ->> 1)::bigint DESC
+    LIMIT 1
+) m ON true
+CROSS JOIN LATERAL (
+    (
+        SELECT priority
+        FROM stepwell.runs
+        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = :head
+            AND priority < coalesce(:below::bigint, 1::bigint << 32)
+            AND priority > coalesce((m.value ->> 1)::bigint, -1::bigint << 32)
+        ORDER BY lane, head, priority DESC, id
+        LIMIT 1
+    )
+    UNION ALL
+    (
+        SELECT priority
+        FROM stepwell.runs
+        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = :head
+            AND priority < coalesce(:below::bigint, 1::bigint << 32)
+            AND priority = (m.value ->> 1)::integer AND id > m.value ->> 2
+        ORDER BY lane, head, priority DESC, id
+        LIMIT 1
+    )
+    UNION ALL
+    (
+        SELECT priority
+        FROM stepwell.runs
+        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = :head
+            AND priority < coalesce(:below::bigint, 1::bigint << 32)
+            AND priority < (m.value ->> 1)::integer
+        ORDER BY lane, head, priority DESC, id
+        LIMIT 1
+    )
+    LIMIT 1
+) r;
+
+-- name: ready
+-- The order of the index is that of the claim. What another worker is just claiming is passed over.
+SELECT id
+FROM stepwell.runs
+WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = :lane AND head = :head AND priority = :priority AND id > :after
+ORDER BY lane, head, priority DESC, id
+LIMIT :limit
+FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: pin
+-- What was not known when the run was started.
+UPDATE stepwell.runs r
+SET lane = (x.value ->> 1)::integer, version = x.value ->> 2, timeout = coalesce(r.timeout, (x.value ->> 3)::float8),
+    deadline_at = coalesce(r.deadline_at, r.available_at + (x.value ->> 3)::float8)
+FROM jsonb_array_elements(:pins::jsonb) x
+WHERE r.id = x.value ->> 0;
+
+-- name: claim
+UPDATE stepwell.runs
+SET status = 'running', worker = :worker, claim = claim + 1, head = greatest(head, 1), error = NULL,
+    started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now)
+WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)))
+    AND status || '' = 'pending' AND coalesce(worker, '') = '' AND coalesce(due, -1) = -1;
+
+-- name: claimed
+-- In the order in which they were chosen; those that are this worker's now.
+SELECT r.id, r.claim, r.workflow, r.version, i.input, r.attempt, r.generation, (r.created_at * 1e6)::bigint, (r.begun_at * 1e6)::bigint,
+    (r.scheduled_at * 1e6)::bigint, r.tags, r.crashes, r.news
+FROM jsonb_array_elements_text(:runs::jsonb) WITH ORDINALITY x (id, place)
+CROSS JOIN LATERAL (SELECT * FROM stepwell.runs WHERE id = x.id OFFSET 0) r
+CROSS JOIN LATERAL (SELECT input FROM stepwell.inputs WHERE run = x.id OFFSET 0) i
+WHERE :worker::text IS NULL OR (r.worker = :worker AND r.status = 'running')
+ORDER BY x.place;
+
+-- name: histories
+-- As much as one answer may hold, by rows and by characters.
+SELECT run, key, seq, asked, kind, ok, value, (at * 1e6)::bigint, mark, attempt, (started_at * 1e6)::bigint, python, child
+FROM (
+    SELECT *, sum(length(value)) OVER (ORDER BY run, seq) - length(value) AS before
+    FROM (
+        SELECT o.*
+        FROM stepwell.outcomes o
+        WHERE run = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)))
+        ORDER BY run, seq
+        LIMIT :rows
+    ) first
+) measured
+WHERE coalesce(before, 0) <= :characters
+ORDER BY run, seq;
+
+-- name: tried
+SELECT run, key, max(attempt), (count(*) FILTER (WHERE NOT void AND NOT canceled))::integer,
+    (max(CASE WHEN void THEN 0 ELSE coalesce(due, 0) END) * 1e6)::bigint, bool_or(NOT void)
+FROM stepwell.attempts a
+WHERE run = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)))
+    AND NOT (void AND key = :body)
+    AND NOT EXISTS (SELECT 1 FROM stepwell.outcomes o WHERE o.run = a.run AND o.key = a.key)
+GROUP BY run, key;
+
+-- name: logged
+SELECT x.id, l.after, l.n
+FROM jsonb_array_elements_text(:runs::jsonb) x (id)
+CROSS JOIN LATERAL (
+    SELECT after, n
+    FROM stepwell.logs
+    WHERE run = x.id AND after >= 0
+    ORDER BY after DESC, n DESC
+    LIMIT 1
+) l;
+
+-- name: unread
+-- The signals of these runs for which no outcome stands yet.
+SELECT x.id, s.number, s.name, s.payload, (s.sent_at * 1e6)::bigint
+FROM jsonb_array_elements_text(:runs::jsonb) x (id)
+CROSS JOIN LATERAL (SELECT * FROM stepwell.signals WHERE run = x.id OFFSET 0) s
+WHERE NOT EXISTS (SELECT 1 FROM stepwell.outcomes o WHERE o.run = x.id AND o.kind IN (4, 5) AND o.mark = s.number)
+ORDER BY x.id, s.number;
+
+-- name: outcomes
+SELECT run, key, seq, asked, kind, ok, value, (at * 1e6)::bigint, mark, attempt, (started_at * 1e6)::bigint, python, child
+FROM stepwell.outcomes
+WHERE run = :run AND seq > :after
+ORDER BY seq
+LIMIT :limit;
+
+-- name: fence
+-- How these runs stand. The worker first, so that nobody can declare it dead; then its runs, so that nobody can act on them.
+WITH me AS MATERIALIZED (
+    SELECT id
+    FROM stepwell.workers
+    WHERE id = :worker AND NOT dead
+    FOR KEY SHARE
+),
+known AS MATERIALIZED (
+    SELECT count(*) > 0 AS alive
+    FROM me
+)
+SELECT r.id, r.claim, r.status, known.alive AND r.worker IS NOT DISTINCT FROM :worker, r.crashes, r.news, r.awaited_as IS NOT NULL
+FROM known
+CROSS JOIN LATERAL (
+    SELECT found.*
+    FROM jsonb_array_elements_text(:runs::jsonb) x (id)
+    CROSS JOIN LATERAL (
+        SELECT id, claim, status, worker, crashes, news, awaited_as
+        FROM stepwell.runs
+        WHERE id = x.id
+        OFFSET 0
+        FOR NO KEY UPDATE
+    ) found
+    WHERE known.alive IS NOT NULL
+    OFFSET 0
+) r;
+
+-- name: record
+INSERT INTO stepwell.outcomes (run, key, seq, asked, kind, ok, value, at, mark, attempt, started_at, python, child)
+SELECT value ->> 0, value ->> 2, (value ->> 3)::integer, (value ->> 4)::integer, (value ->> 5)::smallint, (value ->> 6)::boolean,
+    value ->> 7, (value ->> 8)::float8, (value ->> 9)::bigint, (value ->> 10)::integer, (value ->> 11)::float8, (value ->> 12)::integer,
+    value ->> 13
+FROM jsonb_array_elements(:outcomes::jsonb)
+ON CONFLICT (run, key) DO NOTHING;
+
+-- name: recorded
+-- After a conflict: what is there already.
+SELECT run, key, seq, asked, kind, ok, value, (at * 1e6)::bigint, mark, attempt, (started_at * 1e6)::bigint, python, child
+FROM stepwell.outcomes
+WHERE run = :run AND key = :key;
+
+-- name: attempt
+INSERT INTO stepwell.attempts (run, key, attempt, asked, canceled, error, started_at, finished_at, due)
+SELECT value ->> 0, value ->> 2, (value ->> 3)::integer, (value ->> 4)::integer, (value ->> 5)::boolean, value ->> 6,
+    (value ->> 7)::float8, (value ->> 8)::float8, (value ->> 9)::float8
+FROM jsonb_array_elements(:attempts::jsonb)
+ON CONFLICT (run, key, attempt) DO UPDATE SET
+    asked = excluded.asked, canceled = excluded.canceled, error = excluded.error, started_at = excluded.started_at,
+    finished_at = excluded.finished_at, due = excluded.due, void = false;
+
+-- name: started
+INSERT INTO stepwell.started (run, claim, key, attempt, started_at)
+SELECT DISTINCT ON (value ->> 0, value ->> 2) value ->> 0, (value ->> 1)::integer, value ->> 2, (value ->> 3)::integer, (value ->> 4)::float8
+FROM jsonb_array_elements(:started::jsonb) WITH ORDINALITY x (value, place)
+ORDER BY value ->> 0, value ->> 2, place DESC
+ON CONFLICT (run, key) DO UPDATE SET claim = excluded.claim, attempt = excluded.attempt, started_at = excluded.started_at;
+
+-- name: log
+INSERT INTO stepwell.logs (run, after, scope, n, id, at, level, message, fields, step)
+SELECT value ->> 0, (value ->> 2)::integer, value ->> 3, (value ->> 4)::integer, (extract(epoch FROM clock_timestamp()) * 1e6)::bigint * 1024 + least(place, 1023),
+    (value ->> 5)::float8, value ->> 6, value ->> 7, value ->> 8, value ->> 9
+FROM jsonb_array_elements(:logs::jsonb) WITH ORDINALITY x (value, place)
+ON CONFLICT (run, after, scope, n) DO NOTHING;
+
+-- name: progress
+UPDATE stepwell.runs r
+SET progress = jsonb_build_object('done', x.value -> 2, 'total', x.value -> 3, 'message', x.value -> 4)::text
+FROM jsonb_array_elements(:progress::jsonb) x
+WHERE r.id = x.value ->> 0;
+
+-- name: survived
+-- A step was recorded: the run does not take its workers down any more.
+UPDATE stepwell.runs
+SET crashes = 0
+WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)));
+
+-- name: move
+-- The new status was looked up in the table of transitions, in this transaction.
+UPDATE stepwell.runs r
+SET status = x.value ->> 1, worker = CASE WHEN (x.value ->> 2)::boolean THEN r.worker END,
+    due = CASE WHEN (x.value ->> 9)::boolean THEN r.due ELSE (x.value ->> 3)::float8 END,
+    output = coalesce(x.value ->> 4, r.output), error = coalesce(x.value ->> 5, r.error),
+    attempt = coalesce((x.value ->> 6)::integer, r.attempt), finished_at = (x.value ->> 7)::float8,
+    available_at = coalesce((x.value ->> 8)::float8, r.available_at), head = CASE WHEN r.crashes >= 2 THEN 2 ELSE 1 END,
+    deaf = (x.value ->> 10)::boolean
+FROM jsonb_array_elements(:moves::jsonb) x
+WHERE r.id = x.value ->> 0;
+
+-- name: renew
+-- The run goes on as new.
+UPDATE stepwell.runs
+SET generation = generation + 1, attempt = 1, begun_at = NULL, crashes = 0, head = 1, preview = :preview, deadline_at = :now + timeout
+WHERE id = :run;
+
+-- name: renew_input
+UPDATE stepwell.inputs
+SET input = :input
+WHERE run = :run;
+
+-- name: forget_outcomes
+DELETE FROM stepwell.outcomes
+WHERE run = :run;
+
+-- name: forget_attempts
+DELETE FROM stepwell.attempts
+WHERE run = :run;
+
+-- name: forget_signals
+DELETE FROM stepwell.signals
+WHERE run = :run AND number = ANY (ARRAY(SELECT jsonb_array_elements_text(:numbers::jsonb)::bigint));
+
+-- name: notices
+-- Those that the worker has not been told, or may not have heard, get the next number now.
+WITH told AS (
+    UPDATE stepwell.notices
+    SET number = :seen + 1
+    WHERE worker = :worker AND (number IS NULL OR number > :seen)
+    RETURNING run, number
+)
+SELECT told.number, told.run, r.claim, r.status, r.worker IS NOT DISTINCT FROM :worker
+FROM told
+LEFT JOIN LATERAL (SELECT claim, status, worker FROM stepwell.runs WHERE id = told.run OFFSET 0) r ON true
+ORDER BY told.run;
+
+-- name: news
+-- The newest number of each of these runs, and its signals after the number that comes with it.
+SELECT r.id, r.news, s.number, s.name, s.payload, (s.sent_at * 1e6)::bigint
+FROM jsonb_array_elements(:runs::jsonb) x
+CROSS JOIN LATERAL (SELECT id, news FROM stepwell.runs WHERE id = x.value ->> 0 OFFSET 0) r
+LEFT JOIN LATERAL (SELECT * FROM stepwell.signals WHERE run = x.value ->> 0 AND number > (x.value ->> 1)::bigint OFFSET 0) s ON true
+ORDER BY r.id, s.number;
+
+-- name: standing
+SELECT id, claim, status
+FROM stepwell.runs
+WHERE worker = :worker;
+
+-- name: mailbox
+-- What sending needs to know.
+SELECT status, worker, deaf, news, EXISTS (SELECT 1 FROM stepwell.signals WHERE run = :run AND id = :id)
+FROM stepwell.runs
+WHERE id = :run
+FOR NO KEY UPDATE;
+
+-- name: signals
+-- Without what its children say, which nobody can limit.
+SELECT count(*)
+FROM stepwell.signals
+WHERE run = :run AND name NOT LIKE '~%';
+
+-- name: send
+INSERT INTO stepwell.signals (run, number, id, name, payload, sent_at)
+VALUES (:run, :number, :id, :name, :payload, :now);
+
+-- name: raise_news
+-- A sleeper that a worker has in memory is told; should that worker be gone, it is made ready as if it were due.
+UPDATE stepwell.runs
+SET news = :number, due = CASE WHEN :due THEN :now ELSE due END
+WHERE id = :run;
+
+-- name: awake
+UPDATE stepwell.runs
+SET status = 'pending', due = NULL, available_at = :now
+WHERE id = :run;
+
+-- name: end
+-- What its parent is told of it, where one awaits it.
+SELECT parent_id, workflow, status, output, error
+FROM stepwell.runs
+WHERE id = :run AND awaited_as IS NOT NULL;
+
+-- name: not_awaited
+UPDATE stepwell.runs
+SET awaited_as = NULL
+WHERE id = :run AND parent_id || '' = :parent
+RETURNING id;
+
+-- name: awaited
+SELECT id, awaited_as, created_at
+FROM stepwell.runs
+WHERE parent_id = :run AND awaited_as IS NOT NULL AND status IN ('pending', 'running', 'sleeping', 'paused')
+ORDER BY id
+FOR NO KEY UPDATE;
+
+-- name: canceled_with_its_parent
+-- Void: when the parent is retried, its step has another child.
+INSERT INTO stepwell.attempts (run, key, attempt, asked, canceled, error, started_at, finished_at, due, void)
+SELECT :run, :key, 1 + coalesce(max(attempt), 0), 0, true, NULL, :started_at, :now, NULL, true
+FROM stepwell.attempts
+WHERE run = :run AND key = :key;
+
+-- name: state
+-- What an action needs to know.
+SELECT status, worker, claim, error
+FROM stepwell.runs
+WHERE id = :run
+FOR NO KEY UPDATE;
+
+-- name: pause
+-- What may be executing a step keeps its owner, until that is recorded.
+UPDATE stepwell.runs
+SET status = 'paused', due = NULL, worker = CASE WHEN status = 'sleeping' THEN NULL ELSE worker END
+WHERE id = :run;
+
+-- name: resume
+UPDATE stepwell.runs
+SET status = 'pending', due = NULL, available_at = :now,
+    head = CASE WHEN claim = 0 THEN head WHEN crashes >= 2 THEN 2 ELSE 1 END
+WHERE id = :run;
+
+-- name: cancel
+UPDATE stepwell.runs
+SET status = 'canceled', worker = NULL, due = NULL, finished_at = :now
+WHERE id = :run;
+
+-- name: retry
+UPDATE stepwell.runs
+SET status = 'pending', due = NULL, available_at = :now, attempt = 1, error = NULL, finished_at = NULL, crashes = 0, head = 1,
+    deadline_at = :now + timeout
+WHERE id = :run;
+
+-- name: take_outcomes_back
+DELETE FROM stepwell.outcomes
+WHERE run = :run AND key = ANY (ARRAY(SELECT jsonb_array_elements_text(:keys::jsonb)));
+
+-- name: void_attempts
+UPDATE stepwell.attempts
+SET void = true
+WHERE run = :run AND (asked >= :first OR key = :body OR key = ANY (ARRAY(SELECT jsonb_array_elements_text(:failed::jsonb))));
+
+-- name: move_logs
+-- What was said in the knowledge of what is taken back stays to be read, and leaves its place to what will be said there now.
+UPDATE stepwell.logs
+SET after = -1, scope = '~' || :claim::bigint || '.' || after
+WHERE run = :run AND after >= :first;
+
+-- name: event
+INSERT INTO stepwell.events (run, subject, at, action, actor)
+VALUES (:run, :subject, :at, :action, :actor);
+
+-- name: fork
+-- Numbers of signals go on where those of the source end: its outcomes refer to them.
+UPDATE stepwell.runs
+SET forked_from = :source, head = 1, news = (SELECT news FROM stepwell.runs WHERE id = :source)
+WHERE id = :run;
+
+-- name: standing_attempts
+SELECT run, 0, key, attempt, asked, canceled, error, started_at, finished_at, due
+FROM stepwell.attempts
+WHERE run = :run AND NOT void;
+
+-- name: delete
+DELETE FROM stepwell.runs
+WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)));
+
+-- name: delete_inputs
+DELETE FROM stepwell.inputs
+WHERE run = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)));
+
+-- name: tags_of
+-- Those of these runs that have ended, and may be deleted, with their tags.
+SELECT r.id, r.tags
+FROM jsonb_array_elements_text(:runs::jsonb) x (id)
+CROSS JOIN LATERAL (SELECT id, tags, status FROM stepwell.runs WHERE id = x.id OFFSET 0 FOR NO KEY UPDATE) r
+WHERE r.status IN ('completed', 'failed', 'canceled');
+
+-- name: delete_tags
+DELETE FROM stepwell.tags t
+USING jsonb_array_elements(:tags::jsonb) x
+WHERE t.tag = x.value ->> 0 AND t.run = x.value ->> 1;
+
+-- name: delete_outcomes
+DELETE FROM stepwell.outcomes
+WHERE run = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)));
+
+-- name: delete_attempts
+DELETE FROM stepwell.attempts
+WHERE run = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)));
+
+-- name: delete_started
+DELETE FROM stepwell.started
+WHERE run = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)));
+
+-- name: delete_signals
+DELETE FROM stepwell.signals
+WHERE run = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)));
+
+-- name: delete_logs
+DELETE FROM stepwell.logs
+WHERE run = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)));
+
+-- name: delete_events
+DELETE FROM stepwell.events
+WHERE run IS NOT NULL AND run = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)));
+
+-- name: drain
+UPDATE stepwell.workers
+SET draining = true
+WHERE id = :worker AND NOT dead
+RETURNING id;
+
+-- name: halt
+INSERT INTO stepwell.halts (kind, name)
+VALUES (:kind, :name)
+ON CONFLICT DO NOTHING
+RETURNING kind;
+
+-- name: unhalt
+DELETE FROM stepwell.halts
+WHERE kind = :kind AND name = :name
+RETURNING kind;
+
+-- name: get
+SELECT r.*, i.input
+FROM stepwell.runs r
+JOIN stepwell.inputs i ON i.run = r.id
+WHERE r.id = :run;
+
+-- name: find
+-- The base of every list; what follows WHERE is added by the reader: an index's own condition, `filters`, the cursor, and the order.
+SELECT r.id
+FROM stepwell.runs r
+WHERE true;
+
+-- name: find_by_tag
+SELECT r.id
+FROM stepwell.tags t
+JOIN stepwell.runs r ON r.id = t.run
+WHERE t.tag = :tag;
+
+-- name: filters
+-- Added to `find`. What is NULL is no filter.
+    AND (:workflow::text IS NULL OR r.workflow = :workflow)
+    AND (:version::text IS NULL OR r.version = :version)
+    AND (:queue::text IS NULL OR r.queue = :queue)
+    AND (:statuses::text IS NULL OR r.status = ANY (ARRAY(SELECT jsonb_array_elements_text(:statuses::jsonb))))
+    AND (:created_after::float8 IS NULL OR r.created_at >= :created_after)
+    AND (:created_before::float8 IS NULL OR r.created_at < :created_before)
+    AND (:tags::text IS NULL OR NOT EXISTS (
+        SELECT 1
+        FROM jsonb_array_elements_text(:tags::jsonb) x (tag)
+        WHERE NOT EXISTS (SELECT 1 FROM stepwell.tags known WHERE known.tag = x.tag AND known.run = r.id)
+    ))
+    AND (:search::text IS NULL
+        OR r.id ILIKE :search
+        OR r.key ILIKE :search
+        OR r.workflow ILIKE :search
+        OR r.preview ILIKE :search
+        OR EXISTS (SELECT 1 FROM jsonb_array_elements_text(r.tags::jsonb) x (tag) WHERE x.tag ILIKE :search)
+        OR (r.error::jsonb ->> 'type') || ': ' || (r.error::jsonb ->> 'message') ILIKE :search)
+;
+
+-- name: shown
+SELECT r.*, i.input
+FROM jsonb_array_elements_text(:runs::jsonb) WITH ORDINALITY x (id, place)
+CROSS JOIN LATERAL (SELECT * FROM stepwell.runs WHERE id = x.id OFFSET 0) r
+CROSS JOIN LATERAL (SELECT input FROM stepwell.inputs WHERE run = x.id OFFSET 0) i
+ORDER BY x.place;
+
+-- name: count_all
+SELECT status, count(*)
+FROM stepwell.runs
+GROUP BY status;
+
+-- name: count
+-- With `filters`.
+SELECT r.status, count(*)
+FROM stepwell.runs r
+WHERE true;
+
+-- name: ended
+-- Those that are not there, too.
+SELECT x.id, r.workflow, r.status, r.output, r.error
+FROM jsonb_array_elements_text(:runs::jsonb) x (id)
+LEFT JOIN LATERAL (SELECT id, workflow, status, output, error FROM stepwell.runs WHERE id = x.id OFFSET 0) r ON true
+WHERE r.id IS NULL OR r.status IN ('completed', 'failed', 'canceled');
+
+-- name: is_there
+SELECT 1
+FROM stepwell.runs
+WHERE id = :run;
+
+-- name: attempts
+SELECT run, 0, key, attempt, asked, canceled, error, started_at, finished_at, due
+FROM stepwell.attempts
+WHERE run = :run AND key <> :body;
+
+-- name: under_way
+-- Attempts that go on now, as far as is known.
+SELECT s.key, s.attempt, s.started_at
+FROM stepwell.runs r
+JOIN stepwell.started s ON s.run = r.id AND s.claim = r.claim
+WHERE r.id = :run AND r.worker IS NOT NULL AND r.status IN ('running', 'paused')
+    AND NOT EXISTS (SELECT 1 FROM stepwell.outcomes o WHERE o.run = s.run AND o.key = s.key)
+    AND NOT EXISTS (SELECT 1 FROM stepwell.attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt);
+
+-- name: logs
+SELECT at, level, message, fields, step
+FROM stepwell.logs
+WHERE run = :run
+ORDER BY at, id, after, n
+LIMIT :limit OFFSET :after;
+
+-- name: events
+SELECT at, action, actor
+FROM stepwell.events
+WHERE run = :run
+ORDER BY id;
+
+-- name: workers
+SELECT id, name, host, pid, queues, concurrency, lease, serves, running, parked, draining, started_at, beat_at
+FROM stepwell.workers
+WHERE NOT dead
+ORDER BY started_at, name, id;

@@ -1,0 +1,304 @@
+"""The store on PostgreSQL: how it is opened, and what it does in a way of its own. All other verbs are those of `store.sql`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import psycopg
+from pydantic_core import from_json
+
+from stepwell.core.registry import Lane
+from stepwell.errors import DatabaseUnavailable
+from stepwell.store.migrate import migrations, missing
+from stepwell.store.port import Beat, Hint, Notices, Peer
+from stepwell.store.postgres.connection import (
+    LIMITS,
+    PLANS,
+    Connection,
+    Pool,
+    Session,
+    compiled,
+    connect,
+    connection_parameters,
+    give_up,
+    unavailable,
+)
+from stepwell.store.postgres.hints import Announcer
+from stepwell.store.postgres.starting import Starts
+from stepwell.store.postgres.target import Target, target_of
+from stepwell.store.postgres.within import Checked, Psycopg, Within, driver_of
+from stepwell.store.postgres.writing import commit
+from stepwell.store.sql import claiming, keeping, starting
+from stepwell.store.sql.transaction import Verb
+from stepwell.store.sql.verbs import Verbs
+from stepwell.store.statements import DEFAULT_NAMESPACE, read_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from stepwell.core.records import NewRun
+    from stepwell.core.status import RunStatus
+    from stepwell.store.port import Batch
+
+T = TypeVar("T")
+
+_PACKAGE: Final = "stepwell.store.postgres"
+
+SEARCHES: Final = 2
+"""Connections for what people look at, at most: beside those of workers, and planned without their settings."""
+
+TO_CLOSE: Final = 0.5
+"""Seconds for what is under way when the store is closed."""
+
+
+class PostgresStore(Verbs):
+    """A store in one schema of a PostgreSQL database.
+
+    Args:
+        url: as libpq takes it, with several hosts too; and with `pool_size`, `hints=off` and `prepare=off` as options of our own.
+        namespace: the schema.
+        skip_locked: whether the server can pass over rows that others have locked; without it, claims wait for each other.
+    """
+
+    def __init__(self, url: str, *, namespace: str = DEFAULT_NAMESPACE, skip_locked: bool = True) -> None:
+        self._target = target_of(url)
+        self._namespace = namespace
+        self._skip_locked = skip_locked
+        self._statements = _statements(namespace, skip_locked=skip_locked)
+        self._listeners: list[Callable[[Hint], None]] = []
+        self._pools: Pools | None = None
+        self._announcer: Announcer | None = None
+        self._heart: psycopg.Connection[Any] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._checked: Checked
+        self._new_caches()
+
+    def _new_caches(self) -> None:
+        self._lanes = starting.Lanes()
+        self._claims = claiming.Claims(self._lanes, marks=True, locked=self._skip_locked)
+        self._starts = Starts(self._start)
+
+    # -- the store itself
+
+    async def open(self, *, migrate: bool = True) -> None:
+        """See `Store.open`."""
+        if self._pools is not None:
+            return
+        self._new_caches()
+        opened = await connect(self._target, PLANS)
+        try:
+            await self._migrate(opened.connection, migrate=migrate)
+            me, self._checked = await self._met(opened.connection)
+        except psycopg.Error as error:
+            raise unavailable(error, self._target.label) from error
+        finally:
+            give_up(opened.connection)
+        self._loop = asyncio.get_running_loop()
+        self._pools = Pools(self._target, self._statements, self._committed)
+        if self._target.hints:
+            self._announcer = Announcer(self._target, self._namespace, me, self._tell, listens=not opened.pooled)
+
+    async def _migrate(self, connection: Connection, *, migrate: bool) -> None:
+        known = migrations(_PACKAGE, self._namespace, "schema")
+        if not missing(known, await self._applied(connection), self._target.label):
+            return
+        if not migrate:
+            raise DatabaseUnavailable(
+                f"the tables of namespace {self._namespace!r} in {self._target.label} are missing or old; bring them up with "
+                "`stepwell migrate`, and with the same --database and --namespace",
+                permanent=True,
+            )
+        await connection.execute("BEGIN")
+        # Others may be at it: whoever is second finds it done.
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"stepwell {self._namespace}",))
+        for migration in missing(known, await self._applied(connection), self._target.label):
+            await connection.execute(migration.sql)
+        await connection.execute("COMMIT")
+
+    async def _met(self, connection: Connection) -> tuple[str, Checked]:
+        """A name for this process, and what tells the database from others."""
+        table = f'"{self._namespace}".identity'
+        statement = f"SELECT gen_random_uuid()::text, id::text, current_database()::text FROM {table}"  # noqa: S608  # a checked name
+        me, identity, name = await (await connection.execute(statement)).fetchone() or ("", "", "")
+        return me, Checked((identity, name), self._target.label, table)
+
+    async def _applied(self, connection: Connection) -> int:
+        table = f'"{self._namespace}".schema'
+        (there,) = await (await connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,))).fetchone() or (False,)
+        if not there:
+            return 0
+        statement = f"SELECT max(number) FROM {table}"  # noqa: S608  # a checked name
+        (number,) = await (await connection.execute(statement)).fetchone() or (0,)
+        return number or 0
+
+    def migration_sql(self) -> str:
+        """See `Store.migration_sql`."""
+        return "\n".join(migration.sql for migration in migrations(_PACKAGE, self._namespace, "schema"))
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        pools, self._pools = self._pools, None
+        announcer, self._announcer = self._announcer, None
+        if announcer is not None:
+            await announcer.close()
+        if pools is not None:
+            await pools.close()
+        if self._heart is not None:
+            self._heart.pgconn.finish()
+            self._heart = None
+
+    def listen(self, told: Callable[[Hint], None]) -> Callable[[], None]:
+        """See `Store.listen`."""
+        self._listeners.append(told)
+
+        def end() -> None:
+            with suppress(ValueError):
+                self._listeners.remove(told)
+
+        return end
+
+    def hint(self, hint: Hint) -> None:
+        """See `Store.hint`."""
+        self._committed({hint})
+
+    def _committed(self, hints: set[Hint]) -> None:
+        if not hints:
+            return
+        if self._announcer is not None:
+            self._announcer.send(hints)
+        self._tell(hints)
+
+    def _tell(self, hints: set[Hint]) -> None:
+        loop = asyncio.get_running_loop()
+        for hint in sorted(hints):
+            for told in self._listeners:
+                loop.call_soon(told, hint)
+
+    @property
+    def _opened(self) -> Pools:
+        if self._pools is None:
+            raise DatabaseUnavailable(f"{self._target.label} is not open", permanent=True)
+        return self._pools
+
+    # -- what it does in a way of its own
+
+    async def enqueue(self, runs: Sequence[NewRun]) -> list[str]:
+        """See `Store.enqueue`."""
+        return await self._starts.add(runs) if runs else []
+
+    async def _start(self, runs: Sequence[NewRun]) -> list[str]:
+        return await self._opened.write(starting.enqueue, self._lanes, runs)
+
+    async def enqueue_within(self, connection: Any, runs: Sequence[NewRun]) -> list[str]:
+        """See `Store.enqueue_within`. A connection that blocks does so in the calling thread."""
+        driver = await driver_of(connection, self._target.label)
+        await self._checked.check(driver)
+        await self._make_lanes({Lane(run.queue, run.workflow, run.version) for run in runs})
+        return await starting.enqueue(Within(driver, self._statements), self._lanes, runs)
+
+    async def _make_lanes(self, lanes: set[Lane]) -> None:
+        """Those that are new, in a transaction of their own: callers are not to wait for each other's."""
+        if self._lanes.knows(lanes):
+            return
+        if asyncio._get_running_loop() is self._loop:  # in another thread, there may be none
+            await self._opened.write(_make_lanes, self._lanes, lanes)
+            return
+        with self._connected() as own:
+            transaction = Within(Psycopg(own, self._target.label), self._statements)
+            numbers = await self._lanes.ids_of(lanes, transaction)
+        self._lanes.remember({number: lane for lane, number in numbers.items()})
+
+    def beat(self, worker: str, running: int, parked: int, now: float) -> Beat | None:
+        """See `Store.beat`. On a connection of its own: only the heart's thread uses it."""
+        statement, names = compiled(self._statements["heartbeat"])
+        parameters = {"worker": worker, "running": running, "parked": parked, "now": now}
+        try:
+            if self._heart is None or self._heart.closed:
+                self._heart = self._connected()
+            cursor = psycopg.RawCursor(self._heart)
+            row = cursor.execute(statement, [parameters[name] for name in names]).fetchone()
+        except psycopg.Error as error:
+            if self._heart is not None:
+                self._heart.pgconn.finish()
+                self._heart = None
+            raise unavailable(error, self._target.label) from error
+        if row is None or row[0] is None:
+            return None
+        draining, time, others = row
+        peers = {peer: Peer(beat, lease, dead) for peer, beat, lease, dead in from_json(others or "[]")}
+        return Beat(time, draining, peers)
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        """A connection that blocks."""
+        try:
+            return psycopg.connect(**connection_parameters(self._target.url, LIMITS), autocommit=True, prepare_threshold=None)
+        except psycopg.OperationalError as error:
+            if "unsupported startup parameter" not in str(error):
+                raise
+            return psycopg.connect(**connection_parameters(self._target.url, {}), autocommit=True, prepare_threshold=None)
+
+    async def commit(self, worker: str, batch: Batch, now: float) -> Mapping[tuple[str, int], RunStatus | None]:
+        """See `Store.commit`."""
+        answers, hints = await commit(self._opened.workers, self._lanes, worker, batch, now)
+        self._committed(hints)
+        return answers
+
+    async def notices(self, worker: str, seen: int, now: float) -> Notices:
+        """See `Store.notices`. What is told is marked: the order in which others commit is not that in which they began."""
+        return await self._opened.write(_notices, worker, seen)
+
+
+class Pools:
+    """The connections of an open store. See `sql.verbs.Connections`."""
+
+    def __init__(self, target: Target, statements: Mapping[str, str], committed: Callable[[set[Hint]], None]) -> None:
+        self.workers = Pool(target, statements, PLANS | LIMITS, target.size)
+        self._people = Pool(target, statements, LIMITS | {"jit": "off"}, SEARCHES)
+        self._committed = committed
+
+    async def write(self, function: Verb[T], /, *args: Any) -> T:
+        """See `Connections.write`."""
+        result, session = await self.workers.write(function, *args)
+        self._committed(session.hints)
+        return result
+
+    async def read(self, function: Verb[T], /, *args: Any) -> T:
+        """See `Connections.read`."""
+        return await self.workers.read(function, *args)
+
+    async def glance(self, function: Verb[T], /, *args: Any) -> T:
+        """See `Connections.glance`."""
+        return await self.workers.single(function, *args)
+
+    async def search(self, function: Verb[T], /, *args: Any) -> T:
+        """See `Connections.search`."""
+        return await self._people.read(function, *args)
+
+    async def close(self) -> None:
+        """Let go of all of them."""
+        await asyncio.gather(self.workers.close(TO_CLOSE), self._people.close(TO_CLOSE))
+
+
+async def _make_lanes(session: Session, lanes: starting.Lanes, wanted: set[Lane]) -> None:
+    numbers = await lanes.ids_of(wanted, session)
+    session.committed.append(lambda: lanes.remember({number: lane for lane, number in numbers.items()}))
+
+
+async def _notices(session: Session, worker: str, seen: int) -> Notices:
+    if seen:
+        await keeping.forget_notices(session, worker, seen)
+    return await keeping.notices(session, worker, seen)
+
+
+def _statements(namespace: str, *, skip_locked: bool) -> dict[str, str]:
+    statements = {
+        **read_statements(_PACKAGE, namespace, "schema"),
+        **read_statements(_PACKAGE, namespace, "schema", file="hot.sql"),
+    }
+    if skip_locked:
+        return statements
+    # What was chosen is locked by `won`, which waits for others.
+    statements["ready"] = statements["ready"].replace("FOR NO KEY UPDATE SKIP LOCKED", "")
+    return {name: statement.replace(" SKIP LOCKED", "") for name, statement in statements.items()}

@@ -1,0 +1,67 @@
+"""What a URL says of a PostgreSQL database: to libpq, to us, and to people, who are not shown the password."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+from stepwell.errors import DefinitionError
+
+POOL_SIZE: Final = 4
+"""Connections that the workers and callers of a process share, at most."""
+
+MAX_POOL_SIZE: Final = 1_000
+
+_SCHEME: Final = re.compile(r"postgres(?:ql)?(?:\+\w+)?://")
+"""With the driver that other libraries write into it."""
+
+_PASSWORD: Final = re.compile(r"(?<=//)([^/@:]*):[^/]*@")
+_OPTIONS: Final = ("pool_size", "hints", "prepare")
+
+
+class Target(NamedTuple):
+    """A database, as its URL names it."""
+
+    url: str
+    """For libpq; the password may be in it."""
+    label: str
+    """For people."""
+    size: int
+    """Connections that workers share, at most."""
+    hints: bool
+    """Whether processes tell each other what has changed."""
+    prepare: bool
+    """Whether statements are prepared, where that is possible."""
+
+
+def is_postgres_url(url: str) -> bool:
+    """Whether it names a database of PostgreSQL."""
+    return _SCHEME.match(url) is not None
+
+
+def target_of(url: str) -> Target:
+    """What the URL says. Raises DefinitionError: an option of ours in it is not what it should be."""
+    base, _, query = _SCHEME.sub("postgresql://", url, count=1).partition("?")
+    given = parse_qsl(query, keep_blank_values=True)
+    ours = {name: value for name, value in given if name in _OPTIONS}
+    others = urlencode([(name, value) for name, value in given if name not in _OPTIONS])
+    return Target(
+        url=f"{base}?{others}" if others else base,
+        label=_PASSWORD.sub(r"\1@", base),
+        size=_size(ours.get("pool_size", str(POOL_SIZE))),
+        hints=_switch("hints", ours.get("hints", "on")),
+        prepare=_switch("prepare", ours.get("prepare", "on")),
+    )
+
+
+def _size(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_POOL_SIZE:
+        raise DefinitionError(f"pool_size in database_url is a number from 1 to {MAX_POOL_SIZE}, not {text!r}")
+    return int(text)
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in ("on", "off"):
+        raise DefinitionError(f"{name} in database_url is on or off, not {text!r}")
+    return text == "on"

@@ -1,0 +1,218 @@
+"""The verbs of the port that are the same on every database with SQL: each is a function over an open transaction.
+
+How a transaction comes about, and what a database does in a way of its own, is said by the adapter that derives from this.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from stepwell.store.sql import acting, claiming, keeping, mailing, reading, starting, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from stepwell.core.records import (
+        Claimed,
+        Definition,
+        Event,
+        LogLine,
+        NewRun,
+        News,
+        NewWorker,
+        Outcome,
+        Page,
+        Run,
+        RunFilter,
+        StepRecord,
+        WorkerState,
+    )  # fmt: skip
+    from stepwell.core.registry import Lane
+    from stepwell.core.status import Action, RunStatus
+    from stepwell.store.port import Batch, Ended, Halt, Look, Notices, Pin, Portion
+    from stepwell.store.sql.starting import Lanes
+    from stepwell.store.sql.transaction import Verb
+
+T = TypeVar("T")
+
+
+class Connections(Protocol):
+    """How the verbs reach the database. Each calls `function(transaction, *args)`, a coroutine, and gives back its result."""
+
+    async def write(self, function: Verb[T], /, *args: Any) -> T:
+        """In a transaction that is durable when this returns."""
+
+    async def read(self, function: Verb[T], /, *args: Any) -> T:
+        """In a transaction that only reads, and sees one moment. For what workers need, which is quick."""
+
+    async def glance(self, function: Verb[T], /, *args: Any) -> T:
+        """As `read`, of what executes one statement only."""
+
+    async def search(self, function: Verb[T], /, *args: Any) -> T:
+        """As `read`, for what people look at: it may take long, and does not keep `read` waiting."""
+
+
+class Verbs:
+    """What adapters have in common."""
+
+    _lanes: Lanes
+    _claims: claiming.Claims
+    _socket: str | None = None
+    """By which other processes of this machine know that this one lives."""
+
+    @property
+    def _opened(self) -> Connections:
+        """The connections of a store that is open. Raises DatabaseUnavailable: it is not."""
+        raise NotImplementedError
+
+    # -- start
+
+    async def enqueue(self, runs: Sequence[NewRun]) -> list[str]:
+        """See `Store.enqueue`."""
+        return await self._opened.write(starting.enqueue, self._lanes, runs)
+
+    async def definitions(self) -> list[Definition]:
+        """See `Store.definitions`."""
+        return await self._opened.glance(reading.definitions)
+
+    # -- a worker's life
+
+    async def register(self, worker: NewWorker) -> None:
+        """See `Store.register`."""
+        await self._opened.write(keeping.register, worker, self._socket)
+
+    async def rescue(self, worker: str, beat: int, now: float, limit: int, max_crashes: int) -> int:
+        """See `Store.rescue`."""
+        return await self._opened.write(keeping.rescue, worker, beat, now, limit, max_crashes)
+
+    async def hand_back(self, worker: str, now: float, limit: int) -> int:
+        """See `Store.hand_back`."""
+        return await self._opened.write(keeping.take_back, worker, now, limit)
+
+    async def look(self, worker: str, now: float) -> Look:
+        """See `Store.look`."""
+        return await self._opened.glance(keeping.look, worker)
+
+    async def make_ready(self, now: float, limit: int) -> int:
+        """See `Store.make_ready`."""
+        return await self._opened.write(keeping.make_ready, now, limit)
+
+    async def expire(self, now: float, limit: int) -> int:
+        """See `Store.expire`."""
+        return await self._opened.write(keeping.expire, now, limit)
+
+    # -- claim
+
+    async def claim(
+        self, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, *, suspects: bool = True
+    ) -> list[Claimed]:
+        """See `Store.claim`."""
+        return await self._opened.write(self._claims.claim, worker, serves, limit, now, suspects)
+
+    async def outcomes(self, run_id: str, after: int, limit: int) -> list[Outcome]:
+        """See `Store.outcomes`."""
+        return await self._opened.glance(claiming.outcomes_of, run_id, after, limit)
+
+    # -- what a worker writes
+
+    async def commit(self, worker: str, batch: Batch, now: float) -> Mapping[tuple[str, int], RunStatus | None]:
+        """See `Store.commit`."""
+        return await self._opened.write(writing.commit, self._lanes, worker, batch, now)
+
+    async def notices(self, worker: str, seen: int, now: float) -> Notices:
+        """See `Store.notices`."""
+        if seen:
+            await self._opened.write(keeping.forget_notices, worker, seen)
+        return await self._opened.glance(keeping.notices, worker, seen)
+
+    async def news(self, seen: Mapping[str, int]) -> Mapping[str, News]:
+        """See `Store.news`."""
+        return await self._opened.glance(mailing.news, seen)
+
+    async def standing(self, worker: str, now: float) -> Mapping[str, tuple[int, RunStatus]]:
+        """See `Store.standing`."""
+        return await self._opened.glance(reading.standing, worker)
+
+    # -- what operators do
+
+    async def act(self, run_id: str, action: Action, now: float, actor: str | None = None) -> Run:
+        """See `Store.act`."""
+        return await self._opened.write(acting.operate, run_id, action, now, actor)
+
+    async def act_on_all(self, where: RunFilter, action: Action, now: float, actor: str | None, limit: int) -> int:
+        """See `Store.act_on_all`."""
+        return await self._opened.write(acting.act_on_all, where, action, now, actor, limit)
+
+    async def signal(self, run_id: str, id: str, name: str, payload: str, now: float) -> None:
+        """See `Store.signal`."""
+        await self._opened.write(mailing.signal, run_id, id, name, payload, now)
+
+    async def signal_all(self, where: RunFilter, id: str, name: str, payload: str, now: float, after: str | None, limit: int) -> Portion:
+        """See `Store.signal_all`."""
+        return await self._opened.write(mailing.signal_all, where, id, name, payload, now, after, limit)
+
+    async def fork(self, source: str, new: NewRun, from_step: str, actor: str | None = None) -> str:
+        """See `Store.fork`."""
+        return await self._opened.write(acting.fork, self._lanes, source, new, from_step, actor)
+
+    async def delete(self, run_id: str) -> None:
+        """See `Store.delete`."""
+        await self._opened.write(acting.delete, run_id)
+
+    async def delete_all(self, where: RunFilter, limit: int) -> int:
+        """See `Store.delete_all`."""
+        return await self._opened.write(acting.delete_all, where, limit)
+
+    async def drain(self, worker: str, now: float, actor: str | None = None) -> bool:
+        """See `Store.drain`."""
+        return await self._opened.write(acting.drain, worker, now, actor)
+
+    async def halt(self, what: Halt, *, halted: bool, now: float, actor: str | None = None) -> None:
+        """See `Store.halt`."""
+        await self._opened.write(acting.halt, what, halted, now, actor)
+
+    async def halts(self) -> Collection[Halt]:
+        """See `Store.halts`."""
+        return await self._opened.search(reading.halts)
+
+    # -- what is read
+
+    async def get(self, run_id: str) -> Run:
+        """See `Store.get`."""
+        return await self._opened.glance(reading.get, run_id)
+
+    async def find(self, where: RunFilter, *, newest: bool, limit: int, cursor: str | None) -> Page[Run]:
+        """See `Store.find`."""
+        return await self._opened.search(reading.find, where, newest, limit, cursor)
+
+    async def count(self, where: RunFilter) -> Mapping[RunStatus, int]:
+        """See `Store.count`."""
+        return await self._opened.search(reading.count, where)
+
+    async def ended(self, run_ids: Collection[str]) -> Mapping[str, Ended | None]:
+        """See `Store.ended`."""
+        return await self._opened.glance(reading.ended, run_ids)
+
+    async def steps(self, run_id: str) -> list[StepRecord]:
+        """See `Store.steps`."""
+        return await self._opened.search(reading.steps, run_id)
+
+    async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
+        """See `Store.logs`."""
+        return await self._opened.search(reading.logs, run_id, after, limit)
+
+    async def events(self, run_id: str) -> list[Event]:
+        """See `Store.events`."""
+        return await self._opened.search(reading.events, run_id)
+
+    async def history(self, run_id: str) -> Claimed:
+        """See `Store.history`."""
+        return await self._opened.search(claiming.history, run_id)
+
+    async def lanes(self) -> Collection[Lane]:
+        """See `Store.lanes`."""
+        return await self._opened.search(reading.lanes)
+
+    async def workers(self) -> list[WorkerState]:
+        """See `Store.workers`."""
+        return await self._opened.search(reading.workers)
