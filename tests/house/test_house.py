@@ -111,13 +111,25 @@ def test_an_engine_that_knows_an_adapter_is_found(checkout: Path) -> None:
     assert f"{CONTRACTS['engine-knows-the-port']['name']} BROKEN" in answer.stdout
 
 
-def test_every_adapter_is_forbidden_to_the_engine() -> None:
+def test_shared_sql_that_knows_a_driver_or_an_adapter_is_found_whatever_it_imports(checkout: Path) -> None:
+    forbidden = CONTRACTS["shared-sql"]["forbidden_modules"]
+    with (checkout / "src/stepwell/store/sql/keeping.py").open("a") as module:
+        module.writelines(f"\nimport {name}" for name in forbidden)
+
+    answer = lint_imports(checkout)
+
+    assert f"{CONTRACTS['shared-sql']['name']} BROKEN" in answer.stdout
+    assert [name for name in forbidden if f"stepwell.store.sql.keeping -> {name} " not in answer.stdout] == []
+
+
+def test_every_adapter_is_forbidden_to_the_engine_and_to_shared_sql() -> None:
     shared = {"port", "statements", "migrate", "verdicts", "shown"}
     rooms = (path for path in (ROOT / "src/stepwell/store").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
 
     adapters = {f"stepwell.store.{path.stem}" for path in rooms if path.stem not in shared | {"__init__"}}
 
     assert adapters == set(CONTRACTS["engine-knows-the-port"]["forbidden_modules"])
+    assert adapters - {"stepwell.store.sql"} <= set(CONTRACTS["shared-sql"]["forbidden_modules"])
 
 
 @pytest.mark.parametrize("name", BANNED)

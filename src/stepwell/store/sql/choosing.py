@@ -126,7 +126,7 @@ class Choice:
         return chosen
 
     async def _heads(self, transaction: Transaction, lanes: Sequence[int], head: int, below: int | None) -> dict[int, int]:
-        """Of each lane that has something below a priority, the highest."""
+        """Of each lane that has something below a priority, the highest. The statement may leave out what lies before the marks."""
         marks = "[]" if self._marks is None else as_json(self._marks.places(head))
         rows = await transaction.many("heads", lanes=as_json(lanes), head=head, below=below, marks=marks)
         return {lane: priority for lane, priority in rows}  # noqa: C416  # rows of two

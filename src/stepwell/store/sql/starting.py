@@ -78,7 +78,11 @@ class Lanes:
         if row is None:
             raise RuntimeError(f"{lane} can neither be found nor made")
         number: int = row[0]
+        transaction.committed.append(lambda: self._remember(lane, number))
         return number
+
+    def _remember(self, lane: Lane, number: int) -> None:
+        self._ids = {**self._ids, lane: number}
 
     async def ids_of(self, lanes: set[Lane], transaction: Transaction) -> Mapping[Lane, int]:
         """The numbers of these, in one order: two who make new ones at the same time do not wait for each other."""
