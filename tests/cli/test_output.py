@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from stepwell.cli.command import actor
-from stepwell.config import shown_url
 from stepwell.cli.output import Column, cell_text, complain, console, plain, print_json, print_table, printable, table
+from stepwell.config import shown_url
 from stepwell.core.status import RunStatus
 from stepwell.errors import ErrorInfo
 
