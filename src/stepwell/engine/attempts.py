@@ -74,7 +74,8 @@ class StepRunner:
             run.attempt_not_begun(request)
         elif isinstance(request, TransactionRequest):
             request.effect.give_up(asyncio.CancelledError())
-            return  # not the task: it has to learn whether the transaction was written
+            if not run.over:
+                return  # it has to learn whether the transaction was written
         task.cancel()
 
     async def _attempt(self, run: Execution, request: StepRequest, function: Callable[..., Any]) -> None:

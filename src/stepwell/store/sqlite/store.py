@@ -151,6 +151,13 @@ class SqliteStore(Verbs):
             self._heart.close()
         self._heart = self._shared = None
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The one for everything, of an open store without threads: whoever uses it leaves no transaction open."""
+        if self._shared is None:
+            raise DatabaseUnavailable(f"{self._where} is not open, or has a connection for each of its threads", permanent=True)
+        return self._shared
+
     def listen(self, told: Callable[[Hint], None]) -> Callable[[], None]:
         """See `Store.listen`."""
         self._listeners.append(told)
