@@ -295,7 +295,8 @@ class Store(Protocol):
         """Let a step write to the database, and write its outcome, in one transaction.
 
         Only if this worker holds the claim, and the run has not ended. Else nothing is written: None, or how the run has ended. If it is
-        written, the answer is the run's status then. When the effect fails nothing is written, and other writes are none the worse for it.
+        written, the answer is `running`, or the status of a run that is paused or pending. When the effect fails nothing is written, and
+        other writes are none the worse for it.
 
         Called again after an unknown outcome, it writes nothing if the outcome is there, and says so by `found`. Raises EffectFailed;
         WriteRefused for an outcome that the database cannot hold; DefinitionError when this database, or this function, cannot do it.

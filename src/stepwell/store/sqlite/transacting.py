@@ -48,11 +48,11 @@ def _call(effect: Effect, connection: WriteConnection) -> Any:
         with _lent(connection) as refused:
             value = effect.call(connection)
     except EffectFailed as failed:
+        if (faultless := _of_the_environment(failed.__cause__)) is not None:
+            effect.blame(None)
+            raise faultless from None
         if refused:
             effect.blame(_not_its_own(effect, refused[0]))
-        elif isinstance(failed.__cause__, sqlite3.Error) and code_of(failed.__cause__) in _ENVIRONMENT:
-            effect.blame(None)
-            raise failed.__cause__ from None
         _check_open(effect, connection)
         raise
     if not connection.in_transaction:
@@ -66,12 +66,15 @@ def _lent(connection: WriteConnection) -> Iterator[list[str]]:
     """While it is lent, no statement is allowed that ends the transaction; afterwards it is as it was. What was refused is told."""
 
     def allows(action: int, what: str | None, name: str | None, *_: Any) -> int:
-        ours = action == sqlite3.SQLITE_TRANSACTION or (
-            action == sqlite3.SQLITE_SAVEPOINT and (name or "").lower().startswith(OUR_SAVEPOINTS)
-        )
-        if ours:
-            refused.append(what or "")
-        return sqlite3.SQLITE_DENY if ours else sqlite3.SQLITE_OK
+        if not connection.in_transaction:  # `OR ROLLBACK` has ended it: nothing is to be written beside it
+            refused.append("ROLLBACK")
+        elif action == sqlite3.SQLITE_TRANSACTION:
+            refused.append(what or "BEGIN")
+        elif action == sqlite3.SQLITE_SAVEPOINT and (name or "").lower().startswith(OUR_SAVEPOINTS):
+            refused.append(f"{what} {name}")
+        else:
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
 
     refused: list[str] = []
     row_factory, text_factory = connection.row_factory, connection.text_factory
@@ -91,6 +94,15 @@ def _not_its_own(effect: Effect, what: str) -> DefinitionError:
         f"the function of transaction {effect.key!r} is not to use {what}: the step commits what it writes together with its own "
         "record, or rolls back both. Return from the function, or raise"
     )
+
+
+def _of_the_environment(error: BaseException | None) -> sqlite3.Error | None:
+    """The error of the disk or the memory that this one comes from."""
+    while error is not None:
+        if isinstance(error, sqlite3.Error) and code_of(error) in _ENVIRONMENT:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _check_open(effect: Effect, connection: sqlite3.Connection) -> None:
