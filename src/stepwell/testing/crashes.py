@@ -16,7 +16,7 @@ from stepwell.core.duration import Duration, parse_duration
 from stepwell.core.options import checked_count
 from stepwell.core.records import Kind
 from stepwell.core.status import RunStatus
-from stepwell.engine.requests import StepRequest
+from stepwell.engine.requests import StepRequest, TransactionRequest
 from stepwell.errors import DefinitionError, RunFailed, Stuck
 from stepwell.handle import Handle
 from stepwell.store.port import Batch, Effect, Hint, Store
@@ -259,12 +259,12 @@ class _Doomed(TestApp):
         return [begun for begun in self._since if begun in self._before or begun in self.recorded]
 
     def _stand_in(self, request: StepRequest) -> Callable[..., Any]:
-        begun = _Begun(request.run.id, request.run.generation, request.key)
+        begun, function = _Begun(request.run.id, request.run.generation, request.key), super()._stand_in(request)
         if self.kept.lost.is_set():
             self._since.append(begun)
-        else:
+        elif not (isinstance(request, TransactionRequest) and function is request.function):  # what that has done is taken back
             self._before.add(begun)
-        return super()._stand_in(request)
+        return function
 
     async def result_of(self, handle: Handle[Any], *, survives: bool) -> Any:
         """What the run returns, whatever becomes of its worker; None: its worker was lost, and it does not survive that."""
