@@ -60,7 +60,7 @@ MUTATIONS = (
     _rule("nobody is dead before a whole lease is over", Silences, "dead", ">= peer.lease", ">= peer.lease / 3"),
     _rule("the runs of the dead are taken", Rescuer, "take", "if dead:", "if False:"),
     _rule("the runs of the dead that executed can be claimed", acting, "take", "row.get_ready(now)", "pass"),
-    _rule("crashes are counted", acting, "take", "row.crashes += 1", "pass"),
+    _rule("crashes are counted", acting, "take", "row.crashes += 1", "pass", mishaps=("crash",)),
     _rule("who was taken for dead drops its runs", Worker, "lost", "execution.drop()", "pass"),
     _rule("who was taken for dead registers again", Worker, "lost", "self._again.set()", "pass"),
     _rule("a lease that was taken up again runs out like any other", Worker, "_register_again", "self.heart.renew()", "pass",
