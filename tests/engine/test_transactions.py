@@ -267,7 +267,11 @@ async def test_on_sqlite_only_a_def_can_be_a_transaction(function: Callable[...,
         assert [(step.attempt, step.status) for step in await handle.steps()] == [(1, "failed")]
 
 
-@pytest.mark.parametrize("arguments", [("a",), ("a", 7), (7, book), ("", book), ("a", None), (book, 7)], ids=repr)
+@pytest.mark.parametrize(
+    "arguments",
+    [("a",), ("a", 7), (7, book), ("", book), ("a", None), (book, 7)],
+    ids=lambda given: f"{len(given)} {type(given[0]).__name__}",
+)
 @scenario
 async def test_it_takes_a_name_and_a_function(arguments: tuple[Any, ...]) -> None:
     @workflow(retry=TWICE)
