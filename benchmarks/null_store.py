@@ -96,4 +96,5 @@ class NullStore:
     signal_all: Any = enqueue
     standing: Any = enqueue
     steps: Any = enqueue
+    transact: Any = enqueue
     workers: Any = enqueue

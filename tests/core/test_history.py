@@ -204,6 +204,123 @@ def test_what_was_retracted_is_not_delivered_and_what_came_after_it_is() -> None
     assert deliver_all(past) == ["b"]
 
 
+# -- what is written apart
+
+
+def written(history: History, key: str, number: tuple[int, float]) -> Outcome:
+    """The outcome of a transaction that has this number."""
+    seq, at = number
+    return outcome(key, seq, at=at)
+
+
+def test_a_reserved_number_is_the_next_and_its_time_does_not_go_back() -> None:
+    past = history(outcome("a", 1, at=STARTED + 9))
+
+    first, second, third = past.reserve(STARTED + 3), admit(past, "b", STARTED + 4), past.reserve(STARTED + 20)
+
+    assert (first, (second.seq, second.at), third) == ((2, STARTED + 9), (3, STARTED + 9), (4, STARTED + 20))
+
+
+def test_what_is_written_apart_is_delivered_though_nothing_else_was_written_since() -> None:
+    past = history()
+    ask(past, "a")
+    number = past.reserve(STARTED)
+
+    past.recorded(written(past, "a", number))
+
+    assert not past.writing
+    assert deliver_all(past) == ["a"]
+
+
+def test_what_is_written_apart_waits_for_smaller_numbers() -> None:
+    past = history()
+    ask(past, "a", "b")
+    first = admit(past, "a")
+    past.recorded(written(past, "b", past.reserve(STARTED)))
+
+    before = deliver_all(past)
+    past.durable = first.seq
+
+    assert (before, deliver_all(past)) == ([], ["a", "b"])
+
+
+def test_greater_numbers_wait_until_it_is_known_whether_a_reserved_one_is_written() -> None:
+    past = history()
+    ask(past, "a", "b", "c")
+    number = past.reserve(STARTED)
+    past.durable = admit(past, "b").seq
+    later = past.reserve(STARTED)
+
+    before = deliver_all(past)
+    past.recorded(written(past, "c", later))
+    still = deliver_all(past)
+    past.recorded(written(past, "a", number))
+
+    assert (before, still, deliver_all(past)) == ([], [], ["a", "b", "c"])
+
+
+def test_a_number_that_was_freed_holds_nothing_up_and_is_not_given_again() -> None:
+    past = history()
+    ask(past, "b")
+    seq, _ = past.reserve(STARTED)
+    past.durable = admit(past, "b").seq
+
+    past.free(seq)
+
+    assert deliver_all(past) == ["b"]
+    assert past.reserve(STARTED)[0] == 3
+
+
+def test_an_outcome_is_on_its_way_from_when_it_has_a_number_until_it_is_written_or_void() -> None:
+    past = history(outcome("x", 1))
+    ask(past, "x", "a", "b")
+
+    seen = [past.writing]
+    seq, _ = past.reserve(STARTED)
+    seen.append(past.writing)
+    past.free(seq)
+    seen.append(past.writing)
+    live = admit(past, "a")
+    seen.append(past.writing)
+    past.durable = live.seq
+    seen.append(past.writing)
+
+    assert seen == [False, True, False, True, False]
+
+
+@given(st.lists(st.sampled_from(["admit", "reserve", "write", "written apart", "void"]), max_size=40))
+def test_whatever_is_written_in_whatever_order_is_delivered_in_order_and_durable(acts: list[str]) -> None:
+    past, admitted, reserved, durable, delivered = history(), list[Outcome](), list[tuple[int, float]](), set[int](), list[int]()
+    void: set[int] = set()
+    for number, act in enumerate(acts, 1):
+        key = f"k{number}"
+        if act == "admit":
+            ask(past, key)
+            admitted.append(admit(past, key))
+        elif act == "reserve":
+            reserved.append(past.reserve(STARTED))
+        elif act == "write" and admitted:
+            past.durable = admitted.pop(0).seq
+            durable.add(past.durable)
+        elif act == "written apart" and reserved:
+            ask(past, key)
+            given = written(past, key, reserved.pop(number % len(reserved)))
+            past.recorded(given)
+            durable.add(given.seq)
+        elif act == "void" and reserved:
+            seq, _ = reserved.pop(number % len(reserved))
+            past.free(seq)
+            void.add(seq)
+        while (met := past.next()) is not None:
+            delivered.append(met[1].seq)
+            assert set(range(1, met[1].seq)) <= durable | void
+    assert delivered == sorted(set(delivered))
+    assert set(delivered) <= durable
+    pending = {outcome.seq for outcome in admitted} | {seq for seq, _ in reserved}
+    assert set(delivered) == {seq for seq in durable if all(seq < other for other in pending)}
+    assert past.writing == bool(pending)
+
+
 def test_an_empty_history_has_nothing_to_deliver() -> None:
     past = history()
 

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec
 from stepwell import Retry, RunStatus, Workflow
 from stepwell.engine.worker import Worker
 from stepwell.handle import Handle
+from stepwell.store.memory import MemoryStore
 from stepwell.testing import TestApp
 
 P = ParamSpec("P")
@@ -67,6 +68,11 @@ async def crash(app: TestApp) -> None:
     worker = worker_of(app)
     worker.abandon()
     await app.store.hand_back(worker.id, app.clock.now(), 1_000)
+
+
+def memory_of(app: TestApp) -> MemoryStore:
+    assert isinstance(app.store, MemoryStore)
+    return app.store
 
 
 def worker_of(app: TestApp) -> Worker:

@@ -32,7 +32,7 @@ from stepwell import (
 from stepwell.core.records import NewRun
 from stepwell.errors import ContinueAsNew
 from stepwell.testing import TestApp
-from tests.engine.harness import TWICE, Counter, crash, scenario, settled, successor, until
+from tests.engine.harness import TWICE, Counter, crash, memory_of, scenario, settled, successor, until
 
 
 class Order(BaseModel):
@@ -171,7 +171,7 @@ async def test_an_input_that_does_not_fit_is_refused_at_the_start_and_nothing_is
             await app.start("ship")
         with pytest.raises(InvalidInput):
             await app.start("nothing", {"what": "for"})
-        assert app.store._tables.rows == {}
+        assert memory_of(app)._tables.rows == {}
 
 
 # -- what it gives back

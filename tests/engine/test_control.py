@@ -18,7 +18,7 @@ from stepwell.handle import Handle
 from stepwell.store.memory import MemoryStore
 from stepwell.store.port import Notices, Pin
 from stepwell.testing import TestApp
-from tests.engine.harness import ONCE, Counter, caught, scenario, settled, until, worker_of
+from tests.engine.harness import ONCE, Counter, caught, memory_of, scenario, settled, until, worker_of
 
 
 class Gate:
@@ -47,7 +47,7 @@ class Gate:
 
 
 def claims(app: TestApp, handle: Handle[Any]) -> int:
-    claim: int = app.store._tables.rows[handle.run_id].claim
+    claim: int = memory_of(app)._tables.rows[handle.run_id].claim
     return claim
 
 
@@ -622,7 +622,7 @@ async def test_a_worker_that_has_lost_a_run_writes_nothing_of_it_and_drops_it() 
     async with TestApp(flow) as app:
         handle = await app.start(flow)
         await until(lambda: gate.waiting)
-        row = app.store._tables.rows[handle.run_id]
+        row = memory_of(app)._tables.rows[handle.run_id]
         row.claim += 1
         row.worker = "another"
         gate.open()

@@ -13,7 +13,7 @@ import pytest
 import stepwell
 from stepwell import Logger, OutsideRun, Retry, RunFailed, RunInfo, RunStatus, Step, StepFailed, SyncStep, workflow
 from stepwell.testing import TestApp
-from tests.engine.harness import ONCE, TWICE, Counter, caught, crash, scenario, successor, until, worker_of
+from tests.engine.harness import ONCE, TWICE, Counter, caught, crash, memory_of, scenario, successor, until, worker_of
 
 
 @scenario
@@ -118,7 +118,7 @@ async def test_the_cleanup_of_a_def_body_runs_when_it_is_left_but_the_steps_in_i
 
     async with TestApp(flow, self_moving=False) as app:
         handle = await app.start(flow)
-        await until(lambda: app.store._tables.rows[handle.run_id].status is RunStatus.SLEEPING)
+        await until(lambda: memory_of(app)._tables.rows[handle.run_id].status is RunStatus.SLEEPING)
         await until(lambda: trace.calls)
         await handle.cancel()
 

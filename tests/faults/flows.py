@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import threading
 from collections import Counter
 from datetime import timedelta
@@ -15,6 +16,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+import stepwell
 from stepwell import Logger, Retry, Step, Stepwell, SyncStep, Workflow, current_step, workflow
 from tests.faults.processes import say
 
@@ -144,6 +146,29 @@ def plain_body(input: str, step: SyncStep) -> str:
 
 
 @workflow
+async def books(input: list[str], step: Step) -> dict[str, Any]:
+    """Writes to its own database, beside other steps."""
+
+    def book(connection: sqlite3.Connection, name: str) -> str:
+        connection.execute("CREATE TABLE IF NOT EXISTS ledger (key)")
+        connection.execute("INSERT INTO ledger VALUES (?)", (current_step().key,))
+        return name.upper()
+
+    def book_at_last(connection: sqlite3.Connection) -> str:
+        book(connection, "last")
+        if current_step().attempt == 1:
+            raise Flaky("once")
+        return "last"
+
+    branches = [asyncio.gather(step.run(name, mark, name), step.transaction(f"book {name}", book, name)) for name in input]
+    return {
+        "first": await step.transaction("book first", book, "first"),
+        "branches": await asyncio.gather(*branches),
+        "last": await step.transaction("book last", stepwell.step("last", retry=Retry(2, "5ms", jitter=0))(book_at_last)),
+    }
+
+
+@workflow
 async def poison(input: None, step: Step) -> None:
     """Takes its process down each time."""
 
@@ -263,6 +288,7 @@ FLOWS: list[Workflow[Any, Any]] = [
     plain_body,
     poison,
     bystander,
+    books,
     blocks,
     never_ends,
     in_two,

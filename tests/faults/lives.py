@@ -65,10 +65,17 @@ def recorded(folder: Path) -> dict[str, list[Any]]:
     return {key: rest for key, *rest in rows}
 
 
+def booked(folder: Path) -> list[str]:
+    """The keys of the transactions that are durable, as often as they were made."""
+    with closing(sqlite3.connect(folder / "runs.db")) as connection:
+        tables = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'ledger'").fetchall()
+        return [key for (key,) in connection.execute("SELECT key FROM ledger ORDER BY key")] if tables else []
+
+
 def trace(folder: Path) -> dict[str, Any]:
     """What is durable, and how often each step has had its effect."""
     made = Counter(each.partition(":")[2] for each in effects(folder))
-    return {"recorded": recorded(folder), "times": made}
+    return {"recorded": recorded(folder), "times": made, "booked": booked(folder)}
 
 
 def lives(folder: Path, workflow: str, given: Any, number: int, side: str) -> dict[str, Any]:

@@ -60,6 +60,19 @@ def test_a_def_body_killed_at_any_commit_goes_on_likewise(folder: Path, side: st
         check(report, undisturbed)
 
 
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_worker_killed_at_any_commit_has_written_each_transaction_with_its_record_and_once(folder: Path, side: str) -> None:
+    *killed, undisturbed = told(folder, "books", '["a", "b", "c"]', side)
+
+    assert len(killed) >= 4
+    for report in [*killed, undisturbed]:
+        for there in (report["left"], report["end"]):
+            assert there["booked"] == sorted(key for key in there["recorded"] if "book " in key)
+    for report in killed:
+        check(report, undisturbed)
+    assert len(undisturbed["end"]["booked"]) == 5
+
+
 def test_a_run_whose_workers_are_all_killed_at_their_fifth_commit_comes_to_its_end(folder: Path) -> None:
     *killed, undisturbed = told(folder, "life", '["a", "b"]', "each", 5)
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_readme_runs_to_the_letter(tmp_path: Path) -> None:
-    declared, tried = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    declared, booked, tried = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "orders.py").write_text(declared)
     (tmp_path / "test_orders.py").write_text(tried)
     mails = ["ada@example.com: receipt for lamp", "ada@example.com: How do you like your lamp?", "receipt for lamp"]
@@ -27,10 +27,36 @@ def test_the_readme_runs_to_the_letter(tmp_path: Path) -> None:
         "sleep let_it_arrive completed None",
         "function ask_for_review completed None",
     ]
+    (tmp_path / "pay.py").write_text(booked)
+    (tmp_path / "test_pay.py").write_text(_PAYS)
+    assert _printed(tmp_path, "test_pay.py") == ["70", "no funds", "[(7, 70)]"]
+
+
+_PAYS = """
+import asyncio
+import logging
+from pay import pay
+from stepwell import RunFailed
+from stepwell.testing import TestApp
+
+async def main():
+    async with TestApp(pay, database="sqlite://") as app:
+        app.connection.execute("CREATE TABLE accounts (id, balance)")
+        app.connection.execute("INSERT INTO accounts VALUES (7, 100)")
+        print(await app.execute(pay, 30))
+        try:
+            await app.execute(pay, 80)
+        except RunFailed as failed:
+            print(failed.error.message.rpartition(": ")[2])
+        print(app.connection.execute("SELECT * FROM accounts").fetchall())
+
+logging.disable()
+asyncio.run(main())
+"""
 
 
 def test_the_commands_of_the_readme_work_on_what_its_program_has_made(tmp_path: Path) -> None:
-    declared, _ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    declared, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     commands = re.search(r"```\n(stepwell worker .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert commands is not None
     worker, start, listing = (shlex.split(line)[1:] for line in commands[1].splitlines())

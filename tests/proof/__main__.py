@@ -25,7 +25,7 @@ def main() -> int:
     chunks = [seeds[place : place + 10] for place in range(0, len(seeds), 10)]
     report = Report()
     with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
-        for part in pool.map(prove, chunks, [options.most] * len(chunks), [options.mail] * len(chunks)):
+        for part in pool.map(prove, chunks, [options.most] * len(chunks), [options.mail] * len(chunks), [options.books] * len(chunks)):
             report.add(part)
             if report.failures:
                 pool.shutdown(cancel_futures=True)
@@ -37,8 +37,9 @@ def main() -> int:
     print(", ".join(f"{count:,} {what}" for what, count in report.counts.items()))
     print(f"{seconds:.1f} s, {report.counts['programs'] / seconds * 60:,.0f} programs a minute, {len(report.failures)} wrong")
     for seed, case, message in report.failures[:1]:
-        print(f"\nseed {seed}, {case}:\n{message}\n\n{indented(generate(seed, mail=options.mail))}")
-        small, small_case, why = minimal(generate(seed, mail=options.mail), case)
+        program = generate(seed, mail=options.mail, books=options.books)
+        print(f"\nseed {seed}, {case}:\n{message}\n\n{indented(program)}")
+        small, small_case, why = minimal(program, case)
         print(f"shrunk; {small_case}:\n{why}\n\n{indented(small)}")
     return 1 if report.failures else 0
 
@@ -49,6 +50,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--start", type=int, default=0, help="the first seed")
     parser.add_argument("--most", type=int, default=None, help="crashes a program at most; all of them if left out")
     parser.add_argument("--mail", action="store_true", help="programs that wait for signals and children, too")
+    parser.add_argument("--books", action="store_true", help="programs with transactions, too")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     return parser.parse_args()
 

@@ -20,11 +20,11 @@ SEEDS = 60
 """Programs that a check tries before it is content."""
 
 
-def lives(seeds: Iterable[int] = range(SEEDS), most: int = 12, *, mail: bool = False, **also: object) -> None:
+def lives(seeds: Iterable[int] = range(SEEDS), most: int = 12, *, mail: bool = False, books: bool = False, **also: object) -> None:
     """Random programs, crashed at every commit."""
     with Universe() as universe:
         for seed in seeds:
-            program = generate(seed, mail=mail)
+            program = generate(seed, mail=mail, books=books)
             undisturbed = universe.run(program, Case(seed, mail=mail))
             for case in cases(seed, undisturbed.commits, most, mail=mail):
                 universe.run(program, replace(case, **also))  # type: ignore[arg-type]
@@ -38,6 +38,11 @@ def zombies() -> None:
 def mail() -> None:
     """The same, of programs that wait for signals and children."""
     lives(mail=True)
+
+
+def books() -> None:
+    """The same, of programs with transactions."""
+    lives(books=True)
 
 
 def mail_of(*nodes: Node, silent: bool = False) -> Callable[[], None]:

@@ -20,9 +20,10 @@ from stepwell.core.status import Action
 from stepwell.engine.attempts import is_async
 from stepwell.engine.clock import Alarm, RunIds
 from stepwell.engine.execution import Execution
+from stepwell.engine.requests import StepRequest, TransactionRequest
 from stepwell.engine.worker import Worker
-from stepwell.store.memory import MemoryStore
-from stepwell.store.port import Pin
+from stepwell.store.memory import MemoryStore, writing
+from stepwell.store.port import Batch, Effect, Pin
 from stepwell.testing.clock import LoopClock
 from tests.proof.oracle import Impossible, Story, tell
 from tests.proof.programs import Program, compiled
@@ -154,11 +155,39 @@ class SkewedClock(LoopClock):
 
 
 class Database(MemoryStore):
-    """One from which a worker that stands still claims nothing."""
+    """One from which a worker that stands still claims nothing, and in which steps can write down their keys."""
 
-    def __init__(self, crash: Crash) -> None:
+    def __init__(self, crash: Crash, chance: random.Random, booked: Callable[[list[str]], None]) -> None:
         super().__init__(crash)
         self._crash = crash
+        self._chance = chance
+        self._booked = booked
+
+    async def transact(self, worker: str, effect: Effect, now: float) -> RunStatus | None:
+        """Some databases do it all at once when it is asked for, some call the function first and write later."""
+        tried, number = effect.numbered, self._next_commit()
+        if self._chance.random() < 0.5:
+            effect.number()
+        await self._crash.before_commit(number)
+        row, keys = self._tables.rows[effect.run], list[str]()
+        there = row.outcomes.get(effect.key) if tried and row.claim == effect.claim else None
+        if there is not None:
+            effect.found(there)
+        else:
+            value = effect.call(keys)
+            await asyncio.sleep(self._chance.choice((0.0, self._chance.random() * 0.02)))
+            effect.number()
+            there = effect.outcome(value)
+        answers, _ = writing.apply(self._tables, worker, Batch([there], (), (), (), ()), now)
+        status = answers.get((effect.run, effect.claim), RunStatus.RUNNING)
+        if status is not None and not status.ended:
+            self._booked(keys)
+        await self._crash.after_commit(number)
+        return status
+
+    def _next_commit(self) -> int:
+        self.commits += 1
+        return self.commits
 
     async def claim(
         self, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, *, suspects: bool = True
@@ -177,7 +206,7 @@ class Lives:
         self.chance = random.Random(repr(case))
         self.crash = Crash(self.chance)
         self.crash.trouble = case.trouble
-        self.store = Database(self.crash)
+        self.store = Database(self.crash, self.chance, lambda keys: self.world.chapters[-1].booked.extend(keys))
         self.clock = LoopClock(loop, self.chance)
         self.run_id = RunIds(self.clock).new()
         self.taken_back = 0
@@ -317,7 +346,7 @@ class Lives:
     def _in_threads(self) -> bool:
         """Whether the loop must wait for a thread, in the real world's time."""
         executions: list[Execution] = [execution for worker in self._workers for execution in worker._running]
-        return any(each.computing or any(not is_async(request.function) for request in each.executing.values()) for each in executions)
+        return any(each.computing or any(map(_is_in_thread, each.executing.values())) for each in executions)
 
     async def _operate(self) -> None:
         """Pause and resume at any time."""
@@ -420,6 +449,10 @@ class Lives:
             times = begun[effect.key, effect.life] = begun.get((effect.key, effect.life), 0) + 1
             if times > _attempts(effect.function) and not (self.case.operator or self.case.zombies or self.taken_back):
                 raise Wrong(f"{effect.key} was begun {times} times in life {effect.life}")
+        transactions = {key for key, (function, _) in arguments.items() if function in ("booked", "risky")}
+        written = sorted(outcome.key for outcome in chapter.outcomes.values() if outcome.ok and outcome.key in transactions)
+        if sorted(chapter.booked) != written:
+            raise Wrong(f"the transactions {written} have outcomes, and {sorted(chapter.booked)} are written")
         for outcome in chapter.outcomes.values():
             if outcome.kind == Kind.FUNCTION and outcome.key not in chapter.given:
                 self._check_outcome(chapter, outcome, arguments)
@@ -484,6 +517,10 @@ class Lives:
         if times != sorted(times):
             raise Wrong(f"time has gone back: {times}")
         return story
+
+
+def _is_in_thread(request: StepRequest) -> bool:
+    return not (is_async(request.function) or isinstance(request, TransactionRequest))
 
 
 def _attempts(function: str) -> int:

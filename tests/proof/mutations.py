@@ -23,6 +23,7 @@ from stepwell.engine.asking import Asking
 from stepwell.engine.attempts import StepRunner
 from stepwell.engine.committer import Committer
 from stepwell.engine.due import DueTimes
+from stepwell.engine.effects import Effect, Effects
 from stepwell.engine.execution import Execution
 from stepwell.engine.logger import _Logbook
 from stepwell.engine.mailbox import Mailbox
@@ -102,13 +103,13 @@ _CHILDREN = (checks.child("a", 1), checks.child("b", 2), checks.child("c", 3))
 
 MUTATIONS = (
     # -- the gate
-    _rule("an outcome is durable before it is delivered", History, "next", "if outcome.seq > self.durable:", "if False:"),
+    _rule("an outcome is durable before it is delivered", History, "next", "if outcome.seq > self.durable and", "if False and"),
     _rule(
         "a timer is durable before it fires",
         History,
         "next",
-        "if outcome.seq > self.durable:",
-        "if outcome.seq > self.durable and outcome.kind != 3:",
+        "if outcome.seq > self.durable and",
+        "if outcome.seq > self.durable and outcome.kind != 3 and",
     ),
     _rule(
         "outcomes are delivered in the order of their numbers",
@@ -363,6 +364,56 @@ MUTATIONS = (
         "if request.awaited:",
         "if False:",
         caught_by=checks.mail_of(checks.child("a", 2, 0.005), silent=True),
+    ),
+    # -- transactions
+    _rule(
+        "what comes after a transaction waits until it is known whether that was written",
+        History,
+        "next",
+        "if self._reserved and self._reserved[0] < outcome.seq:",
+        "if False:",
+        caught_by=checks.books,
+    ),
+    _rule(
+        "what a transaction has written waits for what comes before it",
+        History,
+        "next",
+        "if outcome.seq > self.durable and outcome.seq not in self._apart:",
+        "if outcome.seq > self.durable and not self._apart:",
+        caught_by=checks.books,
+    ),
+    _rule(
+        "a transaction takes its place by its number",
+        History,
+        "recorded",
+        "insort(self._gate, outcome, key=_SEQ)",
+        "self._gate.append(outcome)",
+        caught_by=checks.books,
+    ),
+    _rule(
+        "a transaction that failed holds up nothing",
+        Effect,
+        "void",
+        "self._execution.history.free(self._number[0])",
+        "pass",
+        caught_by=checks.books,
+    ),
+    _rule(
+        "a transaction has one number until its fate is known",
+        Effect,
+        "number",
+        "if self._number is None:",
+        "if True:",
+        caught_by=checks.books,
+    ),
+    _rule("a transaction that nobody wants is not called", Effect, "call", "self._check_wanted()", "pass", caught_by=checks.books),
+    _rule(
+        "a transaction whose answer is lost is asked for again",
+        Effects,
+        "perform",
+        "if effect.error is not None or effect.over:",
+        "if True:",
+        caught_by=checks.books,
     ),
     _rule("a wait is answered once", Mailbox, "take", "request.answered = True", "pass", caught_by=checks.mail),
 )

@@ -236,6 +236,8 @@ class Script:
     async def run(self, name: str, function: Any, argument: int) -> Any:
         return await self._ask(Kind.FUNCTION, name, argument)
 
+    transaction = run
+
     def define(self, name: str, function: Any, retry: Any = None, timeout: Any = None) -> _Defined:
         return _Defined(self, name)
 
@@ -368,6 +370,8 @@ class _SyncOracle:
 
     def run(self, name: str, function: Any, argument: int) -> Any:
         return self._answer(Kind.FUNCTION, name, argument)
+
+    transaction = run
 
     def define(self, name: str, function: Any, retry: Any = None, timeout: Any = None) -> _SyncDefined:
         return _SyncDefined(self, name)

@@ -46,11 +46,11 @@ class Program:
 # -- making them
 
 
-def generate(seed: int, *, mail: bool = False) -> Program:
-    """The program of this seed. `mail`: one that waits for signals and children, too."""
-    chance = random.Random(f"program {seed} with mail" if mail else f"program {seed}")
+def generate(seed: int, *, mail: bool = False, books: bool = False) -> Program:
+    """The program of this seed. `mail`: one that waits for signals and children, too. `books`: one with transactions."""
+    chance = random.Random(f"program {seed}{' with mail' if mail else ''}{' with books' if books else ''}")
     is_async = chance.random() < 0.85
-    maker = _Maker(chance, is_async, mail=mail)
+    maker = _Maker(chance, is_async, (_MAIL if mail else {}) | (_BOOKS if books else {}))
     return Program(maker.block(chance.randint(2, 4), 0), is_async)
 
 
@@ -66,6 +66,7 @@ _CONCURRENT = {
 }  # fmt: skip
 
 _MAIL = {"signal": 9, "child": 6, "begin": 1}
+_BOOKS = {"book": 10, "risk": 6}
 
 SIDE_BY_SIDE = {
     "gather": 3, "group": 3, "race": 3, "as_completed": 3, "wait_all": 3, "gathers": 4, "semaphore": 3,
@@ -82,11 +83,11 @@ _MOST = 16  # statements; then only the branches that were begun are filled, wit
 
 
 class _Maker:
-    def __init__(self, chance: random.Random, is_async: bool, *, mail: bool = False) -> None:
+    def __init__(self, chance: random.Random, is_async: bool, more: dict[str, int]) -> None:
         self.chance = chance
         self.is_async = is_async
         self.left = _MOST
-        self.sequential = _SEQUENTIAL | (_MAIL if mail else {})
+        self.sequential = _SEQUENTIAL | more
         self.kinds = self.sequential | (_CONCURRENT if is_async else {})
 
     def block(self, length: int, depth: int) -> tuple[Node, ...]:
@@ -252,6 +253,19 @@ class _Writer:
 
     def begin_(self, node: Node) -> list[str]:
         return [f'note("begins", len(({self.wait}step.start("c", x, name="{node["name"]}")).run_id))']
+
+    def book_(self, node: Node) -> list[str]:
+        return [f'x = {self.wait}step.transaction("{node["name"]}", booked, x + {node["add"]})', 'note("booked", x)']
+
+    def risk_(self, node: Node) -> list[str]:
+        return [
+            "try:",
+            f'    x = {self.wait}step.transaction("{node["name"]}", risky, x + {node["add"]})',
+            "except StepFailed as failed:",
+            '    note("not booked", failed.key, failed.error.message)',
+            "    x = (x + 43) % 997",
+            'note("risked", x)',
+        ]
 
     def switch_(self, node: Node) -> list[str]:
         """Fails for good until somebody outside turns the switch."""
@@ -689,6 +703,8 @@ _STATEMENTS: dict[str, Callable[[_Writer, Node], list[str]]] = {
     "signal": _Writer.signal_,
     "child": _Writer.child_,
     "begin": _Writer.begin_,
+    "book": _Writer.book_,
+    "risk": _Writer.risk_,
     "switch": _Writer.switch_,
     "return": _Writer.return_,
     "ponder": _Writer.ponder_,

@@ -22,12 +22,12 @@ class Report:
         self.failures += other.failures
 
 
-def prove(seeds: Iterable[int], most: int | None = None, mail: bool = False) -> Report:
+def prove(seeds: Iterable[int], most: int | None = None, mail: bool = False, books: bool = False) -> Report:
     """Each program of these seeds: undisturbed, and crashed at every commit."""
     report = Report()
     universe = Universe()
     for seed in seeds:
-        program = generate(seed, mail=mail)
+        program = generate(seed, mail=mail, books=books)
         report.counts["programs"] += 1
         case = Case(seed, mail=mail)
         try:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.proof
 
 PROGRAMS = 240
 WITH_MAIL = 80
+WITH_BOOKS = 80
 CHUNKS = 8
 
 
@@ -125,6 +126,14 @@ def test_random_programs_that_wait_for_signals_and_children_end_as_they_do_undis
 
     assert report.failures == []
     assert report.counts["programs"] == WITH_MAIL // CHUNKS
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_random_programs_with_transactions_write_each_of_them_once(chunk: int) -> None:
+    report = prove(range(chunk, WITH_BOOKS, CHUNKS), 20, books=True)
+
+    assert report.failures == []
+    assert report.counts["programs"] == WITH_BOOKS // CHUNKS
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from stepwell import ChildFailed, ContinueAsNew, DatabaseUnavailable, Retry, StepFailed, current_step
+from stepwell import ChildFailed, ContinueAsNew, DatabaseUnavailable, Retry, StepFailed, current_step, step
 from stepwell.core import definition
 from stepwell.core.records import Outcome
 from stepwell.engine.requests import StepInfo, StepRequest
@@ -23,7 +23,7 @@ from stepwell.engine.runloop import Unwind
 
 TWICE = Retry(2, "20ms", jitter=0.5)
 RARELY = Retry(2, "1h", jitter=0.5)
-RETRIED = frozenset({"flaky", "slow", "picky"})
+RETRIED = frozenset({"flaky", "slow", "picky", "risky"})
 """Functions whose steps are tried twice."""
 
 PLACE: ContextVar[int] = ContextVar("place")
@@ -77,6 +77,8 @@ class Chapter:
     effects: list[Effect] = field(default_factory=list)
     unwanted: set[tuple[str, int]] = field(default_factory=set)
     """Keys and claims of steps that took no notice of their cancellation."""
+    booked: list[str] = field(default_factory=list)
+    """Keys of the transactions that are written, as often as they are."""
     given: set[str] = field(default_factory=set)
     """Keys whose outcomes were there when this record began: the run was retried, forked, or comes from elsewhere."""
 
@@ -225,6 +227,8 @@ class Around:
             "picky": self.picky,
             "switched": self.switched,
             "breaks": self.breaks,
+            "booked": self.booked,
+            "risky": step("risky", retry=TWICE)(self.risky),
             "number_of": number_of,
             "outcome_of": outcome_of,
             "sum_of": sum_of,
@@ -303,6 +307,20 @@ class Around:
         await asyncio.sleep(self.world.latency())
         if not self.world.switched_on:
             raise ConnectionError(f"switched off for {x}")
+        return model(x)
+
+    def booked(self, connection: list[str], x: int) -> int:
+        """Writes to the database."""
+        connection.append(current_step().key)
+        self.world.began(current_step(), "booked", x)
+        return model(x)
+
+    def risky(self, connection: list[str], x: int) -> int:
+        """Writes to the database, and fails now and then after that."""
+        connection.append(current_step().key)
+        self.world.began(current_step(), "risky", x)
+        if self.world.chance.random() < 0.5:
+            raise OSError(f"risky {x}")
         return model(x)
 
     async def breaks(self, step: Any, x: int) -> int:

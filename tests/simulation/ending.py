@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from stepwell import ContinueAsNew, Workflow
@@ -12,7 +13,7 @@ from stepwell.core.registry import Registry
 from stepwell.core.status import RunStatus
 from stepwell.errors import RunNotFound
 from tests.proof.oracle import Impossible, Story, tell
-from tests.simulation.workflows import ALL, ATTEMPTS
+from tests.simulation.workflows import ALL, ATTEMPTS, TRANSACTIONS
 
 if TYPE_CHECKING:
     from tests.simulation.people import Client
@@ -27,6 +28,7 @@ async def check_all(world: World, processes: list[Process]) -> None:
     """Everything. What is wrong is told to the world."""
     check_engines(world)
     check_accepted(world)
+    check_entries(world)
     for run_id in sorted(world.watch.runs):
         await check_run(world, run_id)
     for client in world.clients:
@@ -52,6 +54,28 @@ def check_accepted(world: World) -> None:
         if not seen.status.ended and seen.status is not RunStatus.PAUSED:
             new = world.watch.new[run_id]
             world.wrong(f"run {world.short(run_id)} of {new.workflow} {new.version} never ends: {seen}")
+
+
+def check_entries(world: World) -> None:
+    """What transactions have written is there once for each that is recorded, and for no other."""
+    entries = Counter(world.tables.booked())
+    for entry, count in entries.items():
+        if count > 1:
+            world.wrong(f"{entry.key} of run {world.short(entry.run_id)} was written {count} times")
+    for run_id, seen in world.watch.runs.items():
+        if seen.workflow != "bookkeeping" or run_id in world.forks:
+            continue
+        epoch = world.watch.epochs.get(run_id, 0)
+        keys = {entry.key for entry in entries if entry.run_id == run_id}
+        recorded = {key for key, outcome in seen.outcomes.items() if name_of(key) in TRANSACTIONS and is_ok(outcome)}
+        now = {entry.key for entry in entries if (entry.run_id, entry.generation, entry.epoch) == (run_id, seen.generation, epoch)}
+        if not now <= recorded <= keys:
+            world.wrong(f"run {world.short(run_id)} has written {sorted(keys)}, {sorted(now)} of it now, and recorded {sorted(recorded)}")
+
+
+def is_ok(outcome: Any) -> bool:
+    """Whether what the tables show of an outcome is a result."""
+    return bool(outcome.ok if isinstance(outcome, Outcome) else outcome[4])
 
 
 async def check_run(world: World, run_id: str) -> None:

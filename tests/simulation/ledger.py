@@ -6,7 +6,7 @@ A worker may begin a step of a run that it holds no longer only while it cannot 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stepwell.engine.requests import StepRequest
 
@@ -42,6 +42,16 @@ class Effect:
     ok: bool = False
 
 
+class Entry(NamedTuple):
+    """What a transaction has written."""
+
+    run_id: str
+    generation: int
+    epoch: int
+    """See `Effect`."""
+    key: str
+
+
 class Ledger:
     """All attempts, in the order in which they were begun."""
 
@@ -53,27 +63,37 @@ class Ledger:
     def begin(self, request: StepRequest, process: Process) -> Effect:
         """An attempt begins."""
         world = self._world
-        run_id, claim = request.run.id, request.run.claimed.claim  # type: ignore[attr-defined]
-        epoch = world.watch.epochs.get(run_id, 0)
-        effect = Effect(
-            run_id=run_id,
-            generation=request.run.generation,
-            epoch=epoch,
-            key=request.key,
-            attempt=request.attempt,
-            claim=claim,
-            worker=process.worker.id,
-            idempotency_key=request.idempotency_key,
-            begun_at=world.loop.time(),
-        )
-        world.note(f"{process.name}: begins {world.short(run_id)} {effect.key} attempt {effect.attempt} of claim {claim}")
+        effect = self._effect(request, process)
+        world.note(f"{process.name}: begins {world.short(effect.run_id)} {effect.key} attempt {effect.attempt} of claim {effect.claim}")
         self._check(effect, process, request.asked)
-        place = (run_id, effect.generation, epoch, effect.key)
+        place = (effect.run_id, effect.generation, effect.epoch, effect.key)
         self._check_repetition(effect, self._last.get(place))
         self._last[place] = effect
         self.effects.append(effect)
         world.counts["steps"] += 1
         return effect
+
+    def _effect(self, request: StepRequest, process: Process) -> Effect:
+        run_id = request.run.id
+        return Effect(
+            run_id=run_id,
+            generation=request.run.generation,
+            epoch=self._world.watch.epochs.get(run_id, 0),
+            key=request.key,
+            attempt=request.attempt,
+            claim=request.run.claimed.claim,  # type: ignore[attr-defined]
+            worker=process.worker.id,
+            idempotency_key=request.idempotency_key,
+            begun_at=self._world.loop.time(),
+        )
+
+    def booked(self, request: StepRequest, process: Process) -> Entry:
+        """A transaction writes: in the database, from which not even its process keeps it that has died meanwhile."""
+        effect = self._effect(request, process)
+        effect.ended_at, effect.ok = effect.begun_at, True
+        self.effects.append(effect)
+        self._world.counts["transactions"] += 1
+        return Entry(effect.run_id, effect.generation, effect.epoch, effect.key)
 
     def end(self, effect: Effect, process: Process, *, ok: bool) -> None:
         """It has run to its end."""

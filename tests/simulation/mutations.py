@@ -26,6 +26,7 @@ from stepwell.store.memory.adapter import MemoryStore
 from stepwell.store.memory.tables import Tables
 from stepwell.store.sql import keeping
 from stepwell.store.sql.writing import Writes
+from stepwell.store.sqlite import transacting
 from tests.proof.lives import Wrong
 from tests.proof.mutations import Change, Mutation, main
 from tests.simulation.simulating import first_failure
@@ -53,13 +54,13 @@ def _rule(rule: str, owner: Any, function: str, *texts: str, store: str = "memor
 MUTATIONS = (
     # -- ownership
     _rule("only the holder of a claim writes", writing, "_fenced", "or (row.worker != worker and not row.status.ended)", ""),
-    _rule("only the holder of a claim writes, in SQLite", Writes, "_fence", "if status in _TAKING:", "if True:",
+    _rule("only the holder of a claim writes, in SQLite", Writes, "fence", "if status in _TAKING:", "if True:",
           "or (not is_mine and status in _TAKING)", "", store="sqlite"),
     _rule("who has beaten since is not taken for dead", MemoryStore, "rescue", "or known.beat != beat", ""),
     _rule("nobody is dead before a whole lease is over", Silences, "dead", ">= peer.lease", ">= peer.lease / 3"),
     _rule("the runs of the dead are taken", Rescuer, "take", "if dead:", "if False:"),
     _rule("the runs of the dead that executed can be claimed", acting, "take", "row.get_ready(now)", "pass"),
-    _rule("crashes are counted", acting, "take", "row.crashes += 1", "pass"),
+    _rule("crashes are counted", acting, "take", "row.crashes += 1", "pass", mishaps=("crash",)),
     _rule("who was taken for dead drops its runs", Worker, "lost", "execution.drop()", "pass"),
     _rule("who was taken for dead registers again", Worker, "lost", "self._again.set()", "pass"),
     _rule("a lease that was taken up again runs out like any other", Worker, "_register_again", "self.heart.renew()", "pass",
@@ -86,6 +87,10 @@ MUTATIONS = (
     _rule("a commit of unknown outcome is made again as it was", Committer, "_commit", "self.worker, sorted_writes,",
           "self.worker, sorted_writes._replace(outcomes=[one._replace(at=self._clock.now()) for one in sorted_writes.outcomes]),"),
     _rule("a commit of unknown outcome is made again", Committer, "_commit", "delay = min(delay * 2, _LONGEST_RETRY)", "return {}"),
+    _rule("a transaction of unknown outcome is not written again", transacting, "transact", "if tried else None", "if False else None",
+          store="sqlite"),
+    _rule("a transaction is behind the fence, too", transacting, "transact", "if status is None or status.ended:", "if False:",
+          store="sqlite"),
     _rule("a key is given to one run only", Tables, "taken", "if new.key is not None else None", "if False else None"),
     _rule("a run that goes on as new forgets", writing, "_go_on_as_new", "row.outcomes, row.numbers,", "_, _,"),
     _rule("a retry takes the failures back", acting, "_retry", "row.numbers.discard(row.outcomes.pop(key).seq)", "pass"),

@@ -220,6 +220,10 @@ class Process:
             for held in claims_of(args[1]):
                 numbers = {outcome.seq for outcome in args[1].outcomes if (outcome.run, outcome.claim) == held}
                 self.told[held] = Told(answer.get(held, RunStatus.RUNNING), now, frozenset(numbers))
+        elif verb == "transact":
+            effect = args[1]
+            if (told := Told(answer, now)).is_bad:
+                self.told[effect.run, effect.claim] = told
         elif verb == "register":
             self.link.beaten_at = now  # its lease begins
         elif verb == "notices":

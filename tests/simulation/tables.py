@@ -12,9 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from stepwell.core.status import RunStatus
-from stepwell.store.memory import MemoryStore
-from stepwell.store.port import Store
+from stepwell.store.memory import MemoryStore, writing
+from stepwell.store.port import Batch, Effect, Store
 from stepwell.store.sqlite import SqliteStore
+from tests.simulation.ledger import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,45 @@ class Tables(Protocol):
     def end(self, worker: str) -> bool:
         """The process of this worker is known to have ended; False: this store has no way to know."""
 
+    def book(self, connection: Any, entry: Entry) -> None:
+        """Write this by the connection of a transaction."""
+
+    def booked(self) -> list[Entry]:
+        """All that was written so."""
+
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+class Booking(MemoryStore):
+    """A store in memory whose transactions can write down entries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: list[Entry] = []
+
+    async def transact(self, worker: str, effect: Effect, now: float) -> RunStatus | None:
+        """All of it happens in one turn of the loop."""
+        there = self._tables.rows[effect.run].outcomes.get(effect.key) if effect.numbered and effect.run in self._tables.rows else None
+        entries: list[Entry] = []
+        effect.number()
+        if there is not None:
+            effect.found(there)
+        else:
+            there = effect.outcome(effect.call(entries))
+        answers, _ = writing.apply(self._tables, worker, Batch([there], (), (), (), ()), now)
+        status = answers.get((effect.run, effect.claim), RunStatus.RUNNING)
+        if status is not None and not status.ended:
+            self.entries += entries
+        return status
 
 
 class InMemory:
     """Dictionaries."""
 
     def __init__(self) -> None:
-        self._store = MemoryStore()
+        self._store = Booking()
         self._tables = self._store._tables
 
     def store(self, process: int) -> Store:
@@ -91,6 +121,12 @@ class InMemory:
     def end(self, worker: str) -> bool:
         self._store.gone.add(worker)
         return True
+
+    def book(self, connection: Any, entry: Entry) -> None:
+        connection.append(entry)
+
+    def booked(self) -> list[Entry]:
+        return self._store.entries
 
     async def open(self) -> None:
         pass
@@ -154,10 +190,17 @@ class InSqlite:
     def end(self, worker: str) -> bool:
         return False
 
+    def book(self, connection: Any, entry: Entry) -> None:
+        connection.execute("INSERT INTO simulation_entries VALUES (?, ?, ?, ?)", entry)
+
+    def booked(self) -> list[Entry]:
+        return [Entry(*row) for row in self._connection.execute("SELECT run, generation, epoch, key FROM simulation_entries")]
+
 
 _ROW = "SELECT workflow, key, status, worker, claim, generation, error FROM stepwell_runs WHERE id = ?"
 _OUTCOMES = "SELECT key, seq, asked, kind, ok, value, at, mark, attempt FROM stepwell_outcomes WHERE run = ?"
 _TRIGGERS = """
+CREATE TABLE simulation_entries (run TEXT NOT NULL, generation INTEGER NOT NULL, epoch INTEGER NOT NULL, key TEXT NOT NULL);
 CREATE TABLE simulation_changed (run TEXT NOT NULL);
 CREATE TRIGGER simulation_new AFTER INSERT ON stepwell_runs BEGIN INSERT INTO simulation_changed VALUES (new.id); END;
 CREATE TRIGGER simulation_gone AFTER DELETE ON stepwell_runs BEGIN INSERT INTO simulation_changed VALUES (old.id); END;

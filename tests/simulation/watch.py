@@ -156,6 +156,7 @@ class Watch:
         check: Callable[[Any, str, str, Seen, Seen], None] | None = {
             "claim": self._check_claim,
             "commit": self._check_commit,
+            "transact": self._check_transact,
             "make_ready": self._check_unowned,
             "rescue": self._check_taken,
             "hand_back": self._check_taken,
@@ -175,6 +176,8 @@ class Watch:
                 self._wrong(f"{where}: key {after.key!r} is there twice")
 
     def _check_transition(self, verb: str, args: tuple[Any, ...], where: str, before: Seen, after: Seen) -> None:
+        if verb == "transact" and before.status is after.status:
+            return
         actions = (args[1],) if verb in ("act", "act_on_all") else _ACTIONS.get(verb, ())
         allowed = {TRANSITIONS.get((before.status, action)) for action in actions}
         if not actions or (before.status is not after.status and after.status not in allowed):
@@ -188,7 +191,7 @@ class Watch:
             return
         if before.outcomes == after.outcomes:
             return
-        if verb != "commit":
+        if verb not in ("commit", "transact"):
             self._wrong(f"{where}: outcomes have changed")
         elif after.generation == before.generation and any(after.outcomes.get(key) != each for key, each in before.outcomes.items()):
             self._wrong(f"{where}: an outcome was changed, or is lost")
@@ -208,6 +211,13 @@ class Watch:
             self._wrong(f"{where}: written by {worker}, which does not hold it")
         if after.worker not in (None, worker) or after.claim != before.claim:
             self._wrong(f"{where}: a commit has given the run to somebody")
+
+    def _check_transact(self, args: Any, where: str, run_id: str, before: Seen, after: Seen) -> None:
+        worker, effect = args[0], args[1]
+        if (before.worker, run_id, before.claim) != (worker, effect.run, effect.claim) or before.status.ended:
+            self._wrong(f"{where}: written by {worker}, which does not hold it")
+        if (after.worker, after.claim, after.generation) != (before.worker, before.claim, before.generation):
+            self._wrong(f"{where}: a transaction has changed more than outcomes")
 
     def _check_unowned(self, args: Any, where: str, run_id: str, before: Seen, after: Seen) -> None:
         if before.worker is not None:

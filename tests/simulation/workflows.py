@@ -6,6 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
+import stepwell
 from stepwell import ContinueAsNew, Retry, Step, StepFailed, SyncStep, Workflow, workflow
 from stepwell.core import definition
 from stepwell.engine.requests import StepRequest
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 THRICE = Retry(3, f"{RETRY_DELAY * 1000:.0f}ms", 1.0, jitter=0.0)
 ONCE = Retry.never()
 BODY = Retry(2, "300ms", jitter=0.0)
+TRANSACTIONS = frozenset({"book", "flaky", "in time"})
+"""The names of those steps of `bookkeeping` that write to the database."""
 ATTEMPTS = {"flaky": 3}
 """How often steps that may fail are tried, by their names."""
 
@@ -44,6 +47,25 @@ class Steps:
         """Fails, until an operator has tried it again."""
         return await self._execute(x, 0.02, fails=0.0 if x in self.world.mended else 1.0)
 
+    def book(self, connection: Any, x: int) -> int:
+        """Writes to the database."""
+        self._book(connection)
+        return model(x)
+
+    def flaky_book(self, connection: Any, x: int) -> int:
+        """Fails now and then, when it has written."""
+        self._book(connection)
+        if self._chance.random() < 0.4:
+            raise ConnectionError(f"not booked: {x}")
+        return model(x)
+
+    def _book(self, connection: Any) -> None:
+        """It happens in the database, when it happens: its process may not know of it."""
+        request = definition.body.get()
+        assert isinstance(request, StepRequest)
+        entry = self.world.ledger.booked(request, self.world.process_of(request.run.host))  # type: ignore[attr-defined]
+        self.world.tables.book(connection, entry)
+
     @property
     def _chance(self) -> random.Random:
         return self.world.chance
@@ -62,6 +84,7 @@ class Steps:
 
 
 STEPS = Steps()
+FLAKY_BOOK = stepwell.step("flaky", retry=THRICE)(STEPS.flaky_book)
 
 
 @workflow(name="sequence", version="v1", retry=BODY)
@@ -151,6 +174,24 @@ async def failing(step: Step, x: int) -> int:
     return first + second + await step.define("bad", STEPS.bad, retry=ONCE).run(x)
 
 
+@workflow(retry=BODY)
+async def bookkeeping(step: Step, x: int) -> int:
+    first, second = await asyncio.gather(step.transaction("book", STEPS.book, x), step.run("work", STEPS.work, x))
+    total = first + second
+    try:
+        total += await step.transaction("flaky", FLAKY_BOOK, x)
+    except StepFailed:
+        total += 5
+    try:
+        async with asyncio.timeout(0.3):
+            total += await step.transaction("in time", STEPS.book, total)
+    except TimeoutError:
+        total += 7
+    if x % 4 == 0:
+        total += await step.define("bad", STEPS.bad, retry=ONCE).run(x)
+    return total + await step.transaction("book", STEPS.book, total)
+
+
 ALL: tuple[Workflow[Any, Any], ...] = (
     sequence_v1,
     sequence_v2,
@@ -163,6 +204,7 @@ ALL: tuple[Workflow[Any, Any], ...] = (
     plain,
     lasting,
     failing,
+    bookkeeping,
 )
 OLD = tuple(each for each in ALL if each.version != "v2")
 """What an older release has."""

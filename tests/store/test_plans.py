@@ -100,7 +100,7 @@ def test_lists_and_counts_are_read_by_the_index_of_what_is_asked_for(
 ) -> None:
     asked: list[str] = []
     connection.set_trace_callback(asked.append)
-    transaction = Transaction(connection.execute, STATEMENTS)
+    transaction = Transaction(connection, STATEMENTS)
     at_once(reading.matching(transaction, where, limit=100, newest=True))
     at_once(reading.count(transaction, where))
     connection.set_trace_callback(None)

@@ -35,7 +35,7 @@ class Interrupted(Transaction):
     """A transaction in which others have their turns, each just before a statement: whoever comes next sees what they have done."""
 
     def __init__(self, connection: sqlite3.Connection, *turns: Turn) -> None:
-        super().__init__(connection.execute, STATEMENTS)
+        super().__init__(connection, STATEMENTS)
         self.turns = list(turns)
 
     async def execute(self, name: str, /, **parameters: Any) -> int:
@@ -152,7 +152,7 @@ async def test_a_lane_is_found_also_when_its_number_is_lower_than_others_that_we
 
         async def known(*new: int) -> list[int]:
             connection.executemany("INSERT INTO stepwell_lanes VALUES (?, 'default', ?, '')", [(number, f"w{number}") for number in new])
-            transaction = Transaction(connection.execute, by_count)
+            transaction = Transaction(connection, by_count)
             found = await lanes.refresh(transaction)
             for remember in transaction.committed:
                 remember()

@@ -28,7 +28,7 @@ from stepwell import (
     workflow,
 )
 from stepwell.testing import EPOCH, Replayed, TestApp, export_history, replay
-from tests.engine.harness import Counter, caught, scenario, settled
+from tests.engine.harness import Counter, caught, memory_of, scenario, settled
 
 History = dict[str, Any]
 
@@ -259,14 +259,14 @@ async def test_a_replay_logs_nothing_and_changes_nothing(caplog: pytest.LogCaptu
     async with TestApp(trip, self_moving=False) as app:
         handle = await app.start(trip, "Rome")
         await app.advance("1 day")
-        before = (deepcopy(await handle.get()), await handle.logs(), await handle.steps(), app.store.commits)
+        before = (deepcopy(await handle.get()), await handle.logs(), await handle.steps(), memory_of(app).commits)
         history = await export_history(handle)
         caplog.clear()
         await replay(trip, history)
         await settled(app)
 
         assert caplog.records == []
-        assert (await handle.get(), await handle.logs(), await handle.steps(), app.store.commits) == before
+        assert (await handle.get(), await handle.logs(), await handle.steps(), memory_of(app).commits) == before
 
 
 # -- code that does not fit

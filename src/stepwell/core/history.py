@@ -11,10 +11,14 @@ Pure: knows nothing of databases, loops or time. A run is a function of its reco
 4. The body asked for an outcome before it was recorded, in a state that only smaller numbers led to. So when a recorded outcome's
    turn has come, its key has been asked for, or the code has changed. The same goes for attempts when the gate is first empty.
 5. An outcome whose requester is gone (canceled by the body) is passed over; that it had been asked for is what counts.
+6. What a step writes in a transaction of its own is written apart from all other outcomes, so it may be durable before smaller numbers
+   are, and after greater ones. Its number is taken first (`reserve`), and holds up all greater ones until it is known whether it was
+   written (`recorded`) or not (`free`). A crash in between loses nothing: nobody has seen what comes after it.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -84,10 +88,12 @@ class History:
     """The outcomes of one run, recorded and live, and what its body has asked for so far."""
 
     __slots__ = (
+        "_apart",
         "_gate",
         "_marks",
         "_recent",
         "_requests",
+        "_reserved",
         "_tried",
         "changed_arguments",
         "delivered",
@@ -111,6 +117,8 @@ class History:
         self.durable = self.last_seq
         """Outcomes up to this number are written; whoever writes them answers in their order."""
         self.last_at = self._gate[-1].at if self._gate else started_at
+        self._apart: tuple[int, ...] = ()  # numbers of outcomes that are written, whatever `durable` says
+        self._reserved: tuple[int, ...] = ()  # in order; whether they are written is not known
         self.replaying = True
         """Until all that is recorded has been delivered. Also for a run that has no history, so there is one way only."""
 
@@ -135,6 +143,11 @@ class History:
     def has(self, key: str) -> bool:
         """Whether an outcome of this key waits for its turn."""
         return any(outcome.key == key for outcome in self._gate)
+
+    @property
+    def writing(self) -> bool:
+        """Whether there is an outcome on its way to the database."""
+        return bool(self._reserved) or any(outcome.seq > self.durable and outcome.seq not in self._apart for outcome in self._gate)
 
     def withdraw(self, key: str) -> None:
         """The body has canceled what it asked for."""
@@ -188,6 +201,23 @@ class History:
         """The outcome of this number was not written and will not be. Its number stays unused."""
         self._gate = deque(outcome for outcome in self._gate if outcome.seq != seq)
 
+    def reserve(self, now: float) -> tuple[int, float]:
+        """The next number, and its time, for an outcome that is written apart: `recorded` or `free` has to follow."""
+        self.last_seq = seq = self.last_seq + 1
+        self.last_at = max(self.last_at, now)
+        self._reserved = (*self._reserved, seq)
+        return seq, self.last_at
+
+    def recorded(self, outcome: Outcome) -> None:
+        """The outcome of a reserved number is written. It takes its place in the order of the run."""
+        self.free(outcome.seq)
+        self._apart = (*self._apart, outcome.seq)
+        insort(self._gate, outcome, key=_SEQ)
+
+    def free(self, seq: int) -> None:
+        """Nothing is written under this reserved number, and nothing will be: it stays unused."""
+        self._reserved = tuple(each for each in self._reserved if each != seq)
+
     # -- what goes out
 
     def next(self) -> tuple[Request, Outcome] | None:
@@ -203,7 +233,9 @@ class History:
         if not gate:
             return None
         outcome = gate[0]
-        if outcome.seq > self.durable:
+        if outcome.seq > self.durable and outcome.seq not in self._apart:
+            return None
+        if self._reserved and self._reserved[0] < outcome.seq:
             return None
         key = outcome.key
         request = self._requests.get(key)
@@ -212,6 +244,8 @@ class History:
         gate.popleft()
         self._requests[key] = None
         self.delivered = outcome.seq
+        if self._apart:
+            self._apart = tuple(seq for seq in self._apart if seq > outcome.seq)
         if self.replaying:
             self._recent = (self._recent[1], outcome)
         return request, outcome

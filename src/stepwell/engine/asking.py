@@ -56,7 +56,7 @@ class Asking:
 
     def step(
         self, name: str | None, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], retry: Retry | None = None,
-        timeout: float | None = None, codec: Codec | None = None, key: str | None = None,
+        timeout: float | None = None, codec: Codec | None = None, key: str | None = None, form: type[StepRequest] = StepRequest,
     ) -> StepRequest:  # fmt: skip
         """A call of a step."""
         run = self._run
@@ -81,7 +81,7 @@ class Asking:
         mark = mark_of(name, args, kwargs) if args or kwargs else 0
         context = copy_context() if run.body_thread is None else run.body_thread.context
         tried, retry = history.tried(key), retry or self._retry
-        request = StepRequest(
+        request = form(
             run, loop, key, history.delivered, function, args, kwargs, retry, timeout, codec, context, mark, tried
         )  # fmt: skip
         history.meet(key, request, mark)

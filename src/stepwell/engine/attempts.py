@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.core import definition
 from stepwell.core.failure import describe, error_text
-from stepwell.engine.requests import StepInfo, StepRequest
+from stepwell.engine.effects import Effect
+from stepwell.engine.requests import StepInfo, StepRequest, TransactionRequest
 from stepwell.errors import OutsideRun, StepTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stepwell.engine.clock import Clock
+    from stepwell.engine.effects import Effects
     from stepwell.engine.execution import Execution
     from stepwell.engine.threads import Threads
 
@@ -34,10 +36,11 @@ _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3,
 class StepRunner:
     """Begins attempts, and tells the run how each has ended."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, threads: Threads, max_payload: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, threads: Threads, effects: Effects, max_payload: int) -> None:
         self._loop = loop
         self._clock = clock
         self._threads = threads
+        self._effects = effects
         self._max_payload = max_payload
         self.running = 0
         """Attempts under way."""
@@ -50,13 +53,17 @@ class StepRunner:
         request.attempt += 1
         request.started_at = self._clock.now()
         function = request.function if self.stand_in is None else self.stand_in(request)
+        if isinstance(request, TransactionRequest) and function is request.function:  # a mock of it gets no connection, and writes nothing
+            attempt = self._transaction(run, request)
+        else:
+            attempt = self._attempt(run, request, function)
         # A step that never waits is done before this returns, where Python can do that (3.12): it saves a turn of the loop.
-        task = asyncio.Task(self._attempt(run, request, function), loop=self._loop, context=request.context.copy(), **_EAGER)
+        task = asyncio.Task(attempt, loop=self._loop, context=request.context.copy(), **_EAGER)
         if not task.done():
             request.task = task
 
     def cancel(self, run: Execution, request: StepRequest) -> None:
-        """Cancel the attempt under way. A thread runs out, and its result is dropped."""
+        """Cancel the attempt under way. A thread runs out, and its result is dropped. A transaction is not written, if it is not yet."""
         task = request.task
         if task is None:
             return
@@ -65,6 +72,10 @@ class StepRunner:
             self.running -= 1
             request.task = None
             run.attempt_not_begun(request)
+        elif isinstance(request, TransactionRequest):
+            request.effect.give_up(asyncio.CancelledError())
+            if not run.over:
+                return  # it has to learn whether the transaction was written
         task.cancel()
 
     async def _attempt(self, run: Execution, request: StepRequest, function: Callable[..., Any]) -> None:
@@ -88,6 +99,24 @@ class StepRunner:
         finally:
             self.running -= 1
 
+    async def _transaction(self, run: Execution, request: TransactionRequest) -> None:
+        definition.body.set(request)
+        effect = Effect(run, request, self._clock, self._max_payload, is_async=is_async(request.function))
+        request.effect = effect
+        limit = None if request.timeout is None else self._loop.call_later(request.timeout, effect.give_up, _too_long(request))
+        try:
+            status = await self._effects.perform(effect)
+        except BaseException as error:  # noqa: BLE001  # as in `_attempt`
+            effect.void()
+            self._failed(run, request, effect.error or error)
+        else:
+            request.task = None
+            self._loop.call_soon(run.transacted, request, status)  # out of this task: bodies are stepped from plain callbacks
+        finally:
+            self.running -= 1
+            if limit is not None:
+                limit.cancel()
+
     async def _within_timeout(self, run: Execution, request: StepRequest, function: Callable[..., Any]) -> Any:
         limit = asyncio.timeout(request.timeout)
         try:
@@ -98,7 +127,7 @@ class StepRunner:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise StepTimeout(f"step {request.name!r} took longer than its timeout of {request.timeout:g} s") from error
+            raise _too_long(request) from error
 
     async def _in_thread(self, run: Execution, request: StepRequest, function: Callable[..., Any]) -> Any:
         call: Callable[[], Any] = partial(function, *request.args, **request.kwargs)
@@ -134,6 +163,10 @@ class StepRunner:
                 info,
             )
             run.attempt_failed(request, error_text(info), now)
+
+
+def _too_long(request: StepRequest) -> StepTimeout:
+    return StepTimeout(f"step {request.name!r} took longer than its timeout of {request.timeout:g} s")
 
 
 def is_async(function: Any) -> bool:

@@ -22,7 +22,7 @@ PATIENCE: Final = 1.0
 REPEAT: Final = 10.0
 """Seconds between two warnings of one blockage."""
 
-_ATTEMPT: Final = StepRunner._attempt.__code__  # its frame is the sign that a step is executing
+_ATTEMPTS: Final = (StepRunner._attempt.__code__, StepRunner._transaction.__code__)  # their frames are the sign that a step executes
 
 
 class LoopWatch:
@@ -71,7 +71,7 @@ class LoopWatch:
 
 def _step_in(frame: FrameType | None) -> StepRequest | None:
     while frame is not None:
-        if frame.f_code is _ATTEMPT:
+        if frame.f_code in _ATTEMPTS:
             request = frame.f_locals.get("request")
             return request if isinstance(request, StepRequest) else None
         frame = frame.f_back

@@ -8,7 +8,6 @@ body may ask for, how steps are executed, and how the run leaves are the busines
 from __future__ import annotations
 
 import logging
-import sys
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -29,7 +28,7 @@ from stepwell.engine.explain import explain
 from stepwell.engine.leaving import WOKEN, Leaving, ending_of
 from stepwell.engine.logger import warn_of_changed_arguments
 from stepwell.engine.mailbox import Mailbox
-from stepwell.engine.requests import ChildRequest, SignalRequest, SleepRequest, StepRequest, ValueRequest
+from stepwell.engine.requests import PYTHON, ChildRequest, SignalRequest, SleepRequest, StepRequest, TransactionRequest, ValueRequest
 from stepwell.engine.runloop import RunLoop, Unwind
 from stepwell.engine.step import MAX_EXECUTING, Step, SyncStep
 from stepwell.engine.tasks import Timer
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
 _BUSY_SECONDS: Final = 1.0
 
 SUSPECT: Final = 2
@@ -412,7 +410,7 @@ class Execution:
         if started_at is None:
             started_at = now
         outcome = self.history.admit(
-            self.id, self.claimed.claim, request.key, request.asked, kind, ok, value, now, mark, attempt, started_at, _PYTHON, child
+            self.id, self.claimed.claim, request.key, request.asked, kind, ok, value, now, mark, attempt, started_at, PYTHON, child
         )  # fmt: skip
         self.host.committer.put(outcome, self)
 
@@ -427,6 +425,24 @@ class Execution:
         """The last attempt of a step has ended."""
         del self.executing[request.key]
         self.admit(request, _FUNCTION, ok, value, now, request.mark, request.attempt, request.started_at)
+
+    def transacted(self, request: TransactionRequest, status: RunStatus | None) -> None:
+        """The store has answered: it has written the outcome of a transaction with what that did, unless the run is not ours any more.
+
+        From a plain callback of the worker's loop.
+        """
+        if self.over:
+            return
+        del self.executing[request.key]
+        if status is None or status.ended:
+            self.drop()
+            return
+        self.history.recorded(request.effect.written)  # type: ignore[arg-type]  # the store has it
+        self.suspect = False
+        if status is _RUNNING:
+            self.pump()
+        else:
+            self.stands(status)
 
     def attempt_failed(self, request: StepRequest, error: str, now: float) -> None:
         """An attempt has failed; the next is due at `request.due`, and not before this one is recorded: a crash must not lose both."""
@@ -611,13 +627,13 @@ class Execution:
     # -- how it leaves
 
     def _diverge(self, finding: Finding) -> None:
-        message = explain(finding, self._workflow, self.claimed.version, self.loop.places(), _PYTHON)
+        message = explain(finding, self._workflow, self.claimed.version, self.loop.places(), PYTHON)
         log.warning("run %s of %s is paused: %s", self.id, self._workflow.name, finding.what)
         self._finish(Diverge(describe(NonDeterminism(message, key=finding.key))))
 
     def _stop(self) -> None:
         """Paused: what is executing ends and is written, then any worker may go on after a resume."""
-        if not (self.executing or self._waking or self.history.durable < self.history.last_seq):
+        if not (self.executing or self._waking or self.history.writing):
             self._finish(LetGo())
 
     def drain(self) -> None:
@@ -644,7 +660,8 @@ class Execution:
     def _finish(self, ending: Ending) -> None:
         now = self.host.clock.now()
         for request in self.executing.values():
-            if request.cancelled():  # by the body; the attempt has not noticed yet, and when it does it is too late to write
+            # Canceled by the body; the attempt has not noticed yet, and when it does it is too late to write. A transaction may be done.
+            if request.cancelled() and not isinstance(request, TransactionRequest):
                 self._put_attempt(request, None, now, None, canceled=True)
         self._unwind()
         self._leaving = Leaving(self, ending)

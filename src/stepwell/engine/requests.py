@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
     from stepwell.core.definition import StepFunction
     from stepwell.core.records import Outcome, StartChild, Tried
     from stepwell.core.retry import Retry
+    from stepwell.engine.effects import Effect
     from stepwell.engine.runloop import RunLoop
 
 NOTHING: Final[Any] = object()
 """Where None is a value."""
+
+PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
+"""This interpreter, as outcomes keep it."""
 
 
 class Asker(Protocol):
@@ -257,6 +262,15 @@ class StepRequest(Request):
         except (NotSerializable, DefinitionError) as error:
             what = f"the result recorded for step {self.key!r} does not fit the type that the step returns now: {error}"
             raise Diverged(Finding(what, self.key, (), (), (), outcome.python)) from error
+
+
+class TransactionRequest(StepRequest):
+    """A call of `step.transaction`."""
+
+    __slots__ = ("effect",)
+
+    effect: Effect
+    """Of the attempt under way, or the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

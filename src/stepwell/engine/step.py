@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
 from stepwell.core.codec import codec_of
 from stepwell.core.definition import Workflow
@@ -15,7 +15,7 @@ from stepwell.core.naming import checked_name, checked_signal
 from stepwell.core.retry import Retry
 from stepwell.core.starting import checked_run_id
 from stepwell.engine.children import Options, StartedRun
-from stepwell.engine.requests import NOTHING
+from stepwell.engine.requests import NOTHING, TransactionRequest
 from stepwell.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -333,6 +333,33 @@ class Step:
         """
         await self._asking.send_signal(checked_run_id(run_id), checked_signal(name), payload)
 
+    @overload
+    async def transaction(self, name: str, fn: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    async def transaction(self, name: str, fn: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def transaction(self, name: Any, fn: Any = NOTHING, /, *args: Any, **kwargs: Any) -> Any:
+        """Run `fn(connection, *args, **kwargs)` in Stepwell's own database: what it writes and the step's record commit together.
+
+        So its effect happens exactly once, whatever crashes. Else it is a step as any other: it is tried again by its retry policy, and
+        what a failed or canceled attempt has written is rolled back. It cannot commit or roll back, which the step does; savepoints of its
+        own it may use. On SQLite, `fn` is a `def` that gets the `sqlite3.Connection` by which this process writes. All others wait for it,
+        so let it do its SQL and nothing else, least of all call the app; and leave the connection's settings and Stepwell's tables alone.
+
+        Raises:
+            StepFailed: it has used up its attempts, or has tried to end the transaction; now and on every replay.
+            DefinitionError: what is given is no function.
+
+        Example:
+            def book(connection: sqlite3.Connection, account: int, amount: int) -> None:
+                connection.execute("UPDATE accounts SET balance = balance - ? WHERE id = ?", (amount, account))
+
+            await step.transaction("book", book, order.account, order.total)
+        """
+        name = str.__str__(checked_name(name, "step"))
+        if not callable(fn) or type(fn) is Workflow:
+            raise _no_step(name, fn)
+        return await self._asking.step(name, fn, args, kwargs, form=TransactionRequest)
+
     async def now(self) -> datetime:
         """The time, in UTC: recorded, so equal on every replay."""
         return cast("datetime", await self._asking.value("now", lambda clock: repr(clock.now()), _instant))
@@ -470,6 +497,14 @@ class SyncStep:
     def send_signal(self, run_id: str, name: str, payload: Any = None) -> None:
         """Send a signal to another run: `Step.send_signal`."""
         self._wait(lambda: self._step.send_signal(run_id, name, payload))
+
+    @overload
+    def transaction(self, name: str, fn: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def transaction(self, name: str, fn: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    def transaction(self, name: Any, fn: Any = NOTHING, /, *args: Any, **kwargs: Any) -> Any:
+        """Write to Stepwell's own database, together with the step's record: `Step.transaction`. It does not run in the body's thread."""
+        return self._wait(lambda: self._step.transaction(name, fn, *args, **kwargs))
 
     def now(self) -> datetime:
         """The time, recorded: `Step.now`."""

@@ -16,6 +16,7 @@ from stepwell.engine.attempts import StepRunner, current_step
 from stepwell.engine.claims import Claims, Lanes
 from stepwell.engine.clock import call_later
 from stepwell.engine.committer import Committer
+from stepwell.engine.effects import Effects
 from stepwell.engine.execution import Execution
 from stepwell.engine.generators import adopt_generators
 from stepwell.engine.lease import Heart, Load, LoopHeart, ThreadHeart
@@ -116,7 +117,7 @@ class Worker:
         self.committer = Committer(store, self.id, clock)
         self.alarms = Alarms(clock)
         self.threads = Threads(self.loop, f"stepwell-{self.name}")
-        self.steps = StepRunner(self.loop, clock, self.threads, max_payload)
+        self.steps = StepRunner(self.loop, clock, self.threads, Effects(store, self.committer, clock, self.services.fail), max_payload)
         self.claims = Claims(self, store, Lanes(registry, queues))
         self.notices = NoticeReader(self, store)
         self.timers = Timers(store, clock, self.outage, self.look)

@@ -47,6 +47,10 @@ class WriteRefused(Exception):  # says what happened to the write; users never s
     """The database finds fault with the data of a batch. Trying again will not help; nothing of it was written."""
 
 
+class EffectFailed(Exception):  # the engine deals with it; users never see it
+    """What a step wanted to do in the database itself has failed, or is not wanted any more: nothing of it is to be written."""
+
+
 class WorkerLost(Exception):  # the engine deals with it; users never see it
     """The worker is not registered, or no longer: it was taken for dead, and its runs are with others."""
 
@@ -151,6 +155,38 @@ class Ended(NamedTuple):
     error: str | None
 
 
+class Effect(Protocol):
+    """What one attempt of a step does in the database itself, in one transaction with the step's outcome."""
+
+    @property
+    def run(self) -> str: ...  # noqa: D102  # the step's
+    @property
+    def claim(self) -> int: ...  # noqa: D102  # under which it is executed
+    @property
+    def key(self) -> str: ...  # noqa: D102  # the step's
+    @property
+    def is_async(self) -> bool: ...  # noqa: D102  # whether its function is an `async def`
+
+    @property
+    def numbered(self) -> bool:
+        """Whether its outcome has a number. When `transact` begins, that says that it may be written already."""
+
+    def number(self) -> None:
+        """Let its outcome take the next number of the run. On the loop, and as late as the store can. A second time changes nothing."""
+
+    def call(self, connection: Any) -> Any:
+        """Call its function, in whatever thread; what that returns. Raises EffectFailed."""
+
+    def outcome(self, value: Any) -> Outcome:
+        """What is to be written with it, in whatever thread, once it has a number. Raises EffectFailed."""
+
+    def found(self, outcome: Outcome) -> None:
+        """This was written before."""
+
+    def blame(self, error: Exception | None) -> None:
+        """When its function has raised: it failed by this. None: by nothing that it has done, so that it is called again."""
+
+
 class Store(Protocol):
     """A database with runs in it.
 
@@ -253,6 +289,17 @@ class Store(Protocol):
 
         Writing the same batch again changes nothing. Raises WriteRefused for data that the database cannot hold. An outcome whose key
         is taken by another one is a breach of everything else here: RuntimeError, which ends the worker.
+        """
+
+    async def transact(self, worker: str, effect: Effect, now: float) -> RunStatus | None:
+        """Let a step write to the database, and write its outcome, in one transaction.
+
+        Only if this worker holds the claim, and the run has not ended. Else nothing is written: None, or how the run has ended. If it is
+        written, the answer is `running`, or the status of a run that is paused or pending. When the effect fails nothing is written, and
+        other writes are none the worse for it.
+
+        Called again after an unknown outcome, it writes nothing if the outcome is there, and says so by `found`. Raises EffectFailed;
+        WriteRefused for an outcome that the database cannot hold; DefinitionError when this database, or this function, cannot do it.
         """
 
     async def notices(self, worker: str, seen: int, now: float) -> Notices:

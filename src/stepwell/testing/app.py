@@ -6,9 +6,10 @@ What its steps do can be replaced by mocks, which hold for every worker of it.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from stepwell.app import Stepwell
 from stepwell.core.definition import Workflow
@@ -16,9 +17,12 @@ from stepwell.core.duration import Duration, parse_duration
 from stepwell.engine.clock import Clock
 from stepwell.engine.requests import StepRequest
 from stepwell.engine.worker import Worker
+from stepwell.errors import DefinitionError
 from stepwell.handle import Handle
 from stepwell.runner import AppWorker
 from stepwell.store.memory import MemoryStore
+from stepwell.store.port import Store
+from stepwell.store.sqlite import SqliteStore
 from stepwell.testing.clock import MovedClock
 from stepwell.testing.expecting import Expected, check_steps
 from stepwell.testing.home import TestHome
@@ -42,6 +46,8 @@ class TestApp(Stepwell):
         concurrency: runs that execute at the same time.
         seed: of the chance in it: jitter, ids, `step.random`.
         self_moving: whether the clock moves by itself; else by `advance`.
+        database: where to have the runs, for what writes to the database itself, `step.transaction`: `sqlite://`, which is gone with its
+            runs when the app is left, or `sqlite:///file.db`. Left out, they are in plain memory, which is no database.
 
     Example:
         async with TestApp(trial_reminder) as app:
@@ -56,9 +62,17 @@ class TestApp(Stepwell):
     """Seconds after which its worker is taken for dead."""
 
     def __init__(
-        self, *workflows: Workflow[Any, Any] | ModuleType, concurrency: int = 100, seed: int = 0, self_moving: bool = True
+        self,
+        *workflows: Workflow[Any, Any] | ModuleType,
+        concurrency: int = 100,
+        seed: int = 0,
+        self_moving: bool = True,
+        database: str | None = None,
     ) -> None:
-        super().__init__("sqlite://", workflows=workflows, namespace="stepwell", timezone="UTC", clock=MovedClock(seed))
+        if database is not None and not database.startswith("sqlite:"):
+            raise DefinitionError(f'database is "sqlite://" or "sqlite:///file.db", not {database!r}; in another, use Stepwell itself')
+        self._has_database = database is not None
+        super().__init__(database or "sqlite://", workflows=workflows, namespace="stepwell", timezone="UTC", clock=MovedClock(seed))
         self._concurrency = concurrency
         self._self_moving = self_moving
         self._worker: Worker | None = None
@@ -68,16 +82,29 @@ class TestApp(Stepwell):
     def _make_home(self, clock: Clock | None, *, migrate: bool) -> TestHome:  # noqa: ARG002  # memory has no tables
         if not isinstance(clock, MovedClock):
             raise TypeError(f"a TestApp is on a MovedClock, not on {clock!r}")
-        return TestHome(MemoryStore(), clock, self._begin, self._end)
+        store = SqliteStore(self._settings.path, threads=False) if self._has_database else MemoryStore()
+        return TestHome(store, clock, self._begin, self._end)
 
     @property
-    def store(self) -> MemoryStore:
+    def store(self) -> Store:
         """Where its runs are. Another TestApp can be given the same one, before it is entered."""
-        return self._home.memory
+        return self._home.kept
 
     @store.setter
-    def store(self, store: MemoryStore) -> None:
+    def store(self, store: Store) -> None:
         self._home.keep(store)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """To its database, while it is entered: to make tables for transactions, and to look into them. It commits each statement.
+
+        Raises:
+            DefinitionError: the app was made without `database=`.
+        """
+        if not self._has_database:
+            raise DefinitionError('this TestApp has no database; make it by TestApp(..., database="sqlite://")')
+        connection: sqlite3.Connection = cast("SqliteStore", self.store).connection
+        return connection
 
     @property
     def clock(self) -> MovedClock:
@@ -99,7 +126,7 @@ class TestApp(Stepwell):
     async def _begin_worker(self) -> None:
         home = self._home
         self._worker = Worker(
-            home.memory,
+            home.kept,
             self._registry,
             home.moved,
             name="test",

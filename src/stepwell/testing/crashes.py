@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from stepwell.core.definition import Workflow
 from stepwell.core.duration import Duration, parse_duration
 from stepwell.core.options import checked_count
 from stepwell.core.records import Kind
 from stepwell.core.status import RunStatus
-from stepwell.engine.requests import StepRequest
+from stepwell.engine.requests import StepRequest, TransactionRequest
 from stepwell.errors import DefinitionError, RunFailed, Stuck
 from stepwell.handle import Handle
-from stepwell.store.memory import MemoryStore
-from stepwell.store.port import Batch, Hint
+from stepwell.store.port import Batch, Effect, Hint, Store
 from stepwell.testing.app import TestApp
+
+T = TypeVar("T")
 
 MAX_COMMITS: Final = 200
 
@@ -49,9 +50,10 @@ async def crash_everywhere(
     input: Any = None,
     *,
     setup: Callable[..., Any] | None = None,
-    effects: Callable[[], Any] | None = None,
+    effects: Callable[..., Any] | None = None,
     same: Callable[[Any], Any] | None = None,
     workflows: Iterable[Workflow[Any, Any] | ModuleType] = (),
+    database: str | None = None,
     lease: Duration = "30s",
     max_commits: int = MAX_COMMITS,
 ) -> CrashReport:
@@ -66,18 +68,19 @@ async def crash_everywhere(
         workflow: what to run.
         input: what it gets, each time.
         setup: called before each run, to bring the world outside of it to its beginning: to empty what its steps write to. If it takes
-            a parameter, that is the `TestApp` of the run, to mock steps in. It may be an `async def`.
+            a parameter, that is the `TestApp` of the run, to mock steps in, or to make tables by its `connection`. It may be `async`.
         effects: gives what the steps have done to that world, to be compared as well: it must be the same as without a crash. A step that
-            may run again then has to be one that can. It may be an `async def`.
+            may run again then has to be one that can. It takes a parameter as `setup` does, and may be an `async def`.
         same: what of the result has to be the same, for results with times or chance in them. Left out, it is all of it.
         workflows: others that it needs.
+        database: `sqlite://`, for workflows with transactions: each run has a new one, in memory. See `TestApp`.
         lease: how long it takes until the other worker notices. Timers of the body go on meanwhile.
         max_commits: of the undisturbed run. With each one more there are two more runs.
 
     Raises:
         AssertionError: a crash has made a difference. The message says which crash, and what it was.
         ValueError: the undisturbed run has more than `max_commits` commits, or `lease` is no duration.
-        DefinitionError: it is no workflow, or `max_commits` no number.
+        DefinitionError: it is no workflow, `max_commits` no number, or `database` another one.
         Stuck: the undisturbed run does not end.
 
     Example:
@@ -90,7 +93,9 @@ async def crash_everywhere(
     seconds = parse_duration(lease, "the lease").total_seconds()
     if not seconds:
         raise ValueError('the lease is longer than zero, such as "30s"')
-    world = _World(workflow, input, tuple(workflows), setup, effects, same, seconds)
+    if database not in (None, "sqlite://"):
+        raise DefinitionError(f'database is "sqlite://", of which each run has a new one; not {database!r}')
+    world = _World(workflow, input, tuple(workflows), setup, effects, same, seconds, database)
     undisturbed = await world.live(_Crash(max_commits + 1, after=False), survives=False)
     if undisturbed.crashed:
         raise ValueError(f"{workflow} makes more than {max_commits:,} commits; give it less to do, or raise max_commits")
@@ -184,25 +189,27 @@ class _World(NamedTuple):
     input: Any
     others: tuple[Workflow[Any, Any] | ModuleType, ...]
     setup: Callable[..., Any] | None
-    effects: Callable[[], Any] | None
+    effects: Callable[..., Any] | None
     same: Callable[[Any], Any] | None
     lease: float
+    database: str | None
 
     async def live(self, crash: _Crash, *, survives: bool = True) -> _Life:
         """One life, with this crash if it comes so far. `survives`: whether it goes on after that."""
         app = _Doomed(self, crash)
-        if self.setup is not None:
-            await _called(self.setup, *([app] if inspect.signature(self.setup).parameters else []))
         async with app:
+            if self.setup is not None:
+                await _called(self.setup, app)
             handle: Handle[Any] = await app.start(self.workflow, self.input)
             ending = await self._ending(app, handle, survives=survives)
             records = await handle.steps()
+            effects = None if self.effects is None else deepcopy(await _called(self.effects, app))
         return _Life(
             commits=tuple(app.kept.written),
             crashed=app.kept.lost.is_set(),
             ending=ending,
             steps={record.key: record.status for record in records if record.status in _SETTLED},
-            effects=None if self.effects is None else deepcopy(await _called(self.effects)),
+            effects=effects,
             repeated=tuple(dict.fromkeys(begun.key for begun in app.again())),
             rerun=tuple(dict.fromkeys(begun.key for begun in app.again() if begun in app.recorded)),
         )
@@ -221,8 +228,8 @@ class _World(NamedTuple):
         return _Ended(RunStatus.COMPLETED, (await handle.get()).output)
 
 
-async def _called(function: Callable[..., Any], *args: Any) -> Any:
-    value = function(*args)
+async def _called(function: Callable[..., Any], app: TestApp) -> Any:
+    value = function(*([app] if inspect.signature(function).parameters else []))
     return await value if inspect.isawaitable(value) else value
 
 
@@ -238,9 +245,10 @@ class _Doomed(TestApp):
     """An app whose worker is lost at a commit. Another takes its place."""
 
     def __init__(self, world: _World, crash: _Crash) -> None:
-        super().__init__(world.workflow, *world.others)
+        super().__init__(world.workflow, *world.others, database=world.database)
         self._lease = world.lease
-        self.store = self.kept = _Kept(crash, self._lose_worker)
+        self.kept = _Kept(self.store, crash, self._lose_worker)
+        self.store = cast("Store", self.kept)
         self.recorded: frozenset[_Begun] = frozenset()
         """Whose outcomes were there when the worker was lost."""
         self._before: set[_Begun] = set()
@@ -251,12 +259,12 @@ class _Doomed(TestApp):
         return [begun for begun in self._since if begun in self._before or begun in self.recorded]
 
     def _stand_in(self, request: StepRequest) -> Callable[..., Any]:
-        begun = _Begun(request.run.id, request.run.generation, request.key)
+        begun, function = _Begun(request.run.id, request.run.generation, request.key), super()._stand_in(request)
         if self.kept.lost.is_set():
             self._since.append(begun)
-        else:
+        elif not (isinstance(request, TransactionRequest) and function is request.function):  # what that has done is taken back
             self._before.add(begun)
-        return super()._stand_in(request)
+        return function
 
     async def result_of(self, handle: Handle[Any], *, survives: bool) -> Any:
         """What the run returns, whatever becomes of its worker; None: its worker was lost, and it does not survive that."""
@@ -279,19 +287,19 @@ class _Doomed(TestApp):
 
     async def _take_over(self, run_id: str) -> None:
         """Another worker, which has heard nothing of the first for a lease."""
-        generation = (await self.kept.history(run_id)).generation
-        outcomes = await self.kept.outcomes(run_id, 0, sys.maxsize)
+        generation = (await self.store.history(run_id)).generation
+        outcomes = await self.store.outcomes(run_id, 0, sys.maxsize)
         self.recorded = frozenset(_Begun(run_id, generation, outcome.key) for outcome in outcomes)
         await self._begin_worker()
         self._move_to(self.clock.now() + self._lease)
-        self.kept.hint(Hint.ENDED)  # the commit may have been the last, and nobody was told
+        self.store.hint(Hint.ENDED)  # the commit may have been the last, and nobody was told
 
 
-class _Kept(MemoryStore):
-    """What outlives the worker."""
+class _Kept:
+    """What outlives the worker: a store, with crashes in it."""
 
-    def __init__(self, crash: _Crash, lose_worker: Callable[[], None]) -> None:
-        super().__init__()
+    def __init__(self, store: Store, crash: _Crash, lose_worker: Callable[[], None]) -> None:
+        self._store = store
         self.written: list[str] = []
         """What each commit was to write."""
         self.lost = asyncio.Event()
@@ -299,16 +307,27 @@ class _Kept(MemoryStore):
         self._crash = crash
         self._lose_worker = lose_worker
 
+    def __getattr__(self, verb: str) -> Any:
+        return getattr(self._store, verb)
+
     async def commit(self, worker: str, batch: Batch, now: float) -> Mapping[tuple[str, int], RunStatus | None]:
         """See `Store.commit`. The crash is here."""
-        self.written.append(_described(batch))
+        return await self._crashing(_described(batch), self._store.commit(worker, batch, now))
+
+    async def transact(self, worker: str, effect: Effect, now: float) -> RunStatus | None:
+        """See `Store.transact`. The crash is here, too."""
+        return await self._crashing(f"transaction {effect.key!r}", self._store.transact(worker, effect, now))
+
+    async def _crashing(self, what: str, writing: Coroutine[Any, Any, T]) -> T:
+        self.written.append(what)
         number = len(self.written)
         if self._crash == (number, False):
+            writing.close()
             await self._lose()
-        answers = await super().commit(worker, batch, now)
+        answer = await writing
         if self._crash == (number, True):
             await self._lose()
-        return answers
+        return answer
 
     async def _lose(self) -> None:
         """Never return: whoever waits is no more."""

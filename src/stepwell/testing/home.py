@@ -1,4 +1,4 @@
-"""`TestHome`: the inside of a `TestApp`. In memory there is nothing to open, and those who wait are told when they wait in vain."""
+"""`TestHome`: the inside of a `TestApp`. It opens at once, and those who wait are told when they wait in vain."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from stepwell.core.status import RunStatus
 from stepwell.engine.clock import RunIds
 from stepwell.errors import RunNotFound, Stuck
 from stepwell.home import Home
-from stepwell.store.memory import MemoryStore
-from stepwell.store.port import Ended, Hint
+from stepwell.store.port import Ended, Hint, Store
 from stepwell.testing.clock import MovedClock
 
 _PATIENCE: Final = 1.0
@@ -22,30 +21,30 @@ _NOT_RUNNING: Final = "this TestApp is not running, so nothing will change; wait
 
 
 class TestHome(Home):
-    """The inside of a `TestApp`: in memory there is nothing to open, and those who wait are told when they wait in vain."""
+    """The inside of a `TestApp`: it opens at once, and those who wait are told when they wait in vain."""
 
     __test__ = False
 
     def __init__(
         self,
-        memory: MemoryStore,
+        store: Store,
         clock: MovedClock,
         begin: Callable[[], Coroutine[Any, Any, None]],
         end: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
-        super().__init__(memory, clock)
+        super().__init__(store, clock)
         self._begin_app = begin
         self._end_app = end
         self.news = asyncio.Event()
         """Set when something has happened since it was cleared."""
         self._awaited: dict[asyncio.Future[None], str] = {}
         self._unlisten: Callable[[], None] | None = None
-        self.keep(memory)
+        self.keep(store)
         self.follow(clock)
 
-    def keep(self, memory: MemoryStore) -> None:
+    def keep(self, store: Store) -> None:
         """Have the runs there."""
-        self._store = self.memory = memory
+        self._store = self.kept = store
 
     def follow(self, clock: MovedClock) -> None:
         """Have the time from there."""
@@ -53,7 +52,8 @@ class TestHome(Home):
         self._ids = RunIds(clock)
 
     async def _begin(self) -> None:
-        self._unlisten = self.memory.listen(self._told)
+        await self.kept.open()
+        self._unlisten = self.kept.listen(self._told)
         await self._begin_app()
 
     async def _end(self) -> None:
@@ -61,7 +61,10 @@ class TestHome(Home):
             self._unlisten()
             self._unlisten = None
         self.refuse(RuntimeError(_NOT_RUNNING))
-        await self._end_app()
+        try:
+            await self._end_app()
+        finally:
+            await self.kept.close()
 
     def _check_open(self) -> None:
         """Memory can be looked at, and runs be stored in it, whether a worker runs or not."""
@@ -75,7 +78,7 @@ class TestHome(Home):
     async def ended(self, run_id: str) -> Ended:
         """See `Home.ended`. Raises RuntimeError: the app is not running; Stuck: nothing that could end the run will happen by itself."""
         while True:
-            known = await self.memory.ended([run_id])
+            known = await self.kept.ended([run_id])
             if run_id not in known:
                 await self._something(run_id)
             elif (how := known[run_id]) is None:
@@ -113,7 +116,7 @@ class TestHome(Home):
     async def tell_those_who_wait_in_vain(self) -> None:
         """Nothing happens by itself any more: who waits for a run that only somebody outside can move is told what it waits for."""
         for future, run_id in list(self._awaited.items()):
-            (run,) = await self.explained([await self.memory.get(run_id)])
+            (run,) = await self.explained([await self.kept.get(run_id)])
             reason = _obstacle(run)
             if reason is not None and not future.done():
                 future.set_exception(Stuck(f"run {run_id} of {run.workflow} will not end by itself: {reason}"))

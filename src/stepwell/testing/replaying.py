@@ -20,9 +20,11 @@ from stepwell.engine.alarms import Alarms
 from stepwell.engine.attempts import StepRunner
 from stepwell.engine.clock import Alarm, Clock
 from stepwell.engine.committer import Committer
+from stepwell.engine.effects import Effects
 from stepwell.engine.execution import Execution
 from stepwell.engine.explain import explain
 from stepwell.engine.generators import adopt_generators
+from stepwell.engine.requests import PYTHON
 from stepwell.engine.threads import Threads
 from stepwell.errors import DefinitionError, ErrorInfo, NonDeterminism
 from stepwell.testing.histories import from_json
@@ -31,8 +33,6 @@ End: TypeAlias = Literal["waiting", "completed", "failed", "retried", "continued
 
 MAX_PAYLOAD: Final = sys.maxsize
 """Whether an output is too large is not asked here."""
-
-_PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ class _Replay(Execution):
     host: _Stage
 
     def _diverge(self, finding: Finding) -> None:
-        message = explain(finding, self._workflow, self.claimed.version, self.loop.places(), _PYTHON)
+        message = explain(finding, self._workflow, self.claimed.version, self.loop.places(), PYTHON)
         self.host.refuse(NonDeterminism(message, key=finding.key), self._error())
 
     def _finish(self, ending: Ending) -> None:
@@ -185,7 +185,7 @@ class _Stage:
         self.alarms = Alarms(self.clock)
         self.committer = cast("Committer", self)  # of which a run uses nothing but `put`
         self.threads = Threads(self.loop, "stepwell-replay")
-        self.steps = StepRunner(self.loop, self.clock, self.threads, MAX_PAYLOAD)
+        self.steps = StepRunner(self.loop, self.clock, self.threads, cast("Effects", self), MAX_PAYLOAD)  # nor of that anything
         self.registry = Registry()
         self.changed_arguments: list[str] = []
         self.met: asyncio.Future[Replayed] = self.loop.create_future()

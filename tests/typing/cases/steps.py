@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import datetime
 from typing import Any, assert_type
 
@@ -26,6 +27,19 @@ def charge(amount: int) -> float:
     return 1.0
 
 
+def book(connection: sqlite3.Connection, account: int, *, amount: int = 1) -> float:
+    return 1.0
+
+
+@step(retry=Retry.never())
+def book_once(connection: sqlite3.Connection, account: int) -> float:
+    return 1.0
+
+
+async def book_async(connection: sqlite3.Connection, account: int) -> bool:
+    return True
+
+
 class Shop:
     @step
     async def sell(self, item: str) -> int:
@@ -46,6 +60,10 @@ async def with_step(steps: Step, shop: Shop) -> None:
 
     assert_type(await steps.define("send", send, retry=Retry.never(), timeout="5s").run(to="a@b.c"), bool)
     assert_type(await steps.define(shop.open).run(), bool)
+
+    assert_type(await steps.transaction("book", book, 7, amount=3), float)
+    assert_type(await steps.transaction("book", book_once, account=7), float)
+    assert_type(await steps.transaction("book", book_async, 7), bool)
 
     assert_type(await steps.map("price", price, ["book", "pen"]), list[int])
     assert_type(await steps.map("pay", pay, range(3), concurrency=2), list[str])
@@ -86,6 +104,8 @@ def with_sync_step(steps: SyncStep, shop: Shop) -> None:
     assert_type(steps.run(price, item="book"), int)
     assert_type(steps.run("send", send, "a@b.c"), bool)
     assert_type(steps.map("price", price, ["book"]), list[int])
+    assert_type(steps.transaction("book", book, 7), float)
+    assert_type(steps.transaction("book", book_async, 7), bool)
 
 
 async def decorated(shop: Shop) -> None:
@@ -101,6 +121,7 @@ async def wrongly(steps: Step, shop: Shop) -> None:
     await steps.run("send", send, 3)  # type: ignore[call-overload]
     await steps.run("price", price)  # type: ignore[call-overload]
     await steps.run(price, itme="book")  # type: ignore[call-overload]
+    await steps.transaction("book", book, "7")  # type: ignore[call-overload]
     await steps.map("price", price, [1, 2])  # type: ignore[arg-type]
     await steps.execute(ship, 3)  # type: ignore[misc]
     await steps.start(ship, "book", colour="red")  # type: ignore[call-overload]

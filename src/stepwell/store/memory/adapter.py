@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stepwell.core.registry import Lane
     from stepwell.core.status import Action, RunStatus
     from stepwell.store.memory.tables import Row
-    from stepwell.store.port import Batch, Halt, Pin
+    from stepwell.store.port import Batch, Effect, Halt, Pin
 
 
 class Faults(Protocol):
@@ -226,6 +226,13 @@ class MemoryStore:
             await self._faults.after_commit(number)
         self._tell(told)
         return answers
+
+    async def transact(self, worker: str, effect: Effect, now: float) -> RunStatus | None:
+        """See `Store.transact`. Always raises DefinitionError."""
+        raise DefinitionError(
+            f"step {effect.key!r} is a transaction, and a store in memory has no database for it to write to. In a test, mock the step, "
+            'or give the app a database: TestApp(..., database="sqlite://").'
+        )
 
     async def notices(self, worker: str, seen: int, now: float) -> Notices:
         """See `Store.notices`."""

@@ -10,7 +10,7 @@ import psycopg
 from pydantic_core import from_json
 
 from stepwell.core.registry import Lane
-from stepwell.errors import DatabaseUnavailable
+from stepwell.errors import DatabaseUnavailable, DefinitionError
 from stepwell.store.migrate import migrations, missing
 from stepwell.store.port import Beat, Hint, Notices, Peer
 from stepwell.store.postgres.connection import (
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from stepwell.core.records import NewRun
     from stepwell.core.status import RunStatus
-    from stepwell.store.port import Batch
+    from stepwell.store.port import Batch, Effect
 
 T = TypeVar("T")
 
@@ -244,6 +244,10 @@ class PostgresStore(Verbs):
         answers, hints = await commit(self._opened.workers, self._lanes, worker, batch, now)
         self._committed(hints)
         return answers
+
+    async def transact(self, worker: str, effect: Effect, now: float) -> RunStatus | None:
+        """See `Store.transact`. Always raises DefinitionError."""
+        raise DefinitionError(f"step {effect.key!r} is a transaction, and those are not there yet on PostgreSQL; use step.run")
 
     async def notices(self, worker: str, seen: int, now: float) -> Notices:
         """See `Store.notices`. What is told is marked: the order in which others commit is not that in which they began."""

@@ -56,9 +56,9 @@ class Writes:
         """See `Store.commit`."""
         batch = self._batch
         kinds = (batch.outcomes, batch.attempts, batch.moves, batch.logs, batch.progress, batch.started, batch.starts, batch.cancels)
-        answers = await self._fence({(write[0], write[1]) for kind in kinds for write in kind})
+        answers = await self.fence({(write[0], write[1]) for kind in kinds for write in kind})
         if batch.outcomes:
-            await self._record(self._allowed(batch.outcomes, answers))
+            await self.record(self._allowed(batch.outcomes, answers))
         started = list({(mark.run, mark.claim, mark.key): mark for mark in batch.started}.values())  # a statement changes a row once
         for name, writes in (
             ("attempts", batch.attempts), ("started", started), ("logs", batch.logs), ("progress", batch.progress),
@@ -73,7 +73,7 @@ class Writes:
             await self._move(self._allowed(batch.moves, answers))
         return answers
 
-    async def _fence(self, claims: set[tuple[str, int]]) -> dict[tuple[str, int], RunStatus | None]:
+    async def fence(self, claims: set[tuple[str, int]]) -> dict[tuple[str, int], RunStatus | None]:
         """See which claims this worker still holds. What is answered is the exceptions."""
         answers: dict[tuple[str, int], RunStatus | None] = {}
         runs = as_json(sorted({run for run, _ in claims}))
@@ -103,7 +103,8 @@ class Writes:
 
     # -- outcomes
 
-    async def _record(self, outcomes: Sequence[Outcome]) -> None:
+    async def record(self, outcomes: Sequence[Outcome]) -> None:
+        """Write these outcomes, which the fence has let through. Those that are there already change nothing."""
         if not outcomes:
             return
         if await self._transaction.execute("record", outcomes=as_json(outcomes)) < len(outcomes):
@@ -182,10 +183,15 @@ class Writes:
 
 async def compare(transaction: Transaction, outcome: Outcome) -> None:
     """Raises RuntimeError when another outcome is there: it was written before, by this batch or an earlier one."""
-    rows = await transaction.many("recorded", run=outcome.run, key=outcome.key)
-    there = outcome_from(rows[0], outcome.claim) if rows else None
+    there = await recorded(transaction, outcome.run, outcome.key, outcome.claim)
     if there is None or not _is_same(there, outcome):
         raise RuntimeError(f"run {outcome.run} has another outcome for {outcome.key!r} already: {there}, not {outcome}")
+
+
+async def recorded(transaction: Transaction, run: str, key: str, claim: int) -> Outcome | None:
+    """What is there under this key."""
+    rows = await transaction.many("recorded", run=run, key=key)
+    return outcome_from(rows[0], claim) if rows else None
 
 
 def _is_same(there: Outcome, outcome: Outcome) -> bool:

@@ -42,6 +42,32 @@ _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTO
 _PERMANENT: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
 
 
+OUR_SAVEPOINTS: Final = "stepwell_"
+"""How their names begin."""
+
+
+class WriteConnection(sqlite3.Connection):
+    """A connection that the function of a step may be lent, which is not to close it."""
+
+    refused: list[str] | None = None
+    """While it is lent: what was asked of it that its owner alone may do."""
+
+    def close(self) -> None:
+        """Close it; its owner does."""
+        self._refuse_if_lent("close()")
+        super().close()
+
+    def set_authorizer(self, allows: Callable[..., int] | None) -> None:
+        """Have statements allowed by somebody; its owner does."""
+        self._refuse_if_lent("set_authorizer()")
+        super().set_authorizer(allows)
+
+    def _refuse_if_lent(self, what: str) -> None:
+        if self.refused is not None:
+            self.refused.append(what)
+            raise sqlite3.ProgrammingError(f"{what} is for the owner of the connection")
+
+
 class Connections(verbs.Connections, Protocol):
     """How the verbs of the store reach the file."""
 
@@ -49,7 +75,7 @@ class Connections(verbs.Connections, Protocol):
         """Let go of the file."""
 
 
-def connect(path: str, *, create: bool = False) -> sqlite3.Connection:
+def connect(path: str, *, create: bool = False) -> WriteConnection:
     """A connection with our settings.
 
     Raises:
@@ -58,7 +84,13 @@ def connect(path: str, *, create: bool = False) -> sqlite3.Connection:
     mode = "rwc" if create else "rw"
     try:
         connection = sqlite3.connect(
-            _uri(path, mode), uri=True, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
+            _uri(path, mode),
+            uri=True,
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+            factory=WriteConnection,
         )
         with _closed_on_error(connection):
             for setting in _SETTINGS:
@@ -78,9 +110,9 @@ _SETTINGS: Final = (
 )
 
 
-def memory() -> sqlite3.Connection:
+def memory() -> WriteConnection:
     """A database in memory, which lives as long as its connection."""
-    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, cached_statements=256)
+    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, cached_statements=256, factory=WriteConnection)
 
 
 @contextmanager
@@ -203,7 +235,7 @@ class Direct:
 
     async def write(self, function: Verb[T], /, *args: Any) -> T:
         """See `Connections.write`."""
-        transaction = Transaction(self._connection.execute, self._statements)
+        transaction = Transaction(self._connection, self._statements)
         with self._lock:
             try:
                 in_transaction(self._connection, self._path)
@@ -222,7 +254,7 @@ class Direct:
         """See `Connections.read`."""
         try:
             with self._lock:
-                return at_once(function(Transaction(self._connection.execute, self._statements), *args))
+                return at_once(function(Transaction(self._connection, self._statements), *args))
         except sqlite3.Error as error:
             raise _meaning(error, self._path) from error
 
@@ -381,7 +413,7 @@ class _Reader(_Thread):
         self._identity.check()
         connection.execute("BEGIN")
         try:
-            return at_once(function(Transaction(connection.execute, self._statements), *args))
+            return at_once(function(Transaction(connection, self._statements), *args))
         finally:
             rolled_back(connection)  # it has read only
 
@@ -403,7 +435,7 @@ class _Writer(_Thread):
         try:
             in_transaction(connection, self._path, self._is_closing)
             self._identity.check()
-            transaction = Transaction(connection.execute, self._statements)
+            transaction = Transaction(connection, self._statements)
             jobs = self._waiting()  # those, too, that came while others had the file
             answers = self._done_together(transaction, jobs) if len(jobs) > 1 else self._done_alone(transaction, jobs)
             transaction.finish()
@@ -438,7 +470,7 @@ class _Writer(_Thread):
     def _done_together(self, transaction: Transaction, jobs: list[Job]) -> list[tuple[asyncio.Future[Any], Any, Exception | None]]:
         answers: list[tuple[asyncio.Future[Any], Any, Exception | None]] = []
         for future, function, args in jobs:
-            self._connection.execute("SAVEPOINT job")
+            self._connection.execute("SAVEPOINT stepwell_job")
             remembered = len(transaction.committed)
             try:
                 answers.append((future, at_once(function(transaction, *args)), None))
@@ -451,10 +483,10 @@ class _Writer(_Thread):
             else:
                 failure = None
             if failure is not None:
-                self._connection.execute("ROLLBACK TO job")
+                self._connection.execute("ROLLBACK TO stepwell_job")
                 del transaction.committed[remembered:]
                 answers.append((future, None, failure))
-            self._connection.execute("RELEASE job")
+            self._connection.execute("RELEASE stepwell_job")
         return answers
 
     def _tell(self, hints: set[Hint]) -> None:

@@ -17,10 +17,12 @@ from stepwell.store.port import Beat, Hint, Peer
 from stepwell.store.sql import claiming, starting
 from stepwell.store.sql.transaction import at_once
 from stepwell.store.sql.verbs import Verbs
+from stepwell.store.sqlite import transacting
 from stepwell.store.sqlite.connection import (
     Connections,
     Direct,
     Threads,
+    WriteConnection,
     code_of,
     connect,
     in_transaction,
@@ -36,9 +38,9 @@ from stepwell.store.statements import DEFAULT_NAMESPACE
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from stepwell.core.records import (
-        NewRun,
-    )
+    from stepwell.core.records import NewRun
+    from stepwell.core.status import RunStatus
+    from stepwell.store.port import Effect
 
 _IN_MEMORY: Final = "the database in memory"
 _MOUNT_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
@@ -65,8 +67,8 @@ class SqliteStore(Verbs):
         self._listeners: list[Callable[[Hint], None]] = []
         self._connections: Connections | None = None
         self._datagrams: Datagrams | None = None
-        self._heart: sqlite3.Connection | None = None
-        self._shared: sqlite3.Connection | None = None  # by all, where there are no threads
+        self._heart: WriteConnection | None = None
+        self._shared: WriteConnection | None = None  # by all, where there are no threads
         self._lock = threading.Lock()
         self._new_caches()
 
@@ -149,6 +151,13 @@ class SqliteStore(Verbs):
             self._heart.close()
         self._heart = self._shared = None
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The one for everything, of an open store without threads: whoever uses it leaves no transaction open."""
+        if self._shared is None:
+            raise DatabaseUnavailable(f"{self._where} is not open, or has a connection for each of its threads", permanent=True)
+        return self._shared
+
     def listen(self, told: Callable[[Hint], None]) -> Callable[[], None]:
         """See `Store.listen`."""
         self._listeners.append(told)
@@ -191,7 +200,7 @@ class SqliteStore(Verbs):
         self._check_same_file(connection, cursor)
         await self._take_turn(connection, cursor)
         # Lanes that are made here may be rolled back: only what was known before is taken from memory.
-        return at_once(starting.enqueue(Transaction(cursor.execute, self._statements), self._lanes, runs))
+        return at_once(starting.enqueue(Transaction(cursor, self._statements), self._lanes, runs))
 
     def _check_same_file(self, connection: sqlite3.Connection, cursor: sqlite3.Cursor) -> None:
         files = [os.fsdecode(row[2]) for row in cursor.execute("PRAGMA database_list") if row[1] in ("main", b"main")]
@@ -266,6 +275,17 @@ class SqliteStore(Verbs):
                 for peer, beat, lease, dead, socket in others
             },
         )
+
+    async def transact(self, worker: str, effect: Effect, now: float) -> RunStatus | None:
+        """See `Store.transact`."""
+        if effect.is_async:
+            raise DefinitionError(
+                f"the function of transaction {effect.key!r} is an `async def`, and SQLite has one connection that writes, for which all "
+                "others wait while it does: make it a `def`, and await what it needs in a step before"
+            )
+        tried = effect.numbered
+        effect.number()  # whatever comes later waits behind it for the connection, too
+        return await self._opened.write(transacting.transact, self._lanes, worker, effect, tried, now)
 
 
 def _statements(script: str) -> list[str]:

@@ -38,12 +38,13 @@ class Transaction:
     """See `store.sql.transaction`.
 
     Args:
-        execute: that of a connection, or of a cursor with plain rows. The transaction is begun, and ended, by whoever made this.
+        source: a connection, or a cursor with plain rows. The transaction is begun, and ended, by whoever made this.
         statements: those of the namespace.
     """
 
-    def __init__(self, execute: Callable[..., sqlite3.Cursor], statements: Statements) -> None:
-        self._execute = execute
+    def __init__(self, source: sqlite3.Connection | sqlite3.Cursor, statements: Statements) -> None:
+        self.source = source
+        self._execute = source.execute
         self._texts, self._packed = statements
         self.hints: set[Hint] = set()
         self.committed: list[Callable[[], None]] = []
