@@ -13,6 +13,7 @@ from typing import Any, Final
 from stepwell.app import Stepwell
 from stepwell.core.definition import Workflow
 from stepwell.core.duration import Duration, parse_duration
+from stepwell.core.retention import Retention
 from stepwell.engine.clock import Clock
 from stepwell.engine.requests import StepRequest
 from stepwell.engine.worker import Worker
@@ -42,6 +43,7 @@ class TestApp(Stepwell):
         concurrency: runs that execute at the same time.
         seed: of the chance in it: jitter, ids, `step.random`.
         self_moving: whether the clock moves by itself; else by `advance`.
+        retention: how long runs are kept when they have ended, as `Stepwell` takes it; None: for ever.
 
     Example:
         async with TestApp(trial_reminder) as app:
@@ -56,9 +58,15 @@ class TestApp(Stepwell):
     """Seconds after which its worker is taken for dead."""
 
     def __init__(
-        self, *workflows: Workflow[Any, Any] | ModuleType, concurrency: int = 100, seed: int = 0, self_moving: bool = True
+        self,
+        *workflows: Workflow[Any, Any] | ModuleType,
+        concurrency: int = 100,
+        seed: int = 0,
+        self_moving: bool = True,
+        retention: Retention | None = None,
     ) -> None:
-        super().__init__("sqlite://", workflows=workflows, namespace="stepwell", timezone="UTC", clock=MovedClock(seed))
+        kept = {} if retention is None else retention  # the environment of a test has no say in it
+        super().__init__("sqlite://", workflows=workflows, namespace="stepwell", timezone="UTC", retention=kept, clock=MovedClock(seed))
         self._concurrency = concurrency
         self._self_moving = self_moving
         self._worker: Worker | None = None
@@ -107,9 +115,8 @@ class TestApp(Stepwell):
             lease=self._lease,
             grace=0,
             heart="loop",
-            max_payload=self._max_payload,
-            max_crashes=self._max_crashes,
             on_failure=self._tell_failure,
+            **self._limits(),
         )
         self._worker.steps.stand_in = self._stand_in
         await self._worker.__aenter__()
