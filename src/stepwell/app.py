@@ -12,12 +12,13 @@ from stepwell.core.definition import Workflow
 from stepwell.core.duration import Duration
 from stepwell.core.options import checked_count
 from stepwell.core.registry import Registry
+from stepwell.core.retention import Retention
 from stepwell.core.size import parse_size
 from stepwell.engine.clock import Clock
 from stepwell.errors import DefinitionError
 from stepwell.home import Home
 from stepwell.namespaces import Queues, Runs, Workers, Workflows
-from stepwell.runner import AppWorker, worker_options
+from stepwell.runner import AppWorker, Limits, worker_options
 from stepwell.starting import Starting
 from stepwell.store.port import Store
 
@@ -37,13 +38,15 @@ class Stepwell(Starting):
         migrate: whether opening may make and migrate the tables.
         max_payload: of an input, a result or an output, as JSON: a text such as `4MiB`, or bytes.
         max_crashes: how often in a row a run may take its worker process down before it fails with WorkerCrashed.
-        retention: not supported yet.
+        retention: how long runs are kept when they have ended: a duration, or one by status, `{"completed": "7d", "failed": "90d"}`, where
+            a status that is left out is kept for ever. Workers of the app delete what ended longer ago, of all workflows, about once a
+            minute. Left out: STEPWELL_RETENTION, pyproject.toml, else all is kept. `{}` keeps all, whatever these say.
         codec: not supported yet.
         clock: time and chance, for tests.
 
     Raises:
         DefinitionError: an option is not what it should be, or two workflows have the same name and version.
-        ValueError, TypeError: `max_payload` is no size.
+        ValueError, TypeError: `max_payload` is no size, or `retention` has a duration that is none.
 
     Example:
         app = Stepwell("sqlite:///stepwell.db", workflows=[send_welcome_email])
@@ -64,14 +67,13 @@ class Stepwell(Starting):
         migrate: bool = True,
         max_payload: str | int = MAX_PAYLOAD,
         max_crashes: int = MAX_CRASHES,
-        retention: Duration | None = None,
+        retention: Retention | None = None,
         codec: Any = None,
         clock: Clock | None = None,
     ) -> None:
-        for option, value in (("retention", retention), ("codec", codec)):
-            if value is not None:
-                raise DefinitionError(f"{option} is not supported yet by this version of Stepwell; leave it out")
-        self._settings = settings_of(database_url, namespace, timezone)
+        if codec is not None:
+            raise DefinitionError("codec is not supported yet by this version of Stepwell; leave it out")
+        self._settings = settings_of(database_url, namespace, timezone, retention)
         self._registry = Registry(workflows)
         self._max_payload = parse_size(max_payload, "max_payload")
         self._max_crashes = checked_count(max_crashes, "max_crashes")
@@ -159,7 +161,12 @@ class Stepwell(Starting):
         if not any(True for _ in self._registry):
             raise DefinitionError("this app has no workflows, so a worker would have nothing to do; write Stepwell(…, workflows=[…])")
         options = worker_options(concurrency, queues, name, lease, grace)
-        return AppWorker(self._home, self._registry, options, max_payload=self._max_payload, max_crashes=self._max_crashes)
+        return AppWorker(self._home, self._registry, options, **self._limits())
+
+    def _limits(self) -> Limits:
+        """What holds for every worker of this app."""
+        kept = {status: age.total_seconds() for status, age in self._settings.retention.items()}
+        return Limits(max_payload=self._max_payload, max_crashes=self._max_crashes, retention=kept)
 
     @cached_property
     def runs(self) -> Runs:

@@ -1,4 +1,4 @@
-"""Which database, namespace and time zone an app has: from its arguments, the environment, or the project's pyproject.toml.
+"""Which database, namespace, time zone and retention an app has: from its arguments, the environment, or the project's pyproject.toml.
 
 Reads files and the environment, and opens nothing. What is given goes before what is set, and that before what is written down.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from stepwell.core.retention import Kept, Retention, parse_retention
 from stepwell.errors import DefinitionError
 from stepwell.store.postgres.target import is_postgres_url, target_of
 
@@ -20,7 +21,7 @@ DEFAULT_URL: Final = "sqlite:///stepwell.db"
 DEFAULT_NAMESPACE: Final = "stepwell"
 DEFAULT_TIMEZONE: Final = "UTC"
 
-_KEYS: Final = ("database_url", "namespace", "timezone", "target")
+_KEYS: Final = ("database_url", "namespace", "timezone", "retention", "target")
 """Of [tool.stepwell]; `target` is the command line's."""
 
 _PASSWORD_BEFORE_HOST = re.compile(r"//([^/@:]*):[^/]*@")
@@ -34,13 +35,14 @@ _SERVER: Final = "postgresql://user@host/database"
 
 
 class Settings(NamedTuple):
-    """Where an app keeps its runs."""
+    """Where an app keeps its runs, and for how long."""
 
     database_url: str
     path: str | None
     """Of the SQLite file; None: in memory, or on a server."""
     namespace: str
     timezone: str
+    retention: Kept
 
     @property
     def is_postgres(self) -> bool:
@@ -55,13 +57,16 @@ class Project(NamedTuple):
     table: Mapping[str, Any]
 
 
-def settings_of(database_url: str | None, namespace: str | None, timezone: str | None) -> Settings:
+def settings_of(
+    database_url: str | None = None, namespace: str | None = None, timezone: str | None = None, retention: Retention | None = None
+) -> Settings:
     """The settings of an app that was given these; None is not given.
 
     Raises:
         DefinitionError: one of them, wherever it comes from, is not what it should be.
+        ValueError, TypeError: the retention that was given has a duration that is none.
     """
-    project = None if database_url is not None and namespace is not None and timezone is not None else project_settings()
+    project = project_settings() if None in (database_url, namespace, timezone, retention) else None
     url = _setting("database_url", database_url, project, DEFAULT_URL)
     path = _checked_path(url)
     if path is not None and project is not None and database_url is None and not os.environ.get(_variable("database_url")):
@@ -72,6 +77,7 @@ def settings_of(database_url: str | None, namespace: str | None, timezone: str |
         path=path,
         namespace=_checked_namespace(_setting("namespace", namespace, project, DEFAULT_NAMESPACE)),
         timezone=_checked_timezone(_setting("timezone", timezone, project, DEFAULT_TIMEZONE)),
+        retention=_retention(retention, project),
     )
 
 
@@ -119,6 +125,19 @@ def _setting(name: str, given: object, project: Project | None, default: str) ->
     if not isinstance(given, str):
         raise DefinitionError(f"{name} is a text, not {type(given).__name__}: {given!r}")
     return given
+
+
+def _retention(given: Retention | None, project: Project | None) -> Kept:
+    if given is not None:
+        return parse_retention(given)
+    variable = _variable("retention")
+    text = os.environ.get(variable)
+    source = variable if text else "[tool.stepwell]"
+    said = text or (project.table.get("retention") if project is not None else None)
+    try:
+        return {} if said is None else parse_retention(said)
+    except (ValueError, TypeError, DefinitionError) as error:
+        raise DefinitionError(f"{error} (in {source})") from error
 
 
 def _variable(name: str) -> str:

@@ -196,11 +196,31 @@ class Runs:
         """Retry all runs that match and have failed or were canceled, and say how many. See `pause_all`."""
         return await self._act_on_all(Action.RETRY, everything, actor, filters)
 
-    async def delete_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
-        """Forget all runs that match and have ended, and say how many. See `pause_all`."""
+    async def delete_all(
+        self,
+        *,
+        everything: bool = False,
+        actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
+        """Forget all runs that match and have ended, and say how many. See `pause_all`.
+
+        They are deleted some hundreds at a time. If it is canceled, those that were deleted stay so. What a child has said to its parent
+        is the parent's: no parent misses a child. The idempotency key of a deleted run can be given again.
+
+        Args:
+            everything: must be True when there is no filter.
+            actor: who does it, to be logged.
+            progress: told after each portion how many are deleted by then.
+            filters: which runs.
+
+        Example:
+            await app.runs.delete_all(status="completed", finished_before=datetime.now(UTC) - timedelta(days=90))
+        """
         by = checked_actor(actor)
         where = self._chosen("delete_all", everything, filters)
-        done = await _all_of(lambda limit: self._home.store.delete_all(where, limit))
+        done = await _all_of(lambda limit: self._home.store.delete_all(where, limit), told=progress)
         log.info("%d runs were deleted%s", done, _by(by))
         return done
 
@@ -328,13 +348,15 @@ class Queues:
         await _halt(self._home, Halt("queue", checked_name(name, "queue")), halted=False, actor=actor)
 
 
-async def _all_of(some: Callable[[int], Awaitable[int]], at_most: int | None = None) -> int:
-    """Do it until no more are left, or to as many as there were; how many."""
+async def _all_of(some: Callable[[int], Awaitable[int]], at_most: int | None = None, told: Callable[[int], None] | None = None) -> int:
+    """Do it until no more are left, or to as many as there were; how many. Who wants to be told is, after each portion."""
     done = 0
     while at_most is None or done < at_most:
         limit = _AT_ONCE if at_most is None else min(_AT_ONCE, at_most - done)
         changed = await some(limit)
         done += changed
+        if told is not None:
+            told(done)
         if changed < limit:
             break
     return done

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self, TypedDict, Unpack
 
 from stepwell.core.duration import Duration, parse_duration
 from stepwell.core.naming import checked_name
 from stepwell.core.options import checked_count
 from stepwell.core.registry import Registry
+from stepwell.core.status import RunStatus
 from stepwell.engine.clock import SystemClock
 from stepwell.engine.worker import Worker
 from stepwell.errors import DefinitionError
@@ -27,6 +28,14 @@ class WorkerOptions(NamedTuple):
     name: str | None
     lease: float
     grace: float
+
+
+class Limits(TypedDict):
+    """What holds for every worker of an app. `engine.worker.Worker` says what each means."""
+
+    max_payload: int
+    max_crashes: int
+    retention: Mapping[RunStatus, float]
 
 
 def worker_options(concurrency: object, queues: Iterable[str] | None, name: str | None, lease: Duration, grace: Duration) -> WorkerOptions:
@@ -72,11 +81,11 @@ class AppWorker:
         await app.worker().run()  # until SIGTERM or SIGINT
     """
 
-    def __init__(self, home: Home, registry: Registry, options: WorkerOptions, *, max_payload: int, max_crashes: int) -> None:
+    def __init__(self, home: Home, registry: Registry, options: WorkerOptions, **limits: Unpack[Limits]) -> None:
         self._home = home
         self._registry = registry
         self._options = options
-        self._limits: dict[str, Any] = {"max_payload": max_payload, "max_crashes": max_crashes}
+        self._limits = limits
         self._worker: Worker | None = None
 
     async def __aenter__(self) -> Self:

@@ -17,7 +17,7 @@ from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack, overload
 
 from stepwell.app import Stepwell
 from stepwell.core.definition import Workflow
-from stepwell.core.duration import Duration
+from stepwell.core.retention import Retention
 from stepwell.engine.clock import Clock
 from stepwell.engine.runloop import refuse_in_body
 from stepwell.errors import DefinitionError
@@ -42,7 +42,7 @@ class AppOptions(TypedDict, total=False):
     migrate: bool
     max_payload: str | int
     max_crashes: int
-    retention: Duration | None
+    retention: Retention | None
     codec: Any
     clock: Clock | None
 

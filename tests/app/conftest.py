@@ -22,6 +22,6 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither the environment nor a pyproject.toml says anything."""
-    for name in ("DATABASE_URL", "NAMESPACE", "TIMEZONE"):
+    for name in ("DATABASE_URL", "NAMESPACE", "TIMEZONE", "RETENTION"):
         monkeypatch.delenv(f"STEPWELL_{name}", raising=False)
     monkeypatch.chdir(tmp_path)

@@ -1,14 +1,16 @@
-"""Which database, namespace and time zone an app has."""
+"""Which database, namespace, time zone and retention an app has."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stepwell import DefinitionError
+from stepwell import DefinitionError, RunStatus
 from stepwell.config import Settings, project_settings, settings_of
+from stepwell.core.retention import ENDS
 
 
 def written(folder: Path, text: str) -> None:
@@ -17,7 +19,7 @@ def written(folder: Path, text: str) -> None:
 
 
 def test_an_app_that_is_told_nothing_keeps_its_runs_in_a_file_beside_it() -> None:
-    assert settings_of(None, None, None) == Settings("sqlite:///stepwell.db", "stepwell.db", "stepwell", "UTC")
+    assert settings_of(None, None, None) == Settings("sqlite:///stepwell.db", "stepwell.db", "stepwell", "UTC", {})
 
 
 @pytest.mark.parametrize(
@@ -94,8 +96,8 @@ def test_the_environment_says_what_the_program_does_not(monkeypatch: pytest.Monk
     monkeypatch.setenv("STEPWELL_NAMESPACE", "env")
     monkeypatch.setenv("STEPWELL_TIMEZONE", "Asia/Seoul")
 
-    assert settings_of(None, None, None) == Settings("sqlite:///env.db", "env.db", "env", "Asia/Seoul")
-    assert settings_of("sqlite:///my.db", "mine", "UTC") == Settings("sqlite:///my.db", "my.db", "mine", "UTC")
+    assert settings_of(None, None, None) == Settings("sqlite:///env.db", "env.db", "env", "Asia/Seoul", {})
+    assert settings_of("sqlite:///my.db", "mine", "UTC") == Settings("sqlite:///my.db", "my.db", "mine", "UTC", {})
 
 
 def test_a_variable_that_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,10 +119,10 @@ PROJECT = '[tool.stepwell]\ndatabase_url = "sqlite:///project.db"\nnamespace = "
 def test_the_project_says_what_neither_program_nor_environment_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(tmp_path, PROJECT)
 
-    assert settings_of(None, None, None) == Settings("sqlite:///project.db", str(tmp_path / "project.db"), "project", "Europe/Paris")
+    assert settings_of(None, None, None) == Settings("sqlite:///project.db", str(tmp_path / "project.db"), "project", "Europe/Paris", {})
     monkeypatch.setenv("STEPWELL_NAMESPACE", "env")
     monkeypatch.setenv("STEPWELL_DATABASE_URL", "sqlite:///env.db")
-    assert settings_of(None, None, None) == Settings("sqlite:///env.db", "env.db", "env", "Europe/Paris")
+    assert settings_of(None, None, None) == Settings("sqlite:///env.db", "env.db", "env", "Europe/Paris", {})
 
 
 def test_a_program_finds_its_projects_file_from_any_folder_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +140,7 @@ def test_the_nearest_project_that_speaks_of_stepwell_is_the_one(tmp_path: Path, 
     written(tmp_path / "inner", '[tool.stepwell]\nnamespace = "inner"\n')
     monkeypatch.chdir(tmp_path / "inner")
 
-    assert settings_of(None, None, None) == Settings("sqlite:///stepwell.db", "stepwell.db", "inner", "UTC")
+    assert settings_of(None, None, None) == Settings("sqlite:///stepwell.db", "stepwell.db", "inner", "UTC", {})
 
 
 def test_a_project_may_say_nothing(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_a_project_may_say_nothing(tmp_path: Path) -> None:
         ("[tool.stepwell", r"pyproject\.toml cannot be read"),
         ("tool = 5\n", r"pyproject\.toml cannot be read"),
         ("[tool]\nstepwell = 5\n", r"tool\.stepwell in .*pyproject\.toml is a table"),
-        ('[tool.stepwell]\ndatabase = "x"\n', r"has database; known are database_url, namespace, timezone, target"),
+        ('[tool.stepwell]\ndatabase = "x"\n', r"has database; known are database_url, namespace, timezone, retention, target"),
         ("[tool.stepwell]\nnamespace = 5\n", "namespace is a text, not int: 5"),
     ],
 )
@@ -167,4 +169,58 @@ def test_a_project_that_says_it_wrongly_is_refused(tmp_path: Path, text: str, me
 def test_an_app_that_is_told_everything_reads_no_file(tmp_path: Path) -> None:
     written(tmp_path, "[tool.stepwell")
 
-    assert settings_of("sqlite://", "shop", "UTC").namespace == "shop"
+    assert settings_of("sqlite://", "shop", "UTC", {}).namespace == "shop"
+
+
+# -- how long runs are kept
+
+MONTH = dict.fromkeys(ENDS, timedelta(days=30))
+
+
+def test_an_app_that_is_told_nothing_keeps_its_runs_for_ever() -> None:
+    assert settings_of().retention == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ('retention = "30d"', MONTH),
+        ('retention = {completed = "30d", failed = "30d", canceled = "30d"}', MONTH),
+        ('[tool.stepwell.retention]\ncompleted = "30d"', {RunStatus.COMPLETED: timedelta(days=30)}),
+        ("retention = {}", {}),
+    ],
+)
+def test_the_project_says_how_long_runs_are_kept_in_a_text_or_a_table(tmp_path: Path, said: str, kept: dict[RunStatus, timedelta]) -> None:
+    written(tmp_path, f"[tool.stepwell]\n{said}\n")
+
+    assert settings_of().retention == kept
+
+
+def test_the_environment_goes_before_the_project_and_the_program_before_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, '[tool.stepwell]\nretention = "7d"\n')
+    monkeypatch.setenv("STEPWELL_RETENTION", "completed=30d")
+
+    assert settings_of().retention == {RunStatus.COMPLETED: timedelta(days=30)}
+    assert settings_of(retention={"failed": "30d"}).retention == {RunStatus.FAILED: timedelta(days=30)}
+    assert settings_of(retention={}).retention == {}
+
+
+@pytest.mark.parametrize(
+    ("variable", "table", "message"),
+    [
+        ("30", "", r"retention needs a unit.* \(in STEPWELL_RETENTION\)"),
+        ("soon", "", r"retention is no duration: 'soon'.* \(in STEPWELL_RETENTION\)"),
+        ("paused=7d", "", r"not 'paused'.* \(in STEPWELL_RETENTION\)"),
+        ("", "retention = 30", r"retention needs a unit.* \(in \[tool\.stepwell\]\)"),
+        ("", "retention = [1]", r"retention is a timedelta or a text.* \(in \[tool\.stepwell\]\)"),
+        ("", 'retention = {paused = "7d"}', r"not 'paused'.* \(in \[tool\.stepwell\]\)"),
+    ],
+)
+def test_a_retention_that_is_said_wrongly_is_refused_with_where_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, table: str, message: str
+) -> None:
+    monkeypatch.setenv("STEPWELL_RETENTION", variable)
+    written(tmp_path, f"[tool.stepwell]\n{table}\n")
+
+    with pytest.raises(DefinitionError, match=message):
+        settings_of()

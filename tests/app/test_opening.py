@@ -45,7 +45,12 @@ def test_an_app_takes_what_the_documentation_says() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"retention": "30 days"}, DefinitionError, "retention is not supported yet"),
+        ({"retention": "30"}, ValueError, "retention needs a unit"),
+        (
+            {"retention": {"running": "7d"}},
+            DefinitionError,
+            "retention is of runs that have ended: completed, failed, canceled; not 'running'",
+        ),
         ({"codec": object()}, DefinitionError, "codec is not supported yet"),
         ({"max_payload": "4"}, ValueError, "max_payload needs a unit"),
         ({"max_payload": None}, TypeError, "max_payload is a text such as"),

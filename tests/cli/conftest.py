@@ -16,7 +16,15 @@ from tests.cli.harness import FLOWS, Answer, Call, called
 @pytest.fixture(autouse=True)
 def plain_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Nothing of the machine's settings, and nothing that a test imports, reaches another test."""
-    for name in ("STEPWELL_DATABASE_URL", "STEPWELL_NAMESPACE", "STEPWELL_TIMEZONE", "FORCE_COLOR", "NO_COLOR", "COLUMNS"):
+    for name in (
+        "STEPWELL_DATABASE_URL",
+        "STEPWELL_NAMESPACE",
+        "STEPWELL_TIMEZONE",
+        "STEPWELL_RETENTION",
+        "FORCE_COLOR",
+        "NO_COLOR",
+        "COLUMNS",
+    ):
         monkeypatch.delenv(name, raising=False)
     path = list(sys.path)
     yield

@@ -2,11 +2,12 @@
 
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from stepwell import Stepwell
+from stepwell import RunStatus, Stepwell
 from stepwell.cli.command import Place
 from stepwell.cli.dev import default_target
 from stepwell.cli.target import BadTarget, load, only_target
@@ -91,6 +92,15 @@ def test_a_database_that_is_given_goes_before_that_of_an_app(here: Path) -> None
     app = load("flows:app", Place(database="sqlite:///given.db"))
 
     assert (app.database_url, app.namespace, app.timezone, names(app)) == ("sqlite:///given.db", "a", "Asia/Seoul", ["pay"])
+
+
+def test_an_app_on_a_given_database_keeps_its_retention(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPWELL_RETENTION", "1h")
+    (here / "flows.py").write_text("from stepwell import Stepwell\napp = Stepwell('sqlite://', retention={'failed': '90d'})\n")
+
+    app = load("flows:app", Place(database="sqlite:///given.db"))
+
+    assert app._settings.retention == {RunStatus.FAILED: timedelta(days=90)}
 
 
 def test_of_several_apps_one_has_to_be_named(here: Path) -> None:

@@ -47,6 +47,10 @@ def test_it_says_its_version(call: Call) -> None:
         (["runs", "cancel"], "give the ids of runs, or --all with filters"),
         (["runs", "cancel", "--status", "failed"], "filters may match many runs: add --all"),
         (["runs", "cancel", "0199", "--all"], "give ids of runs, or --all with filters; not both"),
+        (["runs", "cancel", "--older-than", "7d"], "filters may match many runs: add --all"),
+        (["runs", "delete", "--status", "failed"], "filters may match many runs: add --all"),
+        (["runs", "delete", "0199", "--older-than", "7d"], "give ids of runs, or --all with filters; not both"),
+        (["runs", "delete", "--older-than", "90"], '--older-than needs a unit: give "90s" for seconds'),
     ],
 )
 def test_a_wrong_call_is_told_in_one_line(here: Path, call: Call, arguments: list[str], said: str) -> None:

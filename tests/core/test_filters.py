@@ -43,9 +43,11 @@ def test_one_tag_is_not_taken_for_its_letters() -> None:
 
 
 def test_times_become_instants() -> None:
-    where = run_filter(created_after=datetime(1970, 1, 2, tzinfo=UTC), created_before=datetime(1970, 1, 3, tzinfo=UTC))
+    second, third, fourth = (datetime(1970, 1, day, tzinfo=UTC) for day in (2, 3, 4))
 
-    assert (where.created_after, where.created_before) == (86_400.0, 172_800.0)
+    where = run_filter(created_after=second, created_before=third, finished_before=fourth)
+
+    assert (where.created_after, where.created_before, where.finished_before) == (86_400.0, 172_800.0, 259_200.0)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,7 @@ def test_a_filter_that_is_none_is_refused(filters: Any, message: str) -> None:
         ({"tags": 3}, "tags is a text, or several"),
         ({"tags": [3]}, "a tag is a text"),
         ({"created_before": "2027-01-01"}, "created_before is a datetime"),
+        ({"finished_before": "90d"}, "finished_before is a datetime"),
         ({"worklow": "pay"}, "worklow"),
     ],
 )

@@ -14,5 +14,5 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment says nothing."""
-    for name in ("STEPWELL_DATABASE_URL", "STEPWELL_NAMESPACE", "STEPWELL_TIMEZONE", "SMTP_SERVER"):
+    for name in ("STEPWELL_DATABASE_URL", "STEPWELL_NAMESPACE", "STEPWELL_TIMEZONE", "STEPWELL_RETENTION", "SMTP_SERVER"):
         monkeypatch.delenv(name, raising=False)

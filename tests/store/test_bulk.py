@@ -1,11 +1,30 @@
 """What operators do to many runs at once."""
 
+from typing import Any
+
 import pytest
 
+from stepwell.core.children import heard
 from stepwell.core.records import RunFilter
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.store.port import Store
-from tests.store.making import ALICE, ALL, BOB, NOW, OPERATORS, claim_one, claims, everything, move, new_run, run_id, write
+from tests.store.making import (
+    ALICE,
+    ALL,
+    BOB,
+    FIRST,
+    NOW,
+    OPERATORS,
+    claim_one,
+    claimed_run,
+    claims,
+    everything,
+    move,
+    new_run,
+    run_id,
+    start_child,
+    write,
+)
 
 
 async def one_of_each(store: Store) -> dict[str, RunStatus]:
@@ -113,3 +132,32 @@ async def test_deleting_all_deletes_those_that_match_and_no_more_than_asked_for(
 
     assert dict(await store.count(ALL)) == {RunStatus.CANCELED: 5}
     assert await everything(store, run_id(2)) == kept
+
+
+@pytest.mark.parametrize(
+    "where", [{}, {"workflow": "pay"}, {"tags": ("eu",)}, {"queue": "default"}, {"id_prefix": run_id(1)[:-1]}], ids=str
+)
+async def test_deleting_all_that_ended_before_a_time_keeps_those_that_ended_later(store: Store, where: dict[str, Any]) -> None:
+    await store.enqueue([new_run(number, tags=("eu",)) for number in range(1, 9)])
+    for seconds, number in enumerate((6, 3, 1, 5, 2, 4)):
+        await store.act(run_id(number), Action.CANCEL, NOW + seconds)
+    old = RunFilter(finished_before=NOW + 5, **where)
+
+    assert [await store.delete_all(old, 2) for _ in range(4)] == [2, 2, 1, 0]
+
+    left = await store.find(ALL, newest=False, limit=100, cursor=None)
+    assert [run.id for run in left] == [run_id(4), run_id(7), run_id(8)]
+
+
+async def test_deleting_a_child_takes_nothing_from_the_parent_that_awaits_it(store: Store) -> None:
+    await claimed_run(store)
+    await write(store, start_child())
+    await claims(store, BOB)
+    await write(store, move(Action.COMPLETE, run=run_id(2)), worker=BOB, now=NOW + 1)
+    before = await everything(store)
+
+    assert await store.delete_all(RunFilter(finished_before=NOW + 2), 10) == 1
+
+    assert await everything(store) == before
+    (told,) = (await store.history(FIRST)).signals
+    assert heard(told.payload) == (True, '"paid"')

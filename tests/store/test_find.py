@@ -89,6 +89,51 @@ async def test_runs_are_found_by_what_they_were_started_with(store: Store, where
 
 
 @pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({"finished_before": NOW + 1}, []),
+        ({"finished_before": NOW + 1.5}, [1]),
+        ({"finished_before": NOW + 4}, [1, 2, 3]),
+        ({"finished_before": NOW + 4, "statuses": frozenset({RunStatus.FAILED, RunStatus.CANCELED})}, [2, 3]),
+        ({"finished_before": NOW + 4, "statuses": frozenset({RunStatus.RUNNING, RunStatus.PAUSED})}, []),
+        ({"finished_before": NOW + 4, "workflow": "pay", "tags": ("eu",)}, [2]),
+        ({"finished_before": NOW + 4, "created_after": NOW - 9_998}, [2, 3]),
+    ],
+    ids=["too early", "some", "all", "of some statuses", "of live statuses", "of a workflow", "created later"],
+)
+async def test_runs_are_found_by_the_time_of_their_end(store: Store, where: dict[str, Any], expected: list[int]) -> None:
+    await store.enqueue([new_run(number, tags=("eu",) if number % 2 == 0 else ()) for number in range(1, 7)])
+    await claims(store, limit=5)
+    await write(store, move(Action.COMPLETE), now=NOW + 1)
+    await write(store, move(Action.FAIL, run=run_id(2)), now=NOW + 2)
+    for number, action in ((3, Action.CANCEL), (4, Action.PAUSE)):
+        await store.act(run_id(number), action, NOW + 3)
+
+    assert await found(store, RunFilter(**where)) == expected
+    assert sum((await store.count(RunFilter(**where))).values()) == len(expected)
+
+
+async def test_a_run_that_is_retried_has_not_ended(store: Store) -> None:
+    await claimed_run(store)
+    await write(store, move(Action.FAIL))
+    await store.act(FIRST, Action.RETRY, NOW + 1)
+
+    assert await found(store, RunFilter(finished_before=NOW + 100)) == []
+
+
+async def test_pages_of_runs_that_ended_before_a_time_are_in_the_order_of_their_creation(store: Store) -> None:
+    await store.enqueue([new_run(number) for number in range(1, 6)])
+    for seconds, number in enumerate((4, 2, 5, 1, 3)):
+        await store.act(run_id(number), Action.CANCEL, NOW + seconds)
+    where = RunFilter(finished_before=NOW + 4, statuses=frozenset({RunStatus.COMPLETED, RunStatus.CANCELED}))
+
+    first = await store.find(where, newest=False, limit=2, cursor=None)
+    second = await store.find(where, newest=False, limit=2, cursor=first.next_cursor)
+
+    assert [[run.id for run in page] for page in (first, second)] == [[run_id(1), run_id(2)], [run_id(4), run_id(5)]]
+
+
+@pytest.mark.parametrize(
     ("tags", "expected"),
     [
         ((), [1, 2, 3, 4, 5]),

@@ -36,6 +36,15 @@ INDEXES = {
     "survived": {"PRIMARY KEY"},
     "notices": {"stepwell_notices_worker", "PRIMARY KEY"},
     "ended": {"PRIMARY KEY"},
+    "delete": {"PRIMARY KEY"},
+    "delete_inputs": {"PRIMARY KEY"},
+    "delete_tags": {"PRIMARY KEY"},
+    "delete_outcomes": {"PRIMARY KEY"},
+    "delete_attempts": {"PRIMARY KEY"},
+    "delete_started": {"PRIMARY KEY"},
+    "delete_signals": {"sqlite_autoindex_stepwell_signals_2"},
+    "delete_logs": {"sqlite_autoindex_stepwell_logs_1"},
+    "delete_events": {"stepwell_events_run"},
 }
 WRITES = ("record", "attempt", "log", "started")
 ORDERED = ("look", "make_ready", "expired", "ready", "heads")
@@ -114,3 +123,21 @@ def test_lists_and_counts_are_read_by_the_index_of_what_is_asked_for(
         assert listed[0].startswith("SEARCH r USING ")
         assert index in listed[0]
         assert index in counted[0]
+
+
+@pytest.mark.parametrize("status", [status for status in RunStatus if status.ended])
+def test_runs_that_ended_before_a_time_are_found_without_a_look_at_those_that_ended_later(
+    connection: sqlite3.Connection, status: RunStatus
+) -> None:
+    asked: list[str] = []
+    where = RunFilter(statuses=frozenset({status}), finished_before=1_000.0)
+    connection.set_trace_callback(asked.append)
+    transaction = Transaction(connection.execute, STATEMENTS)
+    at_once(reading.matching(transaction, where, limit=100, by_end=True))
+    at_once(reading.count(transaction, where))
+    connection.set_trace_callback(None)
+
+    for statement in (line for line in asked if "stepwell_runs r" in line):
+        lines = plan(connection, statement)
+        assert re.fullmatch(r"SEARCH r USING (COVERING )?INDEX stepwell_runs_finished \(status=\? AND finished_at<\?\)", lines[0])
+        assert not any("TEMP B-TREE" in line for line in lines)

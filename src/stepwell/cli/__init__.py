@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from stepwell.cli import acting, operate, runs
+from stepwell.cli import acting, deleting, operate, runs
 from stepwell.cli.check import check
 from stepwell.cli.command import Database, Namespace, Place
 from stepwell.cli.dev import dev
@@ -55,6 +55,7 @@ _first: tuple[Callable[..., None], ...] = (dev, worker, start, signal)
 for command in _first:
     cli.command()(command)
 runs.commands.add_typer(acting.commands)
+runs.commands.add_typer(deleting.commands)
 cli.add_typer(runs.commands, name="runs")
 cli.add_typer(operate.workers, name="workers")
 cli.add_typer(operate.workflows, name="workflows")

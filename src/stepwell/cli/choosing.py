@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import typer
 
-from stepwell.cli.command import BadUsage, Failed, did_you_mean, duration
+from stepwell.cli.command import BadUsage, Failed, did_you_mean, duration, runs_counted
+from stepwell.cli.output import note
 from stepwell.core.records import instant
 from stepwell.core.status import RunStatus
 from stepwell.errors import RunNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
     from stepwell.app import Stepwell
     from stepwell.core.records import Run
@@ -36,10 +39,19 @@ InQueue: TypeAlias = Annotated[str | None, typer.Option("--queue", metavar="Q", 
 OlderThan: TypeAlias = Annotated[
     str | None, typer.Option("--older-than", metavar="D", help="Only created longer ago: 7d, 12h.", rich_help_panel=_FILTERS)
 ]
+EndedLongerAgo: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--older-than", metavar="D", help="All that ended longer ago: 90d, 12h. Needs no --all.", rich_help_panel=_FILTERS),
+]
 Search: TypeAlias = Annotated[
     str | None,
     typer.Option("--search", metavar="TEXT", help="Only with this in id, key, workflow, tag, input or error.", rich_help_panel=_FILTERS),
 ]
+
+RunIds: TypeAlias = Annotated[
+    list[str] | None, typer.Argument(metavar="[RUN]...", help="Ids of runs, or the beginnings of them.", show_default=False)
+]
+All: TypeAlias = Annotated[bool, typer.Option("--all", help="Act on every run that matches the filters; without one, on every run.")]
 
 _LENGTH_OF_ID: Final = 36
 
@@ -67,19 +79,41 @@ class Chosen:
         """Raises BadUsage: a status or duration is none."""
         self.filters(0.0)
 
-    def filters(self, now: float) -> dict[str, Any]:
-        """As the app takes them; what was left out is left out. Raises BadUsage as `check` does."""
-        age = duration(self.older_than, "--older-than")
+    def filters(self, now: float, *, age: Literal["created_before", "finished_before"] = "created_before") -> dict[str, Any]:
+        """As the app takes them; what was left out is left out. Raises BadUsage as `check` does.
+
+        Args:
+            now: seconds since 1970.
+            age: from what `--older-than` counts.
+        """
+        older_than = duration(self.older_than, "--older-than")
         given = {
             "status": [status_named(name) for name in self.status or ()] or None,
             "workflow": self.workflow,
             "version": self.version,
             "tags": self.tag or None,
             "queue": self.queue,
-            "created_before": None if age is None else instant(now) - age,
+            age: None if older_than is None else _earlier(instant(now), older_than),
             "search": self.search,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+
+def _earlier(now: datetime, age: timedelta) -> datetime:
+    try:
+        return now - age
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)  # nothing is that old
+
+
+def means_all(run_ids: Sequence[str] | None, chosen: Chosen, *, everything: bool) -> bool:
+    """Whether filters say which runs are meant, rather than ids. Raises BadUsage: neither or both do."""
+    if run_ids and (everything or chosen.given):
+        raise BadUsage("give ids of runs, or --all with filters; not both")
+    if not run_ids and not everything:
+        advice = "add --all to act on every run that they match" if chosen.given else "give the ids of runs, or --all with filters"
+        raise BadUsage(f"{'filters may match many runs: ' if chosen.given else ''}{advice}")
+    return everything
 
 
 def status_named(name: str) -> RunStatus:
@@ -126,3 +160,21 @@ async def what_is_unknown(app: Stepwell, workflow: str | None) -> str | None:
     if workflow in known:
         return None
     return f"no worker has ever had a workflow {workflow!r}{did_you_mean(workflow, known)}"
+
+
+async def say_that_none_matches(app: Stepwell, done: str, chosen: Chosen) -> None:
+    """Beside the result. `done`: what could be done to none."""
+    note(f"no run matches that could be {done}")
+    if hint := await what_is_unknown(app, chosen.workflow):
+        note(hint)
+
+
+def label(run: Run) -> str:
+    """Its id, its workflow, and its version if it has one."""
+    return " ".join(filter(None, (run.id, run.workflow, run.version)))
+
+
+def counted(counts: Mapping[RunStatus, int]) -> str:
+    """`3 runs (2 failed, 1 canceled)`."""
+    parts = ", ".join(f"{number:,} {status}" for status, number in counts.items() if number)
+    return f"{runs_counted(sum(counts.values()))} ({parts})"

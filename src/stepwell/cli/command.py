@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, NoReturn, ParamSp
 import typer
 
 from stepwell.app import Stepwell
+from stepwell.cli.output import note
 from stepwell.core.duration import parse_duration
 
 if TYPE_CHECKING:
@@ -122,6 +123,19 @@ def actor() -> str:
     except (KeyError, OSError, ImportError):
         # A container may run under a number that has no name.
         return f"cli:{os.getuid() if hasattr(os, 'getuid') else 'unknown'}"
+
+
+def ask(what: str, *, yes: bool) -> None:
+    """Let the user agree to it. Raises BadUsage: nobody is there to ask; Exit: the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise BadUsage(f"this would {what}; add --yes to do it")
+    sys.stderr.write(f"This will {what}. Go on? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        note("nothing was done")
+        raise typer.Exit(1)
 
 
 # -- reading what was given

@@ -82,7 +82,7 @@ def _print(findings: Iterable[Finding]) -> None:
 async def _examine(place: Place) -> list[Finding]:
     findings = [_python(), _sqlite()]
     app = app_at(place, migrate=False)
-    findings += _file(settings_of(place.database, place.namespace, None).path)
+    findings += _file(settings_of(place.database, place.namespace).path)
     try:
         async with app:
             findings.append(Finding(what="database", ok=True, found=f"{shown_url(app.database_url)} is reachable and migrated"))

@@ -63,6 +63,7 @@ def elsewhere(app: Stepwell, place: Place) -> Stepwell:
         timezone=app.timezone,
         max_payload=app._max_payload,
         max_crashes=app._max_crashes,
+        retention=app._settings.retention,
     )
 
 

@@ -36,6 +36,8 @@ class Filters(TypedDict, total=False):
     """Created then or later."""
     created_before: datetime | None
     """Created earlier than that."""
+    finished_before: datetime | None
+    """Ended earlier than that; runs that have not ended are not meant."""
     search: str | None
     """Part of the id, key, workflow, a tag, the beginning of the input, or the error; great and small letters alike."""
     id_prefix: str | None
@@ -51,6 +53,7 @@ def run_filter(
     queue: str | None = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
+    finished_before: datetime | None = None,
     search: str | None = None,
     id_prefix: str | None = None,
     **unknown: object,
@@ -73,6 +76,7 @@ def run_filter(
         queue=_text(queue, "queue"),
         created_after=_instant(created_after, "created_after"),
         created_before=_instant(created_before, "created_before"),
+        finished_before=_instant(finished_before, "finished_before"),
         search=_text(search, "search") or None,
         id_prefix=_text(id_prefix, "id_prefix") or None,
     )

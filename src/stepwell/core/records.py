@@ -413,6 +413,8 @@ class RunFilter:
     """Created then or later."""
     created_before: float | None = None
     """Created earlier than that."""
+    finished_before: float | None = None
+    """Ended earlier than that. A run that has not ended is none of them."""
     search: str | None = None
     """Part of the id, key, workflow, a tag, the beginning of the input, or the error; great and small letters alike."""
     id_prefix: str | None = None

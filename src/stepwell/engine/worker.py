@@ -14,6 +14,7 @@ from stepwell.core.records import NewWorker
 from stepwell.engine.alarms import Alarms
 from stepwell.engine.attempts import StepRunner, current_step
 from stepwell.engine.claims import Claims, Lanes
+from stepwell.engine.cleaner import Cleaner
 from stepwell.engine.clock import call_later
 from stepwell.engine.committer import Committer
 from stepwell.engine.effects import Effects
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from stepwell.core.ending import Ending
     from stepwell.core.records import Claimed
     from stepwell.core.registry import Registry
+    from stepwell.core.status import RunStatus
     from stepwell.engine.clock import Clock
     from stepwell.store.port import Beat, Store
 
@@ -71,6 +73,7 @@ class Worker:
         max_parked: waiting runs kept in memory; beyond it, those that wait longest are let go, and come back by replay.
         poll: seconds between two looks at the database when no hint comes.
         max_payload: bytes of JSON.
+        retention: seconds for which ended runs of a status are kept; one that is not in it, for ever.
         on_left: told of each run that has left, and how; None: it was taken away, or canceled.
         on_failure: told when an error of the engine has ended the worker.
     """
@@ -92,6 +95,7 @@ class Worker:
         max_parked: int = 10_000,
         poll: float = 1.0,
         max_payload: int = MAX_PAYLOAD,
+        retention: Mapping[RunStatus, float] | None = None,
         on_left: Callable[[str, Ending | None], None] | None = None,
         on_failure: Callable[[], None] | None = None,
     ) -> None:
@@ -123,8 +127,8 @@ class Worker:
         self.timers = Timers(store, clock, self.outage, self.look)
         self._watch = Watch(self, store, poll)
         self._rescuer = Rescuer(store, clock, max_crashes, self.outage)
-        heart_form = ThreadHeart if heart == "thread" else LoopHeart
-        self.heart: Heart = heart_form(self, store, clock, lease, self.outage)
+        self._cleaner = Cleaner(store, clock, retention or {}, self.outage, self.label)
+        self.heart: Heart = (ThreadHeart if heart == "thread" else LoopHeart)(self, store, clock, lease, self.outage)
         self._stopping = Stopping(self, store, grace)
         self._again = Waker(clock)  # it was taken for dead
         self._pause = Waker(clock)  # between two tries to register
@@ -178,6 +182,7 @@ class Worker:
     async def run_until_idle(self) -> None:
         """Work until nothing is due: no run executes, and none that this worker could execute is ready. What sleeps is let go."""
         await self._begin()
+        self._cleaner.waker.set()  # it may be gone before the first pass of one that stays
         try:
             while not self._stopping.has_begun and self.failure is None and not await self._is_idle():
                 await self._changed.wait_for(1.0)
@@ -234,12 +239,13 @@ class Worker:
     @property
     def quiet(self) -> bool:
         """Whether nothing goes on that would bring a run further: only time, or somebody outside, can."""
-        waiting = (self.claims.waker, self._watch.waker, self.timers.waker, self.notices.waker, self._rescuer.waker, self._again)
+        services = (self.claims, self._watch, self.timers, self.notices, self._rescuer, self._cleaner)
         return (
             not self.claims.busy
             and self.committer.idle
             and self.steps.running == 0
-            and all(waker.waiting for waker in waiting)
+            and all(service.waker.waiting for service in services)
+            and self._again.waiting
             and not any(execution.busy for execution in self._running)
         )
 
@@ -261,6 +267,7 @@ class Worker:
             self.notices.run,
             self.timers.run,
             self._rescuer.run,
+            self._cleaner.run,
             self._register_again,
             self._watch.run,
         )

@@ -357,7 +357,10 @@ class Store(Protocol):
         """Forget an ended run with all that belongs to it. Raises RunNotFound; IllegalTransition: it has not ended."""
 
     async def delete_all(self, where: RunFilter, limit: int) -> int:
-        """Forget up to `limit` ended runs that match; how many."""
+        """Forget up to `limit` ended runs that match; how many. Again until it is less than `limit`, for all.
+
+        What their ends said to parents that await them stays in the parents' mailboxes, so that no parent misses a child.
+        """
 
     async def drain(self, worker: str, now: float, actor: str | None = None) -> bool:
         """Ask a worker to stop; False: it is not registered."""

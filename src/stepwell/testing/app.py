@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from stepwell.app import Stepwell
 from stepwell.core.definition import Workflow
 from stepwell.core.duration import Duration, parse_duration
+from stepwell.core.retention import Retention
 from stepwell.engine.clock import Clock
 from stepwell.engine.requests import StepRequest
 from stepwell.engine.worker import Worker
@@ -48,6 +49,7 @@ class TestApp(Stepwell):
         self_moving: whether the clock moves by itself; else by `advance`.
         database: where to have the runs, for what writes to the database itself, `step.transaction`: `sqlite://`, which is gone with its
             runs when the app is left, or `sqlite:///file.db`. Left out, they are in plain memory, which is no database.
+        retention: how long runs are kept when they have ended, as `Stepwell` takes it; None: for ever.
 
     Example:
         async with TestApp(trial_reminder) as app:
@@ -68,11 +70,14 @@ class TestApp(Stepwell):
         seed: int = 0,
         self_moving: bool = True,
         database: str | None = None,
+        retention: Retention | None = None,
     ) -> None:
         if database is not None and not database.startswith("sqlite:"):
             raise DefinitionError(f'database is "sqlite://" or "sqlite:///file.db", not {database!r}; in another, use Stepwell itself')
         self._has_database = database is not None
-        super().__init__(database or "sqlite://", workflows=workflows, namespace="stepwell", timezone="UTC", clock=MovedClock(seed))
+        kept = {} if retention is None else retention  # the environment of a test has no say in it
+        url = database or "sqlite://"
+        super().__init__(url, workflows=workflows, namespace="stepwell", timezone="UTC", retention=kept, clock=MovedClock(seed))
         self._concurrency = concurrency
         self._self_moving = self_moving
         self._worker: Worker | None = None
@@ -134,9 +139,8 @@ class TestApp(Stepwell):
             lease=self._lease,
             grace=0,
             heart="loop",
-            max_payload=self._max_payload,
-            max_crashes=self._max_crashes,
             on_failure=self._tell_failure,
+            **self._limits(),
         )
         self._worker.steps.stand_in = self._stand_in
         await self._worker.__aenter__()

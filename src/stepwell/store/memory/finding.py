@@ -49,6 +49,7 @@ def _matches(row: Row, where: RunFilter) -> bool:
         and (where.queue is None or new.queue == where.queue)
         and (where.created_after is None or new.created_at >= where.created_after)
         and (where.created_before is None or new.created_at < where.created_before)
+        and (where.finished_before is None or (row.finished_at is not None and row.finished_at < where.finished_before))
         and (where.id_prefix is None or new.id.startswith(where.id_prefix))
         and (where.search is None or _found(row, where.search.lower()))
     )

@@ -657,6 +657,7 @@ WHERE t.tag = :tag;
     AND (:statuses::text IS NULL OR r.status = ANY (ARRAY(SELECT jsonb_array_elements_text(:statuses::jsonb))))
     AND (:created_after::float8 IS NULL OR r.created_at >= :created_after)
     AND (:created_before::float8 IS NULL OR r.created_at < :created_before)
+    AND (:finished_before::float8 IS NULL OR r.finished_at < :finished_before)
     AND (:tags::text IS NULL OR NOT EXISTS (
         SELECT 1
         FROM jsonb_array_elements_text(:tags::jsonb) x (tag)

@@ -149,7 +149,7 @@ async def delete(transaction: Transaction, run_id: str) -> None:
 async def delete_all(transaction: Transaction, where: RunFilter, limit: int) -> int:
     """See `Store.delete_all`."""
     ended = frozenset(status for status in RunStatus if status.ended)
-    runs = await matching(transaction, within(where, ended), limit=limit)
+    runs = await matching(transaction, within(where, ended), limit=limit, by_end=True)
     if runs:
         await _delete(transaction, runs)
     return len(runs)  # also those that others have deleted or retried since: less than `limit` says that there are no more

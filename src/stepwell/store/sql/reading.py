@@ -46,6 +46,9 @@ STATUS: Final = {str(status): status for status in RunStatus}
 _FEW: Final = frozenset(RunStatus) - {RunStatus.COMPLETED}
 """Statuses that few runs have, for long: their own index finds them sooner than that of the workflow."""
 
+_OVER: Final = "AND r.status = :status AND r.finished_at < :finished_before"
+"""The condition of the index of ends."""
+
 
 # -- runs
 
@@ -113,18 +116,24 @@ async def find(transaction: Transaction, where: RunFilter, newest: bool, limit: 
     )
 
 
-async def matching(transaction: Transaction, where: RunFilter, *, limit: int, newest: bool = False, start: str | None = None) -> list[str]:
-    """The ids of runs that match, by age, beyond `start`. Each status is read by its own index, in order; then they are merged."""
+async def matching(
+    transaction: Transaction, where: RunFilter, *, limit: int, newest: bool = False, start: str | None = None, by_end: bool = False
+) -> list[str]:
+    """The ids of runs that match, by age, beyond `start`. Each status is read by its own index, in order; then they are merged.
+
+    With `by_end`, of those that ended before a time the first that did are taken: no other is looked at.
+    """
     found: list[str] = []
-    for part, index in _by_index(where):
+    for part, index in _by_index(where, by_end=by_end):
         found += await _matching(transaction, part, index, limit, newest, start)
     return sorted(found, reverse=newest)[:limit]
 
 
-def _by_index(where: RunFilter) -> list[tuple[RunFilter, str]]:
+def _by_index(where: RunFilter, *, by_end: bool) -> list[tuple[RunFilter, str]]:
     """Filters that together match the same, none of them a run of another's, each with the condition of the index that finds it soonest."""
     if where.statuses is not None and (where.statuses <= _FEW or (where.workflow is None and not where.tags)):
-        return [(replace(where, statuses=frozenset({status})), "AND r.status = :status") for status in where.statuses]
+        index = _OVER if by_end and where.finished_before is not None else "AND r.status = :status"
+        return [(replace(where, statuses=frozenset({status})), index) for status in where.statuses]
     return [(where, "AND r.workflow = :workflow" if where.workflow is not None else "")]
 
 
@@ -138,7 +147,8 @@ def within(where: RunFilter, statuses: frozenset[RunStatus]) -> RunFilter:
 async def _matching(transaction: Transaction, where: RunFilter, index: str, limit: int, newest: bool, start: str | None) -> list[str]:
     by_tag = bool(where.tags) and not index
     beyond = f"AND r.id {'<' if newest else '>'} :start" if start is not None else ""
-    order = f"ORDER BY {'t.run' if by_tag else 'r.id'} {'DESC' if newest else 'ASC'} LIMIT :limit"
+    column = "r.finished_at" if index is _OVER else "t.run" if by_tag else "r.id"
+    order = f"ORDER BY {column} {'DESC' if newest else 'ASC'} LIMIT :limit"
     parts = (transaction.part("find_by_tag" if by_tag else "find"), index, _range(where), transaction.part("filters"), beyond, order)
     parameters = {**_parameters(where), "limit": limit, "start": start}
     return [row[0] for row in await transaction.query("\n".join(filter(None, parts)), parameters)]
@@ -158,6 +168,7 @@ def _parameters(where: RunFilter) -> dict[str, Any]:
         "status": statuses[0] if statuses and len(statuses) == 1 else None,
         "created_after": where.created_after,
         "created_before": where.created_before,
+        "finished_before": where.finished_before,
         "tags": to_json(where.tags).decode() if where.tags else None,
         "tag": where.tags[0] if where.tags else None,
         "search": None if where.search is None else f"%{_escaped(where.search)}%",
@@ -177,7 +188,7 @@ async def count(transaction: Transaction, where: RunFilter) -> dict[RunStatus, i
         counts.update(_pairs(await transaction.many("count_all")))
     else:
         base, filters = transaction.part("count"), transaction.part("filters")
-        for part, index in _by_index(where):
+        for part, index in _by_index(where, by_end=True):
             statement = "\n".join(filter(None, (base, index, _range(where), filters, "GROUP BY r.status")))
             counts.update(_pairs(await transaction.query(statement, _parameters(part))))
     return {status: counts[status] for status in RunStatus if status in counts}

@@ -612,6 +612,7 @@ WHERE t.tag = :tag;
     AND (:statuses IS NULL OR r.status IN (SELECT value FROM json_each(:statuses)))
     AND (:created_after IS NULL OR r.created_at >= :created_after)
     AND (:created_before IS NULL OR r.created_at < :created_before)
+    AND (:finished_before IS NULL OR r.finished_at < :finished_before)
     AND (:tags IS NULL OR NOT EXISTS (
         SELECT 1
         FROM json_each(:tags) x
