@@ -132,7 +132,7 @@ def test_runs_that_ended_before_a_time_are_found_without_a_look_at_those_that_en
     asked: list[str] = []
     where = RunFilter(statuses=frozenset({status}), finished_before=1_000.0)
     connection.set_trace_callback(asked.append)
-    transaction = Transaction(connection.execute, STATEMENTS)
+    transaction = Transaction(connection, STATEMENTS)
     at_once(reading.matching(transaction, where, limit=100, by_end=True))
     at_once(reading.count(transaction, where))
     connection.set_trace_callback(None)
