@@ -91,13 +91,6 @@ UPDATE stepwell.workers
 SET dead = true
 WHERE id IN (SELECT id FROM stepwell.workers WHERE id = :worker AND beat = :beat FOR UPDATE);
 
--- name: is_alive
--- Until the end of the transaction nobody can declare it dead.
-SELECT 1
-FROM stepwell.workers
-WHERE id = :worker AND NOT dead
-FOR KEY SHARE;
-
 -- name: owned
 SELECT id, workflow, status, crashes
 FROM stepwell.runs
@@ -188,10 +181,77 @@ ORDER BY id;
 SELECT kind, name
 FROM stepwell.halts;
 
+-- name: prospect
+-- All that a claim wants to know first: whether the worker may claim, which nobody can change until the transaction ends; the lanes, when
+-- there are more than are known; what is paused as a whole; and of each of these lanes, by head, the highest and the lowest priority of
+-- what waits there, as `heads` has it.
+WITH me AS MATERIALIZED (
+    SELECT id
+    FROM stepwell.workers
+    WHERE id = :worker AND NOT dead
+    FOR KEY SHARE
+)
+SELECT
+    EXISTS (SELECT 1 FROM me),
+    (
+        SELECT json_agg(json_build_array(id, queue, workflow, version))
+        FROM stepwell.lanes
+        WHERE (SELECT count(*) FROM stepwell.lanes) > :known
+    )::text,
+    (SELECT json_agg(json_build_array(kind, name)) FROM stepwell.halts)::text,
+    (
+        SELECT json_agg(json_build_array(h.head, l.value::integer, high.priority, low.priority))
+        FROM jsonb_array_elements_text(:lanes::jsonb) l
+        CROSS JOIN (VALUES (0), (1), (2)) h (head)
+        LEFT JOIN LATERAL (
+            SELECT value
+            FROM jsonb_array_elements(:marks::jsonb -> h.head)
+            WHERE value ->> 0 = l.value
+            ORDER BY (value ->> 1)::bigint DESC
+            LIMIT 1
+        ) m ON true
+        CROSS JOIN LATERAL (
+            (
+                SELECT priority
+                FROM stepwell.runs
+                WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = h.head
+                    AND priority > coalesce((m.value ->> 1)::bigint, -1::bigint << 32)
+                ORDER BY lane, head, priority DESC, id
+                LIMIT 1
+            )
+            UNION ALL
+            (
+                SELECT priority
+                FROM stepwell.runs
+                WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = h.head
+                    AND priority = (m.value ->> 1)::integer AND id > m.value ->> 2
+                ORDER BY lane, head, priority DESC, id
+                LIMIT 1
+            )
+            UNION ALL
+            (
+                SELECT priority
+                FROM stepwell.runs
+                WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = h.head
+                    AND priority < (m.value ->> 1)::integer
+                ORDER BY lane, head, priority DESC, id
+                LIMIT 1
+            )
+            LIMIT 1
+        ) high
+        CROSS JOIN LATERAL (
+            SELECT priority
+            FROM stepwell.runs
+            WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = h.head
+            ORDER BY lane DESC, head DESC, priority, id DESC
+            LIMIT 1
+        ) low
+    )::text;
+
 -- name: heads
--- Of each of these lanes, the priority of its most urgent run below a priority, where there is one. Where there is a mark, nothing of its
--- priority up to it is looked at: while somebody holds an old snapshot, that is full of what has been claimed.
-SELECT l.value::integer, r.priority
+-- Of each of these lanes, the highest and the lowest priority of what waits there below a priority, where there is something. Where there
+-- is a mark, nothing of its priority up to it is looked at: while somebody holds an old snapshot, that is full of what has been claimed.
+SELECT l.value::integer, high.priority, low.priority
 FROM jsonb_array_elements_text(:lanes::jsonb) l
 LEFT JOIN LATERAL (
     SELECT value
@@ -231,7 +291,14 @@ CROSS JOIN LATERAL (
         LIMIT 1
     )
     LIMIT 1
-) r;
+) high
+CROSS JOIN LATERAL (
+    SELECT priority
+    FROM stepwell.runs
+    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = :head
+    ORDER BY lane DESC, head DESC, priority, id DESC
+    LIMIT 1
+) low;
 
 -- name: ready
 -- The order of the index is that of the claim. What another worker is just claiming is passed over.

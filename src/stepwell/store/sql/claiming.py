@@ -9,7 +9,7 @@ from pydantic_core import from_json
 from stepwell.core.naming import BODY
 from stepwell.core.records import UNRESOLVED, Claimed, Outcome, Signal, Tried
 from stepwell.errors import RunNotFound
-from stepwell.store.port import Hint, WorkerLost
+from stepwell.store.port import Hint
 from stepwell.store.sql.choosing import FRESH, Choice, Chosen
 from stepwell.store.sql.starting import Lanes, as_json
 
@@ -54,8 +54,6 @@ class Claims:
         self, transaction: Transaction, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, suspects: bool
     ) -> list[Claimed]:
         """See `Store.claim`."""
-        if await transaction.one("is_alive", worker=worker) is None:
-            raise WorkerLost(f"worker {worker} is not registered, or was taken for dead")
         claimed: list[Claimed] = []
         for _ in range(_TRIES):
             chosen, lanes = await self._choice.choose(transaction, worker, serves, limit - len(claimed), now, suspects)
@@ -94,7 +92,7 @@ async def _claimed(transaction: Transaction, ids: str, begun: Collection[str], w
     """Those of these runs that are the worker's now, with the histories of those that have begun; without a worker, whoever's they are."""
     rows = await transaction.many("claimed", runs=ids, worker=worker)
     outcomes, tried, logged, cut = await _histories(transaction, [row[0] for row in rows if row[0] in begun])
-    signals = await _unread(transaction, ids)
+    signals = await _unread(transaction, [row[0] for row in rows if row[-1]])
     return [
         Claimed(
             id=run_id,
@@ -139,9 +137,12 @@ async def _histories(
     return outcomes, tried, logged, _cut(rows)
 
 
-async def _unread(transaction: Transaction, ids: str) -> dict[str, list[Signal]]:
+async def _unread(transaction: Transaction, runs: Sequence[str]) -> dict[str, list[Signal]]:
+    """What has come for those of which something ever came."""
     signals: dict[str, list[Signal]] = {}
-    for run_id, number, name, payload, sent_at in await transaction.many("unread", runs=ids):
+    if not runs:
+        return signals
+    for run_id, number, name, payload, sent_at in await transaction.many("unread", runs=as_json(runs)):
         signals.setdefault(run_id, []).append(Signal(number, name, payload, sent_at / MICROSECONDS))
     return signals
 
