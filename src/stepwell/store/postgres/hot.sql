@@ -159,3 +159,18 @@ CROSS JOIN LATERAL (
     FOR NO KEY UPDATE
 ) r
 WHERE r.status = 'pending' AND r.worker IS NULL AND r.due IS NULL;
+
+-- name: take
+-- `claim` and `claimed` in one, in whatever order.
+WITH taken AS (
+    UPDATE stepwell.runs
+    SET status = 'running', worker = :worker, claim = claim + 1, head = greatest(head, 1), error = NULL,
+        started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now)
+    WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)))
+        AND status || '' = 'pending' AND coalesce(worker, '') = '' AND coalesce(due, -1) = -1
+    RETURNING id, claim, workflow, version, attempt, generation, created_at, begun_at, scheduled_at, tags, crashes, news
+)
+SELECT t.id, t.claim, t.workflow, t.version, i.input, t.attempt, t.generation, (t.created_at * 1e6)::bigint, (t.begun_at * 1e6)::bigint,
+    (t.scheduled_at * 1e6)::bigint, t.tags, t.crashes, t.news
+FROM taken t
+CROSS JOIN LATERAL (SELECT input FROM stepwell.inputs WHERE run = t.id OFFSET 0) i;

@@ -13,6 +13,7 @@ from stepwell.core.registry import Lane
 from stepwell.errors import DatabaseUnavailable, DefinitionError
 from stepwell.store.migrate import migrations, missing
 from stepwell.store.port import Beat, Hint, Notices, Peer
+from stepwell.store.postgres.claiming import PostgresClaims
 from stepwell.store.postgres.connection import (
     LIMITS,
     PLANS,
@@ -30,7 +31,7 @@ from stepwell.store.postgres.starting import Starts
 from stepwell.store.postgres.target import Target, target_of
 from stepwell.store.postgres.within import Checked, Psycopg, Within, driver_of
 from stepwell.store.postgres.writing import commit
-from stepwell.store.sql import claiming, keeping, starting
+from stepwell.store.sql import keeping, starting
 from stepwell.store.sql.transaction import Verb
 from stepwell.store.sql.verbs import Verbs
 from stepwell.store.statements import DEFAULT_NAMESPACE, read_statements
@@ -77,7 +78,7 @@ class PostgresStore(Verbs):
 
     def _new_caches(self) -> None:
         self._lanes = starting.Lanes()
-        self._claims = claiming.Claims(self._lanes, marks=True, locked=self._skip_locked)
+        self._claims = PostgresClaims(self._lanes, marks=True, locked=self._skip_locked)
         self._starts = Starts(self._start)
 
     # -- the store itself

@@ -62,13 +62,18 @@ class Claims:
             won = chosen if self._locked else await _won(transaction, chosen)
             if won:
                 await self._pin(transaction, won, lanes)
-                ids = as_json([run.id for run in won])
-                await transaction.execute("claim", worker=worker, now=now, runs=ids)
-                claimed += await _claimed(transaction, ids, {run.id for run in won if run.head != FRESH}, worker)
+                rows = await self._take(transaction, [run.id for run in won], worker, now)
+                claimed += await _claimed(transaction, rows, {run.id for run in won if run.head != FRESH})
             if len(won) == len(chosen):
                 break
             suspects = suspects and not any(each.crashes >= _CRASHES for each in claimed)
         return claimed
+
+    async def _take(self, transaction: Transaction, runs: Sequence[str], worker: str, now: float) -> Sequence[Sequence[Any]]:
+        """Make these runs the worker's; their rows as `claimed` has them, in this order."""
+        ids = as_json(runs)
+        await transaction.execute("claim", worker=worker, now=now, runs=ids)
+        return await transaction.many("claimed", runs=ids, worker=worker)
 
     async def _pin(self, transaction: Transaction, chosen: Sequence[Chosen], lanes: Mapping[int, tuple[Lane, Pin]]) -> None:
         pins = []
@@ -88,9 +93,8 @@ async def _won(transaction: Transaction, chosen: Sequence[Chosen]) -> list[Chose
     return [run for run in chosen if run.id in ready]
 
 
-async def _claimed(transaction: Transaction, ids: str, begun: Collection[str], worker: str | None) -> list[Claimed]:
-    """Those of these runs that are the worker's now, with the histories of those that have begun; without a worker, whoever's they are."""
-    rows = await transaction.many("claimed", runs=ids, worker=worker)
+async def _claimed(transaction: Transaction, rows: Sequence[Sequence[Any]], begun: Collection[str]) -> list[Claimed]:
+    """The runs of these rows, with the histories of those that have begun."""
     outcomes, tried, logged, cut = await _histories(transaction, [row[0] for row in rows if row[0] in begun])
     signals = await _unread(transaction, [row[0] for row in rows if row[-1]])
     return [
@@ -166,7 +170,8 @@ def outcome_from(row: Sequence[Any], claim: int = 0) -> Outcome:
 
 async def history(transaction: Transaction, run_id: str) -> Claimed:
     """See `Store.history`."""
-    found = await _claimed(transaction, as_json([run_id]), [run_id], None)
+    rows = await transaction.many("claimed", runs=as_json([run_id]), worker=None)  # whoever's it is
+    found = await _claimed(transaction, rows, [run_id])
     if not found:
         raise RunNotFound(run_id)
     return found[0]
