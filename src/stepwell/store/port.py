@@ -127,6 +127,8 @@ class Beat(NamedTuple):
     draining: bool
     """An operator wants it to stop."""
     peers: Mapping[str, Peer]
+    look: Look | None = None
+    """What there is to do, where that can be said on the same occasion."""
 
 
 class Halt(NamedTuple):

@@ -67,6 +67,8 @@ LIMITS: Final = {
     "idle_in_transaction_session_timeout": f"{IDLE}s",
 }
 
+_NEVER: Final = 1 << 62
+
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 
@@ -148,7 +150,10 @@ async def connect(target: Target, settings: Mapping[str, str]) -> Opened:
             if "unsupported startup parameter" not in str(error):
                 raise
             return Opened(await _connect(target, {}), pooled=True)
-        return Opened(connection, pooled=await _has_lost(connection, settings))
+        pooled = await _has_lost(connection, settings)
+        # Nothing is prepared by itself, after so many times; what we ask to be prepared is.
+        connection.prepare_threshold = None if pooled or not target.prepare else _NEVER
+        return Opened(connection, pooled)
     except psycopg.Error as error:
         raise unavailable(error, target.label) from error
 

@@ -135,7 +135,7 @@ SELECT
     )::text;
 
 -- name: heartbeat
--- The worker lives, what time it is here, and how the others are doing.
+-- The worker lives, what time it is here, how the others are doing, and what there is to do: see `beat`, `peers` and `look`.
 WITH mine AS (
     UPDATE stepwell.workers
     SET beat = beat + 1, beat_at = :now, running = :running, parked = :parked
@@ -145,7 +145,25 @@ WITH mine AS (
 SELECT
     (SELECT draining FROM mine),
     extract(epoch FROM clock_timestamp())::float8,
-    (SELECT json_agg(json_build_array(id, beat, lease, dead)) FROM stepwell.workers WHERE id <> :worker)::text;
+    (SELECT json_agg(json_build_array(id, beat, lease, dead)) FROM stepwell.workers WHERE id <> :worker)::text,
+    EXISTS (SELECT 1 FROM stepwell.runs WHERE status = 'pending' AND worker IS NULL AND due IS NULL),
+    least(
+        (
+            SELECT due
+            FROM stepwell.runs
+            WHERE worker IS NULL AND due IS NOT NULL AND status IN ('pending', 'sleeping')
+            ORDER BY due
+            LIMIT 1
+        ),
+        (
+            SELECT deadline_at
+            FROM stepwell.runs
+            WHERE deadline_at IS NOT NULL AND status IN ('pending', 'running', 'sleeping')
+            ORDER BY deadline_at
+            LIMIT 1
+        )
+    ),
+    EXISTS (SELECT 1 FROM stepwell.notices WHERE worker = :worker);
 
 -- name: won
 -- Where locked rows cannot be passed over: which of the runs that were chosen are still ready, after waiting for whoever chose them, too.

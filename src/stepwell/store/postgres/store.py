@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from stepwell.core.registry import Lane
 from stepwell.errors import DatabaseUnavailable, DefinitionError
 from stepwell.store.migrate import migrations, missing
-from stepwell.store.port import Beat, Hint, Notices, Peer
+from stepwell.store.port import Beat, Hint, Look, Notices, Peer
 from stepwell.store.postgres.claiming import PostgresClaims
 from stepwell.store.postgres.connection import (
     LIMITS,
@@ -227,9 +227,9 @@ class PostgresStore(Verbs):
             raise unavailable(error, self._target.label) from error
         if row is None or row[0] is None:
             return None
-        draining, time, others = row
+        draining, time, others, *seen = row
         peers = {peer: Peer(beat, lease, dead) for peer, beat, lease, dead in from_json(others or "[]")}
-        return Beat(time, draining, peers)
+        return Beat(time, draining, peers, Look(*seen))
 
     def _connected(self) -> psycopg.Connection[Any]:
         """A connection that blocks."""
