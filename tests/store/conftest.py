@@ -13,7 +13,6 @@ import pytest
 from stepwell.store.port import Store
 from tests.store.adapters import ADAPTERS, with_workers
 
-
 CLAIMING: Final = frozenset({"test_claim", "test_workers", "test_ready", "test_stateful", "test_deadlines", "test_children"})
 """Tests of what the way of claiming has a part in: the rest runs with the second way only in `make stores`."""
 
