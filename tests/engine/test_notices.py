@@ -52,7 +52,7 @@ async def test_a_paused_run_begins_no_further_step_also_when_its_news_cannot_be_
     rig = Rig(_flow(gate))
     async with rig.worker() as worker:
         run_id = await rig.start("flow")
-        await rig.passes(2.1)
+        await rig.passes(5.1)
         rig.store.go_away("news")
         await rig.act(run_id, Action.PAUSE)
         await rig.passes(1.0)
