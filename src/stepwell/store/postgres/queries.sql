@@ -45,11 +45,15 @@ ON CONFLICT DO NOTHING;
 -- name: by_key
 -- The runs that have these keys.
 SELECT (x.place - 1)::integer, r.id
-FROM jsonb_array_elements(:keys::jsonb) WITH ORDINALITY x (value, place)
+FROM (
+    SELECT value ->> 0 AS workflow, value ->> 1 AS key, place
+    FROM jsonb_array_elements(:keys::jsonb) WITH ORDINALITY batch (value, place)
+    OFFSET 0
+) x
 CROSS JOIN LATERAL (
     SELECT id
     FROM stepwell.runs
-    WHERE workflow = x.value ->> 0 AND key = x.value ->> 1 AND key IS NOT NULL
+    WHERE workflow = x.workflow AND key = x.key AND key IS NOT NULL
     OFFSET 0
 ) r;
 
@@ -190,23 +194,28 @@ FROM stepwell.halts;
 
 -- name: heads
 -- Of each of these lanes, the priority of its most urgent run below a priority, where there is one. Where there is a mark, nothing of its
--- priority up to it is looked at: while somebody holds an old snapshot, that is full of what has been claimed.
-SELECT l.value::integer, r.priority
-FROM jsonb_array_elements_text(:lanes::jsonb) l
+-- priority up to it is looked at: while somebody holds an old snapshot, that is full of what has been claimed. What an index is asked for
+-- is ready before: to a planner that sees an empty table, an expression is dearer than another index.
+SELECT l.lane, r.priority
+FROM (
+    SELECT value::integer AS lane, coalesce(:below::bigint, 1::bigint << 32) AS below
+    FROM jsonb_array_elements_text(:lanes::jsonb)
+    OFFSET 0
+) l
 LEFT JOIN LATERAL (
-    SELECT value
+    SELECT (value ->> 1)::integer AS priority, value ->> 2 AS id
     FROM jsonb_array_elements(:marks::jsonb)
-    WHERE value ->> 0 = l.value AND (value ->> 1)::bigint < coalesce(:below::bigint, 1::bigint << 32)
-    ORDER BY (value ->> 1)::bigint DESC
+    WHERE (value ->> 0)::integer = l.lane AND (value ->> 1)::bigint < l.below
+    ORDER BY (value ->> 1)::integer DESC
     LIMIT 1
 ) m ON true
 CROSS JOIN LATERAL (
     (
         SELECT priority
         FROM stepwell.runs
-        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = :head
-            AND priority < coalesce(:below::bigint, 1::bigint << 32)
-            AND priority > coalesce((m.value ->> 1)::bigint, -1::bigint << 32)
+        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = :head
+            AND priority < l.below
+            AND priority > coalesce(m.priority, -1::bigint << 32)
         ORDER BY lane, head, priority DESC, id
         LIMIT 1
     )
@@ -214,9 +223,9 @@ CROSS JOIN LATERAL (
     (
         SELECT priority
         FROM stepwell.runs
-        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = :head
-            AND priority < coalesce(:below::bigint, 1::bigint << 32)
-            AND priority = (m.value ->> 1)::integer AND id > m.value ->> 2
+        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = :head
+            AND priority < l.below
+            AND priority = m.priority AND id > m.id
         ORDER BY lane, head, priority DESC, id
         LIMIT 1
     )
@@ -224,9 +233,9 @@ CROSS JOIN LATERAL (
     (
         SELECT priority
         FROM stepwell.runs
-        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = :head
-            AND priority < coalesce(:below::bigint, 1::bigint << 32)
-            AND priority < (m.value ->> 1)::integer
+        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = :head
+            AND priority < l.below
+            AND priority < m.priority
         ORDER BY lane, head, priority DESC, id
         LIMIT 1
     )
@@ -293,13 +302,13 @@ WHERE run = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)))
 GROUP BY run, key;
 
 -- name: logged
-SELECT x.id, l.after, l.n
+SELECT x.id, l.after, (SELECT max(n) FROM stepwell.logs WHERE run = x.id AND after = l.after)
 FROM jsonb_array_elements_text(:runs::jsonb) x (id)
 CROSS JOIN LATERAL (
-    SELECT after, n
+    SELECT after
     FROM stepwell.logs
     WHERE run = x.id AND after >= 0
-    ORDER BY after DESC, n DESC
+    ORDER BY run DESC, after DESC
     LIMIT 1
 ) l;
 
@@ -448,7 +457,13 @@ ORDER BY told.run;
 SELECT r.id, r.news, s.number, s.name, s.payload, (s.sent_at * 1e6)::bigint
 FROM jsonb_array_elements(:runs::jsonb) x
 CROSS JOIN LATERAL (SELECT id, news FROM stepwell.runs WHERE id = x.value ->> 0 OFFSET 0) r
-LEFT JOIN LATERAL (SELECT * FROM stepwell.signals WHERE run = x.value ->> 0 AND number > (x.value ->> 1)::bigint OFFSET 0) s ON true
+LEFT JOIN LATERAL (
+    SELECT *
+    FROM stepwell.signals
+    WHERE run = x.value ->> 0 AND number > (x.value ->> 1)::bigint
+    ORDER BY number
+    OFFSET 0
+) s ON true
 ORDER BY r.id, s.number;
 
 -- name: standing
@@ -493,7 +508,7 @@ WHERE id = :run AND awaited_as IS NOT NULL;
 -- name: not_awaited
 UPDATE stepwell.runs
 SET awaited_as = NULL
-WHERE id = :run AND parent_id || '' = :parent
+WHERE id = :run AND coalesce(parent_id, '') = :parent
 RETURNING id;
 
 -- name: awaited
@@ -712,7 +727,7 @@ WHERE run = :run AND key <> :body;
 SELECT s.key, s.attempt, s.started_at
 FROM stepwell.runs r
 JOIN stepwell.started s ON s.run = r.id AND s.claim = r.claim
-WHERE r.id = :run AND r.worker IS NOT NULL AND r.status IN ('running', 'paused')
+WHERE r.id = :run AND coalesce(r.worker, '') <> '' AND r.status IN ('running', 'paused')
     AND NOT EXISTS (SELECT 1 FROM stepwell.outcomes o WHERE o.run = s.run AND o.key = s.key)
     AND NOT EXISTS (SELECT 1 FROM stepwell.attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt);
 
