@@ -316,8 +316,14 @@ CROSS JOIN LATERAL (
 -- The signals of these runs for which no outcome stands yet.
 SELECT x.id, s.number, s.name, s.payload, (s.sent_at * 1e6)::bigint
 FROM jsonb_array_elements_text(:runs::jsonb) x (id)
+CROSS JOIN LATERAL (
+    SELECT coalesce(jsonb_object_agg(mark, true), '{}') AS numbers
+    FROM stepwell.outcomes
+    WHERE run = x.id AND kind IN (4, 5)
+    OFFSET 0
+) answered
 CROSS JOIN LATERAL (SELECT * FROM stepwell.signals WHERE run = x.id OFFSET 0) s
-WHERE NOT EXISTS (SELECT 1 FROM stepwell.outcomes o WHERE o.run = x.id AND o.kind IN (4, 5) AND o.mark = s.number)
+WHERE NOT answered.numbers ? s.number::text
 ORDER BY x.id, s.number;
 
 -- name: outcomes
@@ -514,7 +520,7 @@ RETURNING id;
 -- name: awaited
 SELECT id, awaited_as, created_at
 FROM stepwell.runs
-WHERE parent_id = :run AND awaited_as IS NOT NULL AND status IN ('pending', 'running', 'sleeping', 'paused')
+WHERE parent_id = :run AND awaited_as IS NOT NULL AND status || '' IN ('pending', 'running', 'sleeping', 'paused')
 ORDER BY id
 FOR NO KEY UPDATE;
 
@@ -673,11 +679,7 @@ WHERE t.tag = :tag;
     AND (:created_after::float8 IS NULL OR r.created_at >= :created_after)
     AND (:created_before::float8 IS NULL OR r.created_at < :created_before)
     AND (:finished_before::float8 IS NULL OR r.finished_at < :finished_before)
-    AND (:tags::text IS NULL OR NOT EXISTS (
-        SELECT 1
-        FROM jsonb_array_elements_text(:tags::jsonb) x (tag)
-        WHERE NOT EXISTS (SELECT 1 FROM stepwell.tags known WHERE known.tag = x.tag AND known.run = r.id)
-    ))
+    AND (:tags::text IS NULL OR r.tags::jsonb @> :tags::jsonb)
     AND (:search::text IS NULL
         OR r.id ILIKE :search
         OR r.key ILIKE :search
