@@ -1,4 +1,4 @@
-"""While somebody holds an old snapshot, the entries of all that was claimed since stay in the index: claims begin where the last one ended."""
+"""While somebody holds an old snapshot, what was claimed since stays in the index: claims begin where the last one ended."""
 
 import asyncio
 from collections.abc import Sequence
