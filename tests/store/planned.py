@@ -173,6 +173,7 @@ _SOME: Final[Mapping[str, Any]] = {
 }
 
 _OWN: Final[Mapping[str, Mapping[str, Any]]] = {
+    "prospect": {"marks": [[[1, 0, run_id(500)]], [], []]},
     "awaited": {"run": run_id(6)},
     "by_key": {"keys": [["pay0", "key20"]]},
     "enqueue": {
