@@ -22,7 +22,8 @@ from stepwell.store.postgres import connection, store, target
 from tests.postgres.binaries import ABSENT, binaries
 from tests.postgres.shared import lacking
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "operations.md").read_text()
 STATEMENTS = dict(re.findall(r"```sql\n-- (.*?)\n(.*?)```", PAGE, re.DOTALL))
 FIGURES = {row[0]: row[1] for row in re.findall(r"^\| (.*?) \| (.*?) \|", PAGE, re.MULTILINE)}
 BACKUP = re.findall(r"```\n(pg_dump .*?)```", PAGE, re.DOTALL)
@@ -277,6 +278,20 @@ def test_the_time_outs_are_those_of_the_page() -> None:
     }
 
     assert {what: FIGURES[what] for what in figures} == {what: f"{timedelta(seconds=each).seconds} s" for what, each in figures.items()}
+
+
+def test_workers_say_what_the_page_says_of_an_outage() -> None:
+    sources = "\n".join(file.read_text() for file in (ROOT / "src" / "stepwell" / "engine").glob("*.py"))
+    texts = [text for text in re.findall(r'log\.\w+\("(.*?)"', sources) if len(text) > 20]
+    said = [re.sub(r"%[^a-z]*[a-z]", ".+", re.escape(text)) for text in texts]
+    shown = re.search(r"\| it logs .*?\n\n", PAGE, re.DOTALL)
+    assert shown is not None
+    messages = re.findall(r"^\| `(.*?)`", shown[0], re.MULTILINE)
+
+    assert len(messages) == 5
+    assert [message for message in messages if not any(re.fullmatch(each, message) for each in said)] == []
+    (others,) = re.findall(r"the same for (.*?);", PAGE)
+    assert [what for what in re.findall(r"`(.*?)`", others) if f'"{what}"' not in sources] == []
 
 
 def _given(name: str) -> int:
