@@ -34,7 +34,7 @@ class Stepwell(Starting):
             Left out: STEPWELL_DATABASE_URL, else `database_url` of [tool.stepwell] in pyproject.toml, else `sqlite:///stepwell.db`.
         workflows: what can be run here; modules stand for all workflows in them.
         timezone: of schedules that name none. Left out: STEPWELL_TIMEZONE, pyproject.toml, `UTC`.
-        namespace: keeps apps on one database apart, in a schema each. Left out: STEPWELL_NAMESPACE, pyproject.toml, `stepwell`.
+        namespace: keeps apps on one database apart. Left out: STEPWELL_NAMESPACE, pyproject.toml, `stepwell`.
         migrate: whether opening may make and migrate the tables.
         max_payload: of an input, a result or an output, as JSON: a text such as `4MiB`, or bytes.
         max_crashes: how often in a row a run may take its worker process down before it fails with WorkerCrashed.
