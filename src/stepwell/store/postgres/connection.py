@@ -81,6 +81,11 @@ def compiled(statement: str) -> tuple[str, tuple[str, ...]]:
     return _PARAMETER.sub(lambda match: places[match[1]], statement), names
 
 
+def with_parentheses(statement: str) -> str:
+    """The statement as SQLAlchemy can read it, to which `:name::jsonb` is no parameter."""
+    return _PARAMETER.sub(r"(:\1)", statement)
+
+
 class Session:
     """A connection in an open transaction, and what to tell others when it is committed. See `sql.transaction.Transaction`."""
 

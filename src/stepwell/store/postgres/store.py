@@ -122,7 +122,7 @@ class PostgresStore(Verbs):
         table = f'"{self._namespace}".identity'
         statement = f"SELECT gen_random_uuid()::text, id::text, current_database()::text FROM {table}"  # noqa: S608  # a checked name
         me, identity, name = await (await connection.execute(statement)).fetchone() or ("", "", "")
-        return me, Checked((identity, name), self._target.label, table)
+        return me, Checked((identity, name), self._target.label, self._namespace)
 
     async def _applied(self, connection: Connection) -> int:
         table = f'"{self._namespace}".schema'
@@ -193,16 +193,17 @@ class PostgresStore(Verbs):
 
     async def enqueue_within(self, connection: Any, runs: Sequence[NewRun]) -> list[str]:
         """See `Store.enqueue_within`. A connection that blocks does so in the calling thread."""
-        driver = await driver_of(connection, self._target.label)
+        on_own_loop = asyncio._get_running_loop() is self._loop  # in another thread, there may be none
+        driver = await driver_of(connection, self._target.label, may_wait=on_own_loop)
         await self._checked.check(driver)
-        await self._make_lanes({Lane(run.queue, run.workflow, run.version) for run in runs})
+        await self._make_lanes({Lane(run.queue, run.workflow, run.version) for run in runs}, on_own_loop=on_own_loop)
         return await starting.enqueue(Within(driver, self._statements), self._lanes, runs)
 
-    async def _make_lanes(self, lanes: set[Lane]) -> None:
+    async def _make_lanes(self, lanes: set[Lane], *, on_own_loop: bool) -> None:
         """Those that are new, in a transaction of their own: callers are not to wait for each other's."""
         if self._lanes.knows(lanes):
             return
-        if asyncio._get_running_loop() is self._loop:  # in another thread, there may be none
+        if on_own_loop:
             await self._opened.write(_make_lanes, self._lanes, lanes)
             return
         with self._connected() as own:
@@ -231,13 +232,16 @@ class PostgresStore(Verbs):
         return Beat(time, draining, peers)
 
     def _connected(self) -> psycopg.Connection[Any]:
-        """A connection that blocks."""
+        """A connection that blocks. Raises DatabaseUnavailable."""
         try:
-            return psycopg.connect(**connection_parameters(self._target.url, LIMITS), autocommit=True, prepare_threshold=None)
-        except psycopg.OperationalError as error:
-            if "unsupported startup parameter" not in str(error):
-                raise
-            return psycopg.connect(**connection_parameters(self._target.url, {}), autocommit=True, prepare_threshold=None)
+            try:
+                return psycopg.connect(**connection_parameters(self._target.url, LIMITS), autocommit=True, prepare_threshold=None)
+            except psycopg.OperationalError as error:
+                if "unsupported startup parameter" not in str(error):
+                    raise
+                return psycopg.connect(**connection_parameters(self._target.url, {}), autocommit=True, prepare_threshold=None)
+        except psycopg.Error as error:
+            raise unavailable(error, self._target.label) from error
 
     async def commit(self, worker: str, batch: Batch, now: float) -> Mapping[tuple[str, int], RunStatus | None]:
         """See `Store.commit`."""
