@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from stepwell.core.registry import Lane
 from stepwell.errors import DatabaseUnavailable, DefinitionError
-from stepwell.store.migrate import migrations, missing
+from stepwell.store.migrate import Migration, migrations, missing
 from stepwell.store.port import Beat, Hint, Notices, Peer
 from stepwell.store.postgres.connection import (
     LIMITS,
@@ -64,7 +64,7 @@ class PostgresStore(Verbs):
 
     def __init__(self, url: str, *, namespace: str = DEFAULT_NAMESPACE, skip_locked: bool = True) -> None:
         self._target = target_of(url)
-        self._namespace = namespace
+        self._namespace = _checked(namespace)
         self._skip_locked = skip_locked
         self._statements = _statements(namespace, skip_locked=skip_locked)
         self._listeners: list[Callable[[Hint], None]] = []
@@ -110,6 +110,16 @@ class PostgresStore(Verbs):
                 "`stepwell migrate`, and with the same --database and --namespace",
                 permanent=True,
             )
+        try:
+            await self._apply(known, connection)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise DatabaseUnavailable(
+                f"the user of {self._target.label} may not make the tables of namespace {self._namespace!r}; have one who may run "
+                f"`stepwell migrate`, or what `stepwell migrate --sql` prints ({error.diag.message_primary})",
+                permanent=True,
+            ) from error
+
+    async def _apply(self, known: Sequence[Migration], connection: Connection) -> None:
         await connection.execute("BEGIN")
         # Others may be at it: whoever is second finds it done.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"stepwell {self._namespace}",))
@@ -287,6 +297,12 @@ class Pools:
     async def close(self) -> None:
         """Let go of all of them."""
         await asyncio.gather(self.workers.close(TO_CLOSE), self._people.close(TO_CLOSE))
+
+
+def _checked(namespace: str) -> str:
+    if namespace.startswith("pg_") or namespace == "information_schema":
+        raise DefinitionError(f"namespace {namespace!r} is one of PostgreSQL's own; choose one that does not begin with pg_")
+    return namespace
 
 
 async def _make_lanes(session: Session, lanes: starting.Lanes, wanted: set[Lane]) -> None:
