@@ -136,8 +136,9 @@ class PostgresStore(Verbs):
 
     async def _applied(self, connection: Connection) -> int:
         table = f'"{self._namespace}".schema'
-        (there,) = await (await connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,))).fetchone() or (False,)
-        if not there:
+        # Not to_regclass: it may still know that there was none before we waited for others who were at it.
+        asked = "SELECT FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = 'schema'"
+        if await (await connection.execute(asked, (self._namespace,))).fetchone() is None:
             return 0
         statement = f"SELECT max(number) FROM {table}"  # noqa: S608  # a checked name
         (number,) = await (await connection.execute(statement)).fetchone() or (0,)
