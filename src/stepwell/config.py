@@ -155,6 +155,8 @@ def _checked_path(url: str) -> str | None:
 def _sqlite_path(url: str) -> str | None:
     """The file that a URL names; None: memory. Messages show nothing of a URL of another kind: it may have a password in it."""
     scheme, separator, rest = url.partition("://")
+    if url.startswith("postgres"):
+        raise DefinitionError(f'there is no such database; write "{_SERVER}", with this scheme and two slashes')
     if not separator:
         raise DefinitionError(f'database_url is a URL, not a file name; write "sqlite:///{url.removeprefix("sqlite:")}"')
     if scheme != "sqlite":

@@ -44,8 +44,7 @@ async def sqlite_memory() -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
-async def _postgres(*, skip_locked: bool) -> AsyncIterator[Store]:
-    url = database_url()
+async def _postgres(url: str, *, skip_locked: bool = True) -> AsyncIterator[Store]:
     store = PostgresStore(url, namespace="suite", skip_locked=skip_locked)
     await store.open()
     try:
@@ -57,7 +56,7 @@ async def _postgres(*, skip_locked: bool) -> AsyncIterator[Store]:
 
 async def _empty(url: str) -> None:
     """To delete a few rows is ten times as fast as to make the tables anew."""
-    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+    async with await AsyncConnection.connect(url, autocommit=True, prepare_threshold=None) as connection:
         tables = await connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'suite'")
         names = [name for (name,) in await tables.fetchall() if name not in ("schema", "identity")]
         await connection.execute("; ".join(f"DELETE FROM suite.{name}" for name in names))
@@ -66,14 +65,14 @@ async def _empty(url: str) -> None:
 @asynccontextmanager
 async def postgres() -> AsyncIterator[Store]:
     """A schema on a server."""
-    async with _postgres(skip_locked=True) as store:
+    async with _postgres(database_url()) as store:
         yield store
 
 
 @asynccontextmanager
 async def postgres_by_updates() -> AsyncIterator[Store]:
     """The same as on servers that cannot pass over locked rows."""
-    async with _postgres(skip_locked=False) as store:
+    async with _postgres(database_url(), skip_locked=False) as store:
         yield store
 
 
@@ -87,10 +86,16 @@ ADAPTERS: dict[str, Callable[[], AbstractAsyncContextManager[Store]]] = {
 """By name: what opens an empty store on the running loop, and takes it away again."""
 
 
+POOLED = "postgres-pooled"
+"""Behind a pooler, where nothing outlives a transaction. It takes a URL, and the time of a part of the suite: `POOLED_TESTS`."""
+
+POOLED_TESTS = ("bulk", "claim", "commit", "hints", "lanes", "opening", "signals", "start", "transitions", "workers")
+
+
 @asynccontextmanager
-async def with_workers(adapter: str) -> AsyncIterator[Store]:
+async def with_workers(adapter: str, pooler: str = "") -> AsyncIterator[Store]:
     """A store of this adapter in which Alice and Bob are registered."""
-    async with ADAPTERS[adapter]() as store:
+    async with _postgres(pooler) if adapter == POOLED else ADAPTERS[adapter]() as store:
         for worker in (ALICE, BOB):
             await store.register(new_worker(worker))
         yield store

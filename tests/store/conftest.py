@@ -11,7 +11,12 @@ from typing import Final
 import pytest
 
 from stepwell.store.port import Store
-from tests.store.adapters import ADAPTERS, with_workers
+from tests.postgres.binaries import ABSENT, binaries
+from tests.postgres.pgbouncer import ABSENT as NO_POOLER
+from tests.postgres.pgbouncer import pgbouncer, program
+from tests.postgres.server import NOT_DURABLE, Server, new_server
+from tests.postgres.shared import lacking
+from tests.store.adapters import ADAPTERS, POOLED, POOLED_TESTS, with_workers
 
 CLAIMING: Final = frozenset({"test_claim", "test_workers", "test_ready", "test_stateful", "test_deadlines", "test_children"})
 """Tests of what the way of claiming has a part in: the rest runs with the second way only in `make stores`."""
@@ -33,10 +38,35 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-@pytest.fixture(params=ADAPTERS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of a store are run over every adapter, and some of them behind a pooler too."""
+    if "store" in metafunc.fixturenames and not hasattr(metafunc.module, "store"):
+        is_pooled = metafunc.module.__name__.rpartition(".test_")[2] in POOLED_TESTS
+        metafunc.parametrize("store", [*ADAPTERS, POOLED] if is_pooled else [*ADAPTERS], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def own_server() -> Iterator[Server]:
+    """A server that nobody but this process uses. What a test does to it is undone there."""
+    if binaries() is None:
+        lacking(ABSENT)
+    with new_server(settings=NOT_DURABLE) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pooler(own_server: Server) -> Iterator[str]:
+    """The URL of a pooler in transaction mode, with two connections to its server."""
+    if program() is None:
+        lacking(NO_POOLER)
+    with pgbouncer(own_server, connections=2) as url:
+        yield url
+
+
+@pytest.fixture
 def store(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Store]:
     """A store without runs in which Alice and Bob are registered, one of each adapter."""
-    opened = with_workers(request.param)
+    opened = with_workers(request.param, request.getfixturevalue("pooler") if request.param == POOLED else "")
     yield runner.run(opened.__aenter__())
     runner.run(opened.__aexit__(None, None, None))
 

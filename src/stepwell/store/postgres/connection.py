@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, waiting
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8Dumper
@@ -81,6 +81,11 @@ def compiled(statement: str) -> tuple[str, tuple[str, ...]]:
     names = tuple(dict.fromkeys(_PARAMETER.findall(statement)))
     places = {name: f"${place}" for place, name in enumerate(names, 1)}
     return _PARAMETER.sub(lambda match: places[match[1]], statement), names
+
+
+def with_parentheses(statement: str) -> str:
+    """The statement as SQLAlchemy can read it, to which `:name::jsonb` is no parameter."""
+    return _PARAMETER.sub(r"(:\1)", statement)
 
 
 class Session:
@@ -160,10 +165,23 @@ async def connect(target: Target, settings: Mapping[str, str]) -> Opened:
 
 async def _connect(target: Target, settings: Mapping[str, str]) -> Connection:
     parameters = connection_parameters(target.url, settings)
-    connection = await psycopg.AsyncConnection.connect(**parameters, autocommit=True, prepare_threshold=None)
+    connection = await _Connection.connect(**parameters, autocommit=True, prepare_threshold=None)
     connection.prepared_max = 500
     connection.adapters.register_dumper(int, Int8Dumper)  # one type for small and great numbers, so one plan
     return connection
+
+
+class _Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
+    """Whoever stops waiting for an answer gives the connection up: psycopg would first ask the server, which may be frozen."""
+
+    async def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ASYNC109  # psycopg's
+        """See `psycopg.AsyncConnection.wait`."""
+        options = {} if timeout is None else {"timeout": timeout}  # which the first of psycopg 3.3 do not know
+        try:
+            return await waiting.wait_async(gen, self.pgconn.socket, interval=interval, **options)
+        except asyncio.CancelledError:
+            give_up(self)
+            raise
 
 
 def connection_parameters(url: str, settings: Mapping[str, str]) -> dict[str, Any]:
@@ -173,7 +191,7 @@ def connection_parameters(url: str, settings: Mapping[str, str]) -> dict[str, An
         given.setdefault("target_session_attrs", "read-write")  # after a failover, the one that was promoted
     if settings:
         ours = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        given["options"] = f"{given['options']} {ours}" if given.get("options") else ours
+        given["options"] = f"{ours} {given['options']}" if given.get("options") else ours
     return given
 
 
@@ -249,7 +267,13 @@ class Pool:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            waiter = asyncio.current_task()
+            if not task.cancelled() or waiter is None or waiter.cancelling():
+                raise
+            raise DatabaseUnavailable(f"{self._target.label} was closed meanwhile", permanent=True) from None
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -389,29 +413,52 @@ def meaning(error: psycopg.Error, label: str) -> Exception:
 
 def unavailable(error: psycopg.Error, label: str) -> DatabaseUnavailable:
     """What a user is told of an error of the server, or on the way to it."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    for kind, explained in _EXPLAINED.items():
-        if isinstance(error, kind):
+    said = _said(error)
+    kind = _kind(error, said)
+    for known, explained in _EXPLAINED.items():
+        if issubclass(kind, known):
             return DatabaseUnavailable(f"{label}: {explained} ({said})", permanent=issubclass(kind, _PERMANENT))
-    permanent = isinstance(error, _PERMANENT) or any(words in said for words in _SAYS_PERMANENT)
-    return DatabaseUnavailable(f"{label}: {said}", permanent=permanent)
+    return DatabaseUnavailable(f"{label}: {said}", permanent=issubclass(kind, _PERMANENT))
+
+
+def _said(error: psycopg.Error) -> str:
+    """The server's words without the statement, or all that was said on the way to it."""
+    return error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
+
+
+def _kind(error: psycopg.Error, said: str) -> type[psycopg.Error]:
+    """While a connection is made there is no code, only words."""
+    if error.sqlstate is None:
+        for words, kind in _WORDS.items():
+            if re.search(words, said):
+                return kind
+    return type(error)
 
 
 _EXPLAINED: Final[dict[type[psycopg.Error], str]] = {
     errors.TooManyConnections: "the server has no connection left; raise max_connections, or put a pooler in front of it",
     errors.ReadOnlySqlTransaction: "the server takes no writes now: a standby, or one that was made read-only",
-    errors.QueryCanceled: f"a statement took longer than {STATEMENT} s and was canceled",
-    errors.LockNotAvailable: f"a statement waited for a lock for {LOCK} s; is a transaction left open somewhere?",
+    errors.QueryCanceled: "a statement took too long",
+    errors.LockNotAvailable: "a statement waited too long for a lock; is a transaction left open somewhere?",
     errors.InsufficientPrivilege: "the user may not do this",
     errors.DiskFull: "the server's disk is full; nothing of this transaction was written",
     errors.UndefinedTable: "the tables are missing or old; bring them up with `stepwell migrate`",
+    errors.UndefinedColumn: "the tables are old, or somebody else's; bring them up with `stepwell migrate`, or choose another namespace",
+    errors.DuplicateTable: "the schema has tables of somebody else's; choose another namespace",
     errors.InvalidSchemaName: "the tables are missing; make them with `stepwell migrate`",
 }
 
 _PERMANENT: Final = (
     errors.InvalidPassword, errors.InvalidAuthorizationSpecification, errors.InvalidCatalogName, errors.InsufficientPrivilege,
-    errors.UndefinedTable, errors.InvalidSchemaName,
+    errors.UndefinedTable, errors.UndefinedColumn, errors.DuplicateTable, errors.InvalidSchemaName, errors.InvalidParameterValue,
 )  # fmt: skip
 
-_SAYS_PERMANENT: Final = ("password authentication failed", "no password supplied", "pg_hba.conf", 'role "', "does not exist")
-"""While a connection is made, there is no code, only words."""
+_WORDS: Final[dict[str, type[psycopg.Error]]] = {
+    "too many connections|too many clients|remaining connection slots|no more connections allowed": errors.TooManyConnections,
+    'role "[^"]*" (does not exist|is not permitted)': errors.InvalidAuthorizationSpecification,
+    "password authentication failed|no password supplied": errors.InvalidPassword,
+    "pg_hba.conf": errors.InvalidAuthorizationSpecification,
+    'database "[^"]*" does not exist|no such database': errors.InvalidCatalogName,
+    "invalid (integer value|port number|[a-z_]+ value|URI|connection option)": errors.InvalidParameterValue,
+    "unrecognized configuration parameter": errors.InvalidParameterValue,
+}

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from stepwell.core.registry import Lane
 from stepwell.errors import DatabaseUnavailable, DefinitionError
-from stepwell.store.migrate import migrations, missing
+from stepwell.store.migrate import Migration, migrations, missing
 from stepwell.store.port import Beat, Hint, Look, Notices, Peer
 from stepwell.store.postgres.claiming import PostgresClaims
 from stepwell.store.postgres.connection import (
@@ -65,7 +65,7 @@ class PostgresStore(Verbs):
 
     def __init__(self, url: str, *, namespace: str = DEFAULT_NAMESPACE, skip_locked: bool = True) -> None:
         self._target = target_of(url)
-        self._namespace = namespace
+        self._namespace = _checked(namespace)
         self._skip_locked = skip_locked
         self._statements = _statements(namespace, skip_locked=skip_locked)
         self._listeners: list[Callable[[Hint], None]] = []
@@ -111,6 +111,16 @@ class PostgresStore(Verbs):
                 "`stepwell migrate`, and with the same --database and --namespace",
                 permanent=True,
             )
+        try:
+            await self._apply(known, connection)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise DatabaseUnavailable(
+                f"the user of {self._target.label} may not make the tables of namespace {self._namespace!r}; have one who may run "
+                f"`stepwell migrate`, or what `stepwell migrate --sql` prints ({error.diag.message_primary})",
+                permanent=True,
+            ) from error
+
+    async def _apply(self, known: Sequence[Migration], connection: Connection) -> None:
         await connection.execute("BEGIN")
         # Others may be at it: whoever is second finds it done.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"stepwell {self._namespace}",))
@@ -123,12 +133,13 @@ class PostgresStore(Verbs):
         table = f'"{self._namespace}".identity'
         statement = f"SELECT gen_random_uuid()::text, id::text, current_database()::text FROM {table}"  # noqa: S608  # a checked name
         me, identity, name = await (await connection.execute(statement)).fetchone() or ("", "", "")
-        return me, Checked((identity, name), self._target.label, table)
+        return me, Checked((identity, name), self._target.label, self._namespace)
 
     async def _applied(self, connection: Connection) -> int:
         table = f'"{self._namespace}".schema'
-        (there,) = await (await connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,))).fetchone() or (False,)
-        if not there:
+        # Not to_regclass: it may still know that there was none before we waited for others who were at it.
+        asked = "SELECT FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = 'schema'"
+        if await (await connection.execute(asked, (self._namespace,))).fetchone() is None:
             return 0
         statement = f"SELECT max(number) FROM {table}"  # noqa: S608  # a checked name
         (number,) = await (await connection.execute(statement)).fetchone() or (0,)
@@ -194,16 +205,17 @@ class PostgresStore(Verbs):
 
     async def enqueue_within(self, connection: Any, runs: Sequence[NewRun]) -> list[str]:
         """See `Store.enqueue_within`. A connection that blocks does so in the calling thread."""
-        driver = await driver_of(connection, self._target.label)
+        on_own_loop = asyncio._get_running_loop() is self._loop  # in another thread, there may be none
+        driver = await driver_of(connection, self._target.label, may_wait=on_own_loop)
         await self._checked.check(driver)
-        await self._make_lanes({Lane(run.queue, run.workflow, run.version) for run in runs})
+        await self._make_lanes({Lane(run.queue, run.workflow, run.version) for run in runs}, on_own_loop=on_own_loop)
         return await starting.enqueue(Within(driver, self._statements), self._lanes, runs)
 
-    async def _make_lanes(self, lanes: set[Lane]) -> None:
+    async def _make_lanes(self, lanes: set[Lane], *, on_own_loop: bool) -> None:
         """Those that are new, in a transaction of their own: callers are not to wait for each other's."""
         if self._lanes.knows(lanes):
             return
-        if asyncio._get_running_loop() is self._loop:  # in another thread, there may be none
+        if on_own_loop:
             await self._opened.write(_make_lanes, self._lanes, lanes)
             return
         with self._connected() as own:
@@ -232,13 +244,16 @@ class PostgresStore(Verbs):
         return Beat(time, draining, peers, Look(*seen))
 
     def _connected(self) -> psycopg.Connection[Any]:
-        """A connection that blocks."""
+        """A connection that blocks. Raises DatabaseUnavailable."""
         try:
-            return psycopg.connect(**connection_parameters(self._target.url, LIMITS), autocommit=True, prepare_threshold=None)
-        except psycopg.OperationalError as error:
-            if "unsupported startup parameter" not in str(error):
-                raise
-            return psycopg.connect(**connection_parameters(self._target.url, {}), autocommit=True, prepare_threshold=None)
+            try:
+                return psycopg.connect(**connection_parameters(self._target.url, LIMITS), autocommit=True, prepare_threshold=None)
+            except psycopg.OperationalError as error:
+                if "unsupported startup parameter" not in str(error):
+                    raise
+                return psycopg.connect(**connection_parameters(self._target.url, {}), autocommit=True, prepare_threshold=None)
+        except psycopg.Error as error:
+            raise unavailable(error, self._target.label) from error
 
     async def commit(self, worker: str, batch: Batch, now: float) -> Mapping[tuple[str, int], RunStatus | None]:
         """See `Store.commit`."""
@@ -284,6 +299,12 @@ class Pools:
     async def close(self) -> None:
         """Let go of all of them."""
         await asyncio.gather(self.workers.close(TO_CLOSE), self._people.close(TO_CLOSE))
+
+
+def _checked(namespace: str) -> str:
+    if namespace.startswith("pg_") or namespace == "information_schema":
+        raise DefinitionError(f"namespace {namespace!r} is one of PostgreSQL's own; choose one that does not begin with pg_")
+    return namespace
 
 
 async def _make_lanes(session: Session, lanes: starting.Lanes, wanted: set[Lane]) -> None:

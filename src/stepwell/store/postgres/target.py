@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import unquote
 
 from stepwell.errors import DefinitionError
 
@@ -41,11 +41,14 @@ def is_postgres_url(url: str) -> bool:
 
 
 def target_of(url: str) -> Target:
-    """What the URL says. Raises DefinitionError: an option of ours in it is not what it should be."""
-    base, _, query = _SCHEME.sub("postgresql://", url, count=1).partition("?")
-    given = parse_qsl(query, keep_blank_values=True)
-    ours = {name: value for name, value in given if name in _OPTIONS}
-    others = urlencode([(name, value) for name, value in given if name not in _OPTIONS])
+    """What the URL says. Raises DefinitionError: it cannot be read, or an option of ours in it is not what it should be."""
+    whole = _SCHEME.sub("postgresql://", url, count=1)
+    if _is_misread(whole.partition("://")[2]):
+        raise DefinitionError('write "@" as %40, "/" as %2F, ":" as %3A and "?" as %3F in the user and the password of database_url')
+    base, _, query = whole.partition("?")
+    given = [pair for pair in query.split("&") if pair]
+    ours = {name: unquote(value) for name, _, value in (pair.partition("=") for pair in given) if name in _OPTIONS}
+    others = "&".join(pair for pair in given if pair.partition("=")[0] not in _OPTIONS)
     return Target(
         url=f"{base}?{others}" if others else base,
         label=_PASSWORD.sub(r"\1@", base),
@@ -53,6 +56,14 @@ def target_of(url: str) -> Target:
         hints=_switch("hints", ours.get("hints", "on")),
         prepare=_switch("prepare", ours.get("prepare", "on")),
     )
+
+
+def _is_misread(rest: str) -> bool:
+    """Whether there is an `@` or `/` that must be of a password: libpq would take that to be shorter, and show the rest."""
+    base, _, query = rest.partition("?")
+    place, _, path = base.partition("/")
+    names = "".join(pair.partition("=")[0] for pair in query.split("&"))
+    return place.count("@") > 1 or "@" in path + names or "/" in names
 
 
 def _size(text: str) -> int:
