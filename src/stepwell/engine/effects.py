@@ -121,6 +121,9 @@ class Effect:
         self._stop = stop
         try:
             result: T = await self._threads.run(function)
+        except EffectFailed:
+            self.error = self._given_up or self.error
+            raise
         finally:
             self._stop = None
         return result
