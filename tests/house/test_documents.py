@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_readme_runs_to_the_letter(tmp_path: Path) -> None:
-    declared, booked, tried = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    declared, booked, _, tried = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "orders.py").write_text(declared)
     (tmp_path / "test_orders.py").write_text(tried)
     mails = ["ada@example.com: receipt for lamp", "ada@example.com: How do you like your lamp?", "receipt for lamp"]
@@ -49,6 +49,39 @@ async def main():
         except RunFailed as failed:
             print(failed.error.message.rpartition(": ")[2])
         print(app.connection.execute("SELECT * FROM accounts").fetchall())
+
+logging.disable()
+asyncio.run(main())
+"""
+
+
+def test_the_transaction_of_the_readme_runs_on_postgresql(tmp_path: Path, fresh_postgres_url: str) -> None:
+    _, _, booked, _ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "pay.py").write_text(booked)
+    (tmp_path / "test_pay.py").write_text(f"url = {fresh_postgres_url!r}\n{_PAYS_BY_SERVER}")
+
+    assert _printed(tmp_path, "test_pay.py") == ["70", "no funds", "[(7, 70)]"]
+
+
+_PAYS_BY_SERVER = """
+import asyncio
+import logging
+import psycopg
+from pay import pay
+from stepwell import RunFailed, Stepwell
+
+async def main():
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE accounts (id integer, balance integer)")
+        connection.execute("INSERT INTO accounts VALUES (7, 100)")
+        app = Stepwell(url, workflows=[pay])
+        async with app, app.worker():
+            print(await app.execute(pay, 30))
+            try:
+                await app.execute(pay, 80)
+            except RunFailed as failed:
+                print(failed.error.message.rpartition(": ")[2])
+        print(connection.execute("SELECT * FROM accounts").fetchall())
 
 logging.disable()
 asyncio.run(main())
