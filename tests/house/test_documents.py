@@ -17,7 +17,7 @@ MAILS = ["ada@example.com: receipt for lamp", "ada@example.com: How do you like 
 
 
 def test_the_readme_runs_to_the_letter(tmp_path: Path) -> None:
-    declared, booked, _, _, _, tried = PROGRAMS
+    declared, booked, _, _, _, _, tried = PROGRAMS
     (tmp_path / "orders.py").write_text(declared)
     (tmp_path / "test_orders.py").write_text(tried)
 
@@ -111,11 +111,44 @@ engine.dispose()
 
 def _on(url: str) -> str:
     """The first program, with its line changed as the readme says, for a server that is there."""
-    declared, _, changed, *_ = PROGRAMS
+    declared, _, _, changed, *_ = PROGRAMS
     program, count = re.subn(r"^app = .*\n", changed, declared, flags=re.MULTILINE)
     assert count == 1
     assert program.count("postgresql://shop@db.example.com/shop") == 1
     return program.replace("postgresql://shop@db.example.com/shop", url)
+
+
+def test_the_transaction_of_the_readme_runs_on_postgresql(tmp_path: Path, fresh_postgres_url: str) -> None:
+    _, _, booked, *_ = PROGRAMS
+    (tmp_path / "pay.py").write_text(booked)
+    (tmp_path / "test_pay.py").write_text(f"url = {fresh_postgres_url!r}\n{_PAYS_BY_SERVER}")
+
+    assert _printed(tmp_path, "test_pay.py") == ["70", "no funds", "[(7, 70)]"]
+
+
+_PAYS_BY_SERVER = """
+import asyncio
+import logging
+import psycopg
+from pay import pay
+from stepwell import RunFailed, Stepwell
+
+async def main():
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE accounts (id integer, balance integer)")
+        connection.execute("INSERT INTO accounts VALUES (7, 100)")
+        app = Stepwell(url, workflows=[pay])
+        async with app, app.worker():
+            print(await app.execute(pay, 30))
+            try:
+                await app.execute(pay, 80)
+            except RunFailed as failed:
+                print(failed.error.message.rpartition(": ")[2])
+        print(connection.execute("SELECT * FROM accounts").fetchall())
+
+logging.disable()
+asyncio.run(main())
+"""
 
 
 def test_the_commands_of_the_readme_work_on_what_its_program_has_made(tmp_path: Path) -> None:

@@ -27,8 +27,10 @@ from stepwell.store.postgres.connection import (
     unavailable,
 )
 from stepwell.store.postgres.hints import Announcer
+from stepwell.store.postgres.lines import PsycopgLines
 from stepwell.store.postgres.starting import Starts
 from stepwell.store.postgres.target import Target, target_of
+from stepwell.store.postgres.transacting import Transactions
 from stepwell.store.postgres.within import Checked, Psycopg, Within, driver_of
 from stepwell.store.postgres.writing import commit
 from stepwell.store.sql import keeping, starting
@@ -70,6 +72,7 @@ class PostgresStore(Verbs):
         self._statements = _statements(namespace, skip_locked=skip_locked)
         self._listeners: list[Callable[[Hint], None]] = []
         self._pools: Pools | None = None
+        self._transactions: Transactions | None = None
         self._announcer: Announcer | None = None
         self._heart: psycopg.Connection[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,6 +101,8 @@ class PostgresStore(Verbs):
             give_up(opened.connection)
         self._loop = asyncio.get_running_loop()
         self._pools = Pools(self._target, self._statements, self._committed)
+        lines = PsycopgLines(self._target, self._statements)
+        self._transactions = Transactions(lines, self._pools.workers, self._lanes, self._target.label)
         if self._target.hints:
             self._announcer = Announcer(self._target, self._namespace, me, self._tell, listens=not opened.pooled)
 
@@ -155,8 +160,11 @@ class PostgresStore(Verbs):
         announcer, self._announcer = self._announcer, None
         if announcer is not None:
             await announcer.close()
+        transactions, self._transactions = self._transactions, None
         if pools is not None:
             await pools.close()
+        if transactions is not None:
+            await transactions.close(0)  # after the tasks that use them
         if self._heart is not None:
             self._heart.pgconn.finish()
             self._heart = None
@@ -262,8 +270,10 @@ class PostgresStore(Verbs):
         return answers
 
     async def transact(self, worker: str, effect: Effect, now: float) -> RunStatus | None:
-        """See `Store.transact`. Always raises DefinitionError."""
-        raise DefinitionError(f"step {effect.key!r} is a transaction, and those are not there yet on PostgreSQL; use step.run")
+        """See `Store.transact`."""
+        if self._transactions is None:
+            raise DatabaseUnavailable(f"{self._target.label} is not open", permanent=True)
+        return await self._transactions.transact(worker, effect, now)
 
     async def notices(self, worker: str, seen: int, now: float) -> Notices:
         """See `Store.notices`. What is told is marked: the order in which others commit is not that in which they began."""
