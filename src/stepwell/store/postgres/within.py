@@ -5,6 +5,7 @@ SQLAlchemy is not imported here: whoever gives one of its connections has it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from weakref import WeakSet
@@ -20,6 +21,8 @@ from stepwell.store.postgres.connection import compiled, meaning
 _KINDS: Final = "connection= takes a connection of psycopg, or a connection or session of SQLAlchemy on PostgreSQL, to {where}; not {given}"
 _NO_TRANSACTION: Final = "connection= has no transaction open: begin one, so that the run is committed with your writes"
 _ELSEWHERE: Final = "connection= leads to another database than {where}, this app's: one transaction cannot cover both"
+_CAST: Final = re.compile(r"(?<![:\w]):([a-z_]+)(?=::)")
+"""A parameter before a cast, where SQLAlchemy does not see it."""
 
 
 class Result(Protocol):
@@ -168,7 +171,7 @@ class SqlAlchemy:
         _, names = compiled(statement)
         values = {name: parameters[name] for name in names}
         try:
-            result = self._connection.execute(text(statement), values)
+            result = self._connection.execute(text(_CAST.sub(r"(:\1)", statement)), values)
             return await result if self._waits else result
         except exc.DBAPIError as error:
             original = error.orig
