@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from types import ModuleType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from stepwell.config import Settings, settings_of, shown_url
 from stepwell.core.definition import Workflow
@@ -22,6 +22,10 @@ from stepwell.runner import AppWorker, Limits, worker_options
 from stepwell.starting import Starting
 from stepwell.store.port import Store
 
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
 MAX_PAYLOAD: Final = "4MiB"
 MAX_CRASHES: Final = 5
 
@@ -30,8 +34,10 @@ class Stepwell(Starting):
     """Durable workflows on one database. Making one opens nothing.
 
     Args:
-        database_url: `sqlite:///file.db` (four slashes for an absolute path), `sqlite://` in memory, `postgresql://user@host/database`.
-            Left out: STEPWELL_DATABASE_URL, else `database_url` of [tool.stepwell] in pyproject.toml, else `sqlite:///stepwell.db`.
+        database_url: `sqlite:///file.db` (four slashes for an absolute path), `sqlite://` in memory, `postgresql://user@host/database`; or
+            an `Engine` or `AsyncEngine` of SQLAlchemy for PostgreSQL: then `step.transaction` gives its connections, and Stepwell's own
+            are made from its URL. Left out: STEPWELL_DATABASE_URL, else `database_url` of [tool.stepwell] in pyproject.toml, else
+            `sqlite:///stepwell.db`.
         workflows: what can be run here; modules stand for all workflows in them.
         timezone: of schedules that name none. Left out: STEPWELL_TIMEZONE, pyproject.toml, `UTC`.
         namespace: keeps apps on one database apart. Left out: STEPWELL_NAMESPACE, pyproject.toml, `stepwell`.
@@ -59,7 +65,7 @@ class Stepwell(Starting):
 
     def __init__(
         self,
-        database_url: str | None = None,
+        database_url: str | Engine | AsyncEngine | None = None,
         *,
         workflows: Iterable[Workflow[Any, Any] | ModuleType] = (),
         timezone: str | None = None,
@@ -199,4 +205,4 @@ def _store(settings: Settings) -> Store:
         from stepwell.store.postgres.store import PostgresStore  # noqa: PLC0415
     except ImportError as error:
         raise DefinitionError(f'PostgreSQL takes psycopg: pip install "stepwell[postgres]" ({error})') from error
-    return PostgresStore(settings.database_url, namespace=settings.namespace)
+    return PostgresStore(settings.database_url, namespace=settings.namespace, engine=settings.engine)

@@ -10,12 +10,16 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from stepwell.core.retention import Kept, Retention, parse_retention
 from stepwell.errors import DefinitionError
 from stepwell.store.postgres.target import is_postgres_url, target_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 DEFAULT_URL: Final = "sqlite:///stepwell.db"
 DEFAULT_NAMESPACE: Final = "stepwell"
@@ -43,6 +47,8 @@ class Settings(NamedTuple):
     namespace: str
     timezone: str
     retention: Kept
+    engine: Any = None
+    """Of SQLAlchemy, if the app was given one."""
 
     @property
     def is_postgres(self) -> bool:
@@ -58,7 +64,10 @@ class Project(NamedTuple):
 
 
 def settings_of(
-    database_url: str | None = None, namespace: str | None = None, timezone: str | None = None, retention: Retention | None = None
+    database_url: str | Engine | AsyncEngine | None = None,
+    namespace: str | None = None,
+    timezone: str | None = None,
+    retention: Retention | None = None,
 ) -> Settings:
     """The settings of an app that was given these; None is not given.
 
@@ -67,7 +76,8 @@ def settings_of(
         ValueError, TypeError: the retention that was given has a duration that is none.
     """
     project = project_settings() if None in (database_url, namespace, timezone, retention) else None
-    url = _setting("database_url", database_url, project, DEFAULT_URL)
+    engine = database_url if type(database_url).__module__.partition(".")[0] == "sqlalchemy" else None
+    url = _setting("database_url", database_url if engine is None else _url_of(engine), project, DEFAULT_URL)
     path = _checked_path(url)
     if path is not None and project is not None and database_url is None and not os.environ.get(_variable("database_url")):
         # So that a program finds the same file wherever in its project it is started.
@@ -78,6 +88,7 @@ def settings_of(
         namespace=_checked_namespace(_setting("namespace", namespace, project, DEFAULT_NAMESPACE)),
         timezone=_checked_timezone(_setting("timezone", timezone, project, DEFAULT_TIMEZONE)),
         retention=_retention(retention, project),
+        engine=engine,
     )
 
 
@@ -125,6 +136,18 @@ def _setting(name: str, given: object, project: Project | None, default: str) ->
     if not isinstance(given, str):
         raise DefinitionError(f"{name} is a text, not {type(given).__name__}: {given!r}")
     return given
+
+
+def _url_of(engine: Any) -> str:
+    """The URL of an engine of SQLAlchemy."""
+    dialect = getattr(getattr(engine, "dialect", None), "name", None)
+    if dialect != "postgresql":
+        raise DefinitionError(
+            f"database_url takes an Engine or AsyncEngine of SQLAlchemy for PostgreSQL, not {type(engine).__name__}"
+            + (f" for {dialect}; give its URL instead" if dialect else "")
+        )
+    url: str = engine.url.render_as_string(hide_password=False)
+    return url
 
 
 def _retention(given: Retention | None, project: Project | None) -> Kept:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from contextlib import contextmanager
 from functools import wraps
 from types import ModuleType
-from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, Unpack, overload
 
 from stepwell.app import Stepwell
 from stepwell.core.definition import Workflow
@@ -26,6 +26,10 @@ from stepwell.namespaces import Queues, Runs, Workers, Workflows
 from stepwell.portal import Portal
 from stepwell.runner import AppWorker
 from stepwell.starting import ExecuteOptions, ManyOptions, StartOptions
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -159,7 +163,7 @@ class SyncStepwell(Blocking):
 
     _target: Stepwell
 
-    def __init__(self, database_url: str | None = None, **options: Unpack[AppOptions]) -> None:
+    def __init__(self, database_url: str | Engine | AsyncEngine | None = None, **options: Unpack[AppOptions]) -> None:
         super().__init__(Stepwell(database_url, **options), Portal())
 
     def __enter__(self) -> Self:

@@ -54,9 +54,9 @@ async def double(number: int) -> int:
 
 @workflow
 async def books(input: int, step: Step) -> int:
-    a, b, c = await asyncio.gather(step.transaction("a", book, input), step.transaction("b", abook, input), step.run("c", double, input))
+    numbers = await asyncio.gather(step.transaction("a", book, input), step.transaction("b", abook, input), step.run("c", double, input))
     last: int = await step.transaction("d", risky, input)
-    return int(a + b + c + last)
+    return int(sum(numbers)) + last
 
 
 @scenario

@@ -57,7 +57,7 @@ def elsewhere(app: Stepwell, place: Place) -> Stepwell:
     if place.database is None and place.namespace is None:
         return app
     return Stepwell(
-        place.database or app.database_url,
+        place.database or app._settings.engine or app.database_url,
         namespace=place.namespace or app.namespace,
         workflows=list(app._registry),
         timezone=app.timezone,

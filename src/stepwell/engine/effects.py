@@ -121,11 +121,10 @@ class Effect:
         self._stop = stop
         try:
             result: T = await self._threads.run(function)
-        except EffectFailed:
-            self.error = self._given_up or self.error
-            raise
         finally:
             self._stop = None
+            self.error = self._given_up or self.error
+        self._check_wanted()
         return result
 
     def outcome(self, value: Any) -> Outcome:

@@ -51,6 +51,7 @@ MARK: Final = "SELECT coalesce(current_setting('stepwell.step', true), '')"
 OURS: Final = ("RESET ROLE", *(f"SET LOCAL {name} = '{value}'" for name, value in (PLANS | LIMITS).items()))
 """What our own statements need after those of the function."""
 
+READ_ONLY: Final = "{}: the server takes no writes now: a standby, or one that was made read-only"
 _REFUSED: Final = "a step's connection takes no {}: the step commits what is written together with its own record, or rolls back both"
 
 
@@ -66,6 +67,16 @@ class Standing(Enum):
     """A statement goes on, or its rows have not been read."""
     GONE = auto()
     """The connection is lost."""
+
+
+STANDINGS: Final = {
+    TransactionStatus.IDLE: Standing.ENDED,
+    TransactionStatus.INTRANS: Standing.OPEN,
+    TransactionStatus.INERROR: Standing.ABORTED,
+    TransactionStatus.ACTIVE: Standing.BUSY,
+    TransactionStatus.UNKNOWN: Standing.GONE,
+}
+"""By what libpq says."""
 
 
 class Line(Protocol):
@@ -130,7 +141,7 @@ class PsycopgLines:
         cursor = await lent.connection.execute("; ".join(MARKED))
         cursor.nextset()
         if await cursor.fetchone() == ("on",):
-            raise DatabaseUnavailable(f"{self._target.label}: the server takes no writes now: a standby, or one that was made read-only")
+            raise DatabaseUnavailable(READ_ONLY.format(self._target.label))
 
     async def close(self, patience: float) -> None:
         """See `Lines.close`."""
@@ -194,7 +205,7 @@ class PsycopgLine:
     @property
     def standing(self) -> Standing:
         """See `Line.standing`."""
-        return _STANDINGS[TransactionStatus(self._own.pgconn.transaction_status)]
+        return STANDINGS[TransactionStatus(self._own.pgconn.transaction_status)]
 
     async def take_over(self) -> bool:
         """See `Line.take_over`."""
@@ -234,15 +245,6 @@ def _hang_up(connection: Connection) -> None:
     """Cut it off. A thread is using it, which must not find it freed, but lost; it frees it in the end."""
     with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
         line.shutdown(socket.SHUT_RDWR)
-
-
-_STANDINGS: Final = {
-    TransactionStatus.IDLE: Standing.ENDED,
-    TransactionStatus.INTRANS: Standing.OPEN,
-    TransactionStatus.INERROR: Standing.ABORTED,
-    TransactionStatus.ACTIVE: Standing.BUSY,
-    TransactionStatus.UNKNOWN: Standing.GONE,
-}
 
 
 class Face(psycopg.Connection[Any]):

@@ -26,6 +26,7 @@ from stepwell.store.postgres.connection import (
     give_up,
     unavailable,
 )
+from stepwell.store.postgres.engines import EngineLines
 from stepwell.store.postgres.hints import Announcer
 from stepwell.store.postgres.lines import PsycopgLines
 from stepwell.store.postgres.starting import Starts
@@ -41,9 +42,13 @@ from stepwell.store.statements import DEFAULT_NAMESPACE, read_statements
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
     from stepwell.core.records import NewRun
     from stepwell.core.status import RunStatus
     from stepwell.store.port import Batch, Effect
+    from stepwell.store.postgres.lines import Lines
 
 T = TypeVar("T")
 
@@ -63,12 +68,16 @@ class PostgresStore(Verbs):
         url: as libpq takes it, with several hosts too; and with `pool_size`, `hints=off` and `prepare=off` as options of our own.
         namespace: the schema.
         skip_locked: whether the server can pass over rows that others have locked; without it, claims wait for each other.
+        engine: of SQLAlchemy, to the same database: functions of transactions get its connections.
     """
 
-    def __init__(self, url: str, *, namespace: str = DEFAULT_NAMESPACE, skip_locked: bool = True) -> None:
+    def __init__(
+        self, url: str, *, namespace: str = DEFAULT_NAMESPACE, skip_locked: bool = True, engine: Engine | AsyncEngine | None = None
+    ) -> None:
         self._target = target_of(url)
         self._namespace = _checked(namespace)
         self._skip_locked = skip_locked
+        self._engine = engine
         self._statements = _statements(namespace, skip_locked=skip_locked)
         self._listeners: list[Callable[[Hint], None]] = []
         self._pools: Pools | None = None
@@ -101,10 +110,14 @@ class PostgresStore(Verbs):
             give_up(opened.connection)
         self._loop = asyncio.get_running_loop()
         self._pools = Pools(self._target, self._statements, self._committed)
-        lines = PsycopgLines(self._target, self._statements)
-        self._transactions = Transactions(lines, self._pools.workers, self._lanes, self._target.label)
+        self._transactions = Transactions(self._lines(), self._pools.workers, self._lanes, self._target.label)
         if self._target.hints:
             self._announcer = Announcer(self._target, self._namespace, me, self._tell, listens=not opened.pooled)
+
+    def _lines(self) -> Lines:
+        if self._engine is None:
+            return PsycopgLines(self._target, self._statements)
+        return EngineLines(self._engine, self._statements, self._target.label)
 
     async def _migrate(self, connection: Connection, *, migrate: bool) -> None:
         known = migrations(_PACKAGE, self._namespace, "schema")
