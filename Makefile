@@ -31,6 +31,10 @@ test: $(INSTALLED) ## Run every test.
 services: ## Install what the tests run beside Python, where that can be done: pgbouncer, ip, nft.
 	scripts/test_services.sh
 
+.PHONY: stores
+stores: $(INSTALLED) ## Run the suite of stores in full for the second way of claiming on PostgreSQL.
+	STEPWELL_TEST_STORES=all $(PYTEST) tests/store -k by-updates $(ARGS)
+
 .PHONY: check
 check: lint typing coverage package ## Run all that CI checks besides the tests.
 

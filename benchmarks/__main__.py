@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import FIGURES, Figure
+from benchmarks.figures import FIGURES, Figure, close
 
 
 def main() -> int:
@@ -24,18 +24,26 @@ def main() -> int:
     options = parser.parse_args()
     print(f"CPython {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
     print(f"median of {options.repeat} windows, and (least - most); no-op async steps whose results go through pydantic")
+    try:
+        rows = _all_measured(options.only.lower(), options.repeat)
+    finally:
+        close()
+    options.json.write_text(json.dumps({"python": platform.python_version(), "cores": os.cpu_count(), "figures": rows}, indent=2) + "\n")
+    return 0
+
+
+def _all_measured(only: str, repeat: int) -> list[dict[str, Any]]:
     rows = []
     for where, figures in FIGURES.items():
-        wanted = [figure for figure in figures if options.only.lower() in figure.name.lower()]
+        wanted = [figure for figure in figures if only in figure.name.lower()]
         if wanted:
             print(f"\n{where}:")
         for loop in _loops():
             for figure in wanted:
                 if not (figure.once and loop != "asyncio"):
-                    rows.append(_measured(figure, loop, options.repeat))
+                    rows.append(_measured(figure, loop, repeat))
                     print(_line(rows[-1]), flush=True)
-    options.json.write_text(json.dumps({"python": platform.python_version(), "cores": os.cpu_count(), "figures": rows}, indent=2) + "\n")
-    return 0
+    return rows
 
 
 def _loops() -> list[str]:
@@ -84,7 +92,7 @@ def _run(measure: Any, loop: str) -> float:
 def _line(row: dict[str, Any]) -> str:
     digits = ",.2f" if row["median"] < 100 else ",.0f"
     text = (
-        f"{row['name']:<30}{row['loop']:<9}{row['median']:>12{digits}} {row['unit']:<17}({row['least']:{digits}} - {row['most']:{digits}})"
+        f"{row['name']:<33}{row['loop']:<9}{row['median']:>12{digits}} {row['unit']:<17}({row['least']:{digits}} - {row['most']:{digits}})"
     )
     if "plain asyncio" in row:
         text += f"  plain asyncio {row['plain asyncio']:{digits}}, ratio {row['median'] / row['plain asyncio']:.2f}"

@@ -15,7 +15,7 @@ NEEDED = {
     ),
     ".tar.gz": (
         "src/stepwell/__init__.py", "src/stepwell/py.typed", "examples/demo/__main__.py", "LICENSE", "Makefile", "README.md",
-        "tests/conftest.py",
+        "docs/operations.md", "tests/conftest.py",
     ),
 }  # fmt: skip
 """By kind of file, the ends of the names that must be in it."""

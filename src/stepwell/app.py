@@ -30,8 +30,8 @@ class Stepwell(Starting):
     """Durable workflows on one database. Making one opens nothing.
 
     Args:
-        database_url: `sqlite:///file.db` (four slashes for an absolute path), `sqlite://` in memory. Left out: STEPWELL_DATABASE_URL,
-            else `database_url` of [tool.stepwell] in pyproject.toml, else `sqlite:///stepwell.db`.
+        database_url: `sqlite:///file.db` (four slashes for an absolute path), `sqlite://` in memory, `postgresql://user@host/database`.
+            Left out: STEPWELL_DATABASE_URL, else `database_url` of [tool.stepwell] in pyproject.toml, else `sqlite:///stepwell.db`.
         workflows: what can be run here; modules stand for all workflows in them.
         timezone: of schedules that name none. Left out: STEPWELL_TIMEZONE, pyproject.toml, `UTC`.
         namespace: keeps apps on one database apart. Left out: STEPWELL_NAMESPACE, pyproject.toml, `stepwell`.

@@ -148,10 +148,10 @@ class Home:
         """Seconds since 1970. Raises RuntimeError as `store` does."""
         return self.clock.now()
 
-    def new_id(self) -> str:
-        """The id of a new run. Raises RuntimeError as `store` does."""
+    def new_id(self, shard: int | None = None) -> str:
+        """The id of a new run; without a shard, chance decides. Raises RuntimeError as `store` does."""
         self._check_open()
-        return self._ids.new()
+        return self._ids.new(shard)
 
     def migration_sql(self) -> str:
         """See `Store.migration_sql`."""

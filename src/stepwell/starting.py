@@ -14,6 +14,7 @@ from stepwell.core.definition import Workflow, checked_version
 from stepwell.core.duration import Duration
 from stepwell.core.records import NewRun
 from stepwell.core.registry import Registry, check_version, refuse_unsupported
+from stepwell.core.shards import shard_of, shard_of_key
 from stepwell.core.starting import (
     Target,
     checked_inputs,
@@ -297,7 +298,7 @@ class Starting:
         now = self._home.now()
         available_at = due_at(now, delay, at)
         run = NewRun(
-            id=self._home.new_id(),
+            id=self._home.new_id(None if key is None else shard_of_key(target.name, key)),
             workflow=target.name,
             version=target.version,
             input=text,
@@ -329,7 +330,7 @@ class Starting:
         target = (await self._named_target(source.workflow, wanted))._replace(version=wanted)
         now = self._home.now()
         run = NewRun(
-            id=self._home.new_id(),
+            id=self._home.new_id(shard_of(source.id)),
             workflow=source.workflow,
             version=wanted,
             input=history.input if input is ... else self._input_text(target, input),

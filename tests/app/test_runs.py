@@ -18,6 +18,7 @@ from stepwell import (
     Stepwell,
     workflow,
 )
+from stepwell.core.shards import shard_of, shard_of_key
 from stepwell.testing import TestApp
 from tests.app.apps import Gate, Opened, brought_to, gated
 from tests.engine.harness import ONCE, scenario, status_is
@@ -275,6 +276,20 @@ async def test_runs_that_were_created_later_are_not_meant() -> None:
 
 
 # -- forks
+
+
+@scenario
+async def test_a_run_is_of_the_shard_of_its_key_and_a_fork_of_the_shard_of_its_source(opened: Opened) -> None:
+    @workflow
+    async def one(step: Step) -> str:
+        return await step.run("a", _note, [], "a")
+
+    async with opened(one) as app:
+        source = await app.start(one, key="monday")
+        await status_is(source, RunStatus.COMPLETED)
+        fork = await app.runs.fork(source.run_id, from_step="a")
+
+    assert shard_of(source.run_id) == shard_of(fork.run_id) == shard_of_key("one", "monday")
 
 
 @scenario

@@ -46,6 +46,20 @@ async def test_an_async_step_of_a_canceled_run_is_canceled_at_once_and_within_a_
         assert (gate.canceled, worker.here) == (1, {})
 
 
+@scenario
+async def test_a_paused_run_begins_no_further_step_also_when_its_news_cannot_be_asked_for() -> None:
+    gate = Gate()
+    rig = Rig(_flow(gate))
+    async with rig.worker() as worker:
+        run_id = await rig.start("flow")
+        await rig.passes(5.1)
+        rig.store.go_away("news")
+        await rig.act(run_id, Action.PAUSE)
+        await rig.passes(1.0)
+
+        assert worker.here[run_id]._stopping
+
+
 @pytest.mark.parametrize("silent", [False, True])
 @scenario
 async def test_a_sleeping_run_that_is_paused_leaves_memory(silent: bool) -> None:

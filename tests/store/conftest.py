@@ -4,7 +4,9 @@ A new adapter is a line in `ADAPTERS`. Tests here use the verbs of the port, and
 """
 
 import asyncio
+import os
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
@@ -15,6 +17,18 @@ from tests.postgres.pgbouncer import pgbouncer, program
 from tests.postgres.server import NOT_DURABLE, Server, new_server
 from tests.postgres.shared import lacking
 from tests.store.adapters import ADAPTERS, POOLED, POOLED_TESTS, with_workers
+
+CLAIMING: Final = frozenset({"test_claim", "test_workers", "test_ready", "test_stateful", "test_deadlines", "test_children"})
+"""Tests of what the way of claiming has a part in: the rest runs with the second way only in `make stores`."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("STEPWELL_TEST_STORES") == "all":
+        return
+    left_out = [item for item in items if "postgres-by-updates" in item.name and item.path.stem not in CLAIMING]
+    config.hook.pytest_deselected(items=left_out)
+    gone = set(left_out)
+    items[:] = [item for item in items if item not in gone]
 
 
 @pytest.fixture

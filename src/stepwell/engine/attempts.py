@@ -101,7 +101,7 @@ class StepRunner:
 
     async def _transaction(self, run: Execution, request: TransactionRequest) -> None:
         definition.body.set(request)
-        effect = Effect(run, request, self._clock, self._max_payload, is_async=is_async(request.function))
+        effect = Effect(run, request, self._clock, self._threads, self._max_payload, is_async=is_async(request.function))
         request.effect = effect
         limit = None if request.timeout is None else self._loop.call_later(request.timeout, effect.give_up, _too_long(request))
         try:

@@ -8,6 +8,7 @@ import traceback
 from typing import TYPE_CHECKING, Final
 
 from stepwell.engine.attempts import StepRunner
+from stepwell.engine.effects import Effect
 from stepwell.engine.requests import StepRequest
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ PATIENCE: Final = 1.0
 REPEAT: Final = 10.0
 """Seconds between two warnings of one blockage."""
 
-_ATTEMPTS: Final = (StepRunner._attempt.__code__, StepRunner._transaction.__code__)  # their frames are the sign that a step executes
+# Their frames are the sign that a step executes.
+_ATTEMPTS: Final = (StepRunner._attempt.__code__, StepRunner._transaction.__code__, Effect._called.__code__)
 
 
 class LoopWatch:

@@ -7,6 +7,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
+from stepwell.core.shards import SHARDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -112,9 +114,6 @@ def monotonic() -> float:
     """Seconds since some moment, which nobody sets: for durations within this process. From whatever thread."""
     return time.monotonic()
 
-
-SHARDS: Final = 256
-"""Of how many shards an id can name one."""
 
 _VERSION_7: Final = 0x7000
 _VARIANT: Final = 0x8000_0000_0000_0000

@@ -6,10 +6,11 @@ database has said whether it was done; that counts as one attempt. What becomes 
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from stepwell.core.records import Outcome
 from stepwell.engine.requests import NOTHING, PYTHON
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from stepwell.engine.committer import Committer
     from stepwell.engine.execution import Execution
     from stepwell.engine.requests import TransactionRequest
+    from stepwell.engine.threads import Threads
     from stepwell.store.port import Store
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +40,9 @@ _LONGEST_RETRY: Final = 5.0
 class Effect:
     """One attempt of a `step.transaction`: see `store.port.Effect`. Made in the context in which its function is to be called."""
 
-    def __init__(self, execution: Execution, request: TransactionRequest, clock: Clock, max_payload: int, *, is_async: bool) -> None:
+    def __init__(
+        self, execution: Execution, request: TransactionRequest, clock: Clock, threads: Threads, max_payload: int, *, is_async: bool
+    ) -> None:
         self.run = execution.id
         self.claim = execution.claimed.claim
         self.key = request.key
@@ -49,8 +55,11 @@ class Effect:
         self._execution = execution
         self._request = request
         self._clock = clock
+        self._threads = threads
         self._max_payload = max_payload
         self._context = copy_context()
+        self._calling: asyncio.Task[Any] | None = None
+        self._stop: Callable[[], None] | None = None
         self._number: tuple[int, float] | None = None
         self._given_up: BaseException | None = None
 
@@ -66,6 +75,13 @@ class Effect:
         if self._number is None:
             self._number = self._execution.history.reserve(self._clock.now())
 
+    def void(self) -> None:
+        """See `Effect.void`."""
+        if self._number is not None:
+            self._execution.history.free(self._number[0])
+            self._execution.schedule_pump()  # others may have waited behind it
+            self._number = None
+
     def call(self, connection: Any) -> Any:
         """See `Effect.call`."""
         self._check_wanted()
@@ -76,6 +92,41 @@ class Effect:
         except BaseException as error:  # SystemExit, too, is the step's failure and not the thread's
             self.error = error
             raise EffectFailed from error
+
+    async def awaited(self, connection: Any) -> Any:
+        """See `Effect.awaited`."""
+        self._check_wanted()
+        self._calling = asyncio.get_running_loop().create_task(self._called(connection, self._request), context=self._context)
+        try:
+            value, error = await self._calling
+        except asyncio.CancelledError as canceled:  # before its first turn, or with the store
+            value, error = None, canceled
+        finally:
+            self._calling = None
+        if error is not None:
+            self.error = self._given_up or error
+            raise EffectFailed from error
+        return value
+
+    @staticmethod
+    async def _called(connection: Any, request: TransactionRequest) -> tuple[Any, BaseException | None]:
+        try:
+            return await request.function(connection, *request.args, **request.kwargs), None
+        except BaseException as error:  # noqa: BLE001  # as in `call`; out of a task, some would end the loop
+            return None, error
+
+    async def in_thread(self, function: Callable[[], T], stop: Callable[[], None]) -> T:
+        """See `Effect.in_thread`."""
+        self._check_wanted()
+        self._stop = stop
+        try:
+            result: T = await self._threads.run(function)
+        except EffectFailed:
+            self.error = self._given_up or self.error
+            raise
+        finally:
+            self._stop = None
+        return result
 
     def outcome(self, value: Any) -> Outcome:
         """See `Effect.outcome`."""
@@ -118,19 +169,16 @@ class Effect:
         """Do not do it, if it is not done yet. What becomes of it is known only when the store has answered."""
         if self._given_up is None:
             self._given_up = error
+            if self._calling is not None:
+                self._calling.cancel()
+            if self._stop is not None:
+                self._stop()
         self.waker.set()
 
     def _check_wanted(self) -> None:
         if self._given_up is not None:
             self.error = self._given_up
             raise EffectFailed
-
-    def void(self) -> None:
-        """It was not written, and will not be."""
-        if self._number is not None:
-            self._execution.history.free(self._number[0])
-            self._execution.schedule_pump()  # others may have waited behind it
-            self._number = None
 
 
 class Effects:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from stepwell.core.status import RunStatus
 from stepwell.engine.service import Waker
 from stepwell.errors import DatabaseUnavailable
 
@@ -12,10 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from stepwell.core.records import News
-    from stepwell.core.status import RunStatus
     from stepwell.engine.execution import Execution
     from stepwell.engine.worker import Worker
     from stepwell.store.port import Notices, Store
+
+_GOING_ON: Final = (RunStatus.RUNNING, RunStatus.SLEEPING)
 
 _DOES: Final = "see what was done to its runs"
 
@@ -51,6 +53,9 @@ class NoticeReader:
         worker.outage.over(_DOES)
         if not notices.runs or worker.id != name:
             return False
+        # What is to stop is told before anything else is asked, which may fail.
+        if stopped := {run_id: known for run_id, known in notices.runs.items() if known is None or known[1] not in _GOING_ON}:
+            worker.loop.call_soon(_heed, here, stopped, {})
         try:
             news = await self._news(here, notices)
         except DatabaseUnavailable as error:

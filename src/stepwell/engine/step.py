@@ -344,6 +344,8 @@ class Step:
         what a failed or canceled attempt has written is rolled back. It cannot commit or roll back, which the step does; savepoints of its
         own it may use. On SQLite, `fn` is a `def` that gets the `sqlite3.Connection` by which this process writes. All others wait for it,
         so let it do its SQL and nothing else, least of all call the app; and leave the connection's settings and Stepwell's tables alone.
+        On PostgreSQL, an `async def` gets a `psycopg.AsyncConnection`, and a `def`, in a thread, a `psycopg.Connection`, each in a
+        transaction of its own. After a deadlock or a serialization failure it is called again within the same attempt.
 
         Raises:
             StepFailed: it has used up its attempts, or has tried to end the transaction; now and on every replay.

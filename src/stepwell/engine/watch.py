@@ -5,6 +5,7 @@ Hints make the worker look at once. With all of them lost, this look is what rem
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from stepwell.core.records import Started
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from stepwell.engine.execution import Execution
     from stepwell.engine.worker import Worker
-    from stepwell.store.port import Store
+    from stepwell.store.port import Look, Store
 
 LONG: Final = 1.0
 """Seconds after which operators are shown that a step is under way."""
@@ -34,6 +35,12 @@ class Watch:
         self._poll = poll
         self._marks = StartedMarks()
         self._marks_at = 0.0
+        self._seen_at = -math.inf
+
+    def saw(self, look: Look) -> None:
+        """The heart has looked: there is no need to, for a while."""
+        self._seen_at = self._worker.clock.now()
+        self._heed(look)
 
     async def run(self) -> None:
         """Look until canceled: now, each `poll` seconds, and whenever it is woken."""
@@ -43,7 +50,11 @@ class Watch:
                 await self._look()
                 self._mark_long_steps()
                 await self._worker.claims.give_back_strays()
-            await self.waker.wait_for(pause)
+            while not await self.waker.wait_for(pause):
+                since = self._worker.clock.now() - self._seen_at
+                if not 0.0 <= since < self._poll:
+                    break
+                pause = self._poll - since
             pause = self._poll
 
     async def _look(self) -> None:
@@ -54,6 +65,10 @@ class Watch:
             worker.outage.met(_DOES, error)
             return
         worker.outage.over(_DOES)
+        self._heed(look)
+
+    def _heed(self, look: Look) -> None:
+        worker = self._worker
         if look.ready:
             worker.claims.found()
         if look.notices:

@@ -355,6 +355,8 @@ class Worker:
             log.warning("%s has its lease again, and goes on", self.label)
             self._go_on()
         self._rescuer.take(dead)
+        if beat.look is not None:
+            self._watch.saw(beat.look)
         self._has_beaten = True
         if beat.draining and not self._stopping.has_begun:
             log.info("%s was asked to stop", self.label)

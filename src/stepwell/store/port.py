@@ -8,7 +8,7 @@ said with it.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from stepwell.core.registry import Lane
     from stepwell.core.status import Action, RunStatus
 
+T = TypeVar("T")
 
 MAX_SIGNALS: Final = 10_000
 """In the mailbox of a run, read or not, until it goes on as new."""
@@ -127,6 +128,8 @@ class Beat(NamedTuple):
     draining: bool
     """An operator wants it to stop."""
     peers: Mapping[str, Peer]
+    look: Look | None = None
+    """What there is to do, where that can be said on the same occasion."""
 
 
 class Halt(NamedTuple):
@@ -174,8 +177,20 @@ class Effect(Protocol):
     def number(self) -> None:
         """Let its outcome take the next number of the run. On the loop, and as late as the store can. A second time changes nothing."""
 
+    def void(self) -> None:
+        """Give the number back, on the loop: nothing is written under it, and nothing will be. Without one, it changes nothing."""
+
     def call(self, connection: Any) -> Any:
-        """Call its function, in whatever thread; what that returns. Raises EffectFailed."""
+        """Call its `def`, in whatever thread; what that returns. Raises EffectFailed."""
+
+    async def awaited(self, connection: Any) -> Any:
+        """Await its `async def`, on the loop; what that returns. It is canceled when it is not wanted any more. Raises EffectFailed."""
+
+    async def in_thread(self, function: Callable[[], T], stop: Callable[[], None]) -> T:
+        """What this returns, called in one of the threads for steps. Raises EffectFailed: it is not wanted any more.
+
+        A thread cannot be stopped: when it is not wanted any more, `stop` is called, on the loop, and the end of the call is waited for.
+        """
 
     def outcome(self, value: Any) -> Outcome:
         """What is to be written with it, in whatever thread, once it has a number. Raises EffectFailed."""

@@ -67,6 +67,8 @@ LIMITS: Final = {
     "idle_in_transaction_session_timeout": f"{IDLE}s",
 }
 
+_NEVER: Final = 1 << 62
+
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 
@@ -153,7 +155,10 @@ async def connect(target: Target, settings: Mapping[str, str]) -> Opened:
             if "unsupported startup parameter" not in str(error):
                 raise
             return Opened(await _connect(target, {}), pooled=True)
-        return Opened(connection, pooled=await _has_lost(connection, settings))
+        pooled = await _has_lost(connection, settings)
+        # Nothing is prepared by itself, after so many times; what we ask to be prepared is.
+        connection.prepare_threshold = None if pooled or not target.prepare else _NEVER
+        return Opened(connection, pooled)
     except psycopg.Error as error:
         raise unavailable(error, target.label) from error
 
@@ -238,20 +243,20 @@ class Pool:
 
     async def write(self, work: Verb[T], /, *args: Any) -> tuple[T, Session]:
         """Call it in a transaction that is durable when this returns. Tried again when others got in its way."""
-        return await self._own(self._again(self._transact, "BEGIN", work, args))
+        return await self.own(self._again(self._transact, "BEGIN", work, args))
 
     async def read(self, work: Verb[T], /, *args: Any) -> T:
         """Call it in a transaction that only reads, and sees one moment."""
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        result, _ = await self._own(self._again(self._transact, begin, work, args))
+        result, _ = await self.own(self._again(self._transact, begin, work, args))
         return result
 
     async def single(self, work: Verb[T], /, *args: Any) -> T:
         """Call what executes no more than one statement, which is then a transaction by itself."""
-        result, _ = await self._own(self._again(self._execute, "BEGIN", work, args))
+        result, _ = await self.own(self._again(self._execute, "BEGIN", work, args))
         return result
 
-    async def _own(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    async def own(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """In a task of its own: whoever gives up waiting for a server need not wait for the connection to be given up."""
         if os.getpid() != self._process:
             coroutine.close()
@@ -298,7 +303,7 @@ class Pool:
                 raise DatabaseUnavailable(f"{self._target.label} has not answered for {ALTOGETHER:g} s") from error
 
     async def _transact(self, begin: str, work: Verb[T], args: tuple[Any, ...]) -> tuple[T, Session]:
-        async with self._begun(begin) as lent:
+        async with self.begun(begin) as lent:
             session = Session(lent.connection, self._statements, prepare=self._prepares(lent))
             try:
                 result = await work(session, *args)
@@ -329,7 +334,7 @@ class Pool:
         return self._target.prepare and not lent.pooled
 
     @asynccontextmanager
-    async def _begun(self, begin: str) -> AsyncIterator[Lent]:
+    async def begun(self, begin: str) -> AsyncIterator[Lent]:
         """A connection in a transaction. One that had died in the meantime is replaced: nothing has been asked of it yet."""
         while True:
             async with self._borrowed() as lent:

@@ -135,7 +135,7 @@ SELECT
     )::text;
 
 -- name: heartbeat
--- The worker lives, what time it is here, and how the others are doing.
+-- The worker lives, what time it is here, how the others are doing, and what there is to do: see `beat`, `peers` and `look`.
 WITH mine AS (
     UPDATE stepwell.workers
     SET beat = beat + 1, beat_at = :now, running = :running, parked = :parked
@@ -145,7 +145,25 @@ WITH mine AS (
 SELECT
     (SELECT draining FROM mine),
     extract(epoch FROM clock_timestamp())::float8,
-    (SELECT json_agg(json_build_array(id, beat, lease, dead)) FROM stepwell.workers WHERE id <> :worker)::text;
+    (SELECT json_agg(json_build_array(id, beat, lease, dead)) FROM stepwell.workers WHERE id <> :worker)::text,
+    EXISTS (SELECT 1 FROM stepwell.runs WHERE status = 'pending' AND worker IS NULL AND due IS NULL),
+    least(
+        (
+            SELECT due
+            FROM stepwell.runs
+            WHERE worker IS NULL AND due IS NOT NULL AND status IN ('pending', 'sleeping')
+            ORDER BY due
+            LIMIT 1
+        ),
+        (
+            SELECT deadline_at
+            FROM stepwell.runs
+            WHERE deadline_at IS NOT NULL AND status IN ('pending', 'running', 'sleeping')
+            ORDER BY deadline_at
+            LIMIT 1
+        )
+    ),
+    EXISTS (SELECT 1 FROM stepwell.notices WHERE worker = :worker);
 
 -- name: won
 -- Where locked rows cannot be passed over: which of the runs that were chosen are still ready, after waiting for whoever chose them, too.
@@ -159,3 +177,18 @@ CROSS JOIN LATERAL (
     FOR NO KEY UPDATE
 ) r
 WHERE r.status = 'pending' AND r.worker IS NULL AND r.due IS NULL;
+
+-- name: take
+-- `claim` and `claimed` in one, in whatever order.
+WITH taken AS (
+    UPDATE stepwell.runs
+    SET status = 'running', worker = :worker, claim = claim + 1, head = greatest(head, 1), error = NULL,
+        started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now)
+    WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)))
+        AND status || '' = 'pending' AND coalesce(worker, '') = '' AND coalesce(due, -1) = -1
+    RETURNING id, claim, workflow, version, attempt, generation, created_at, begun_at, scheduled_at, tags, crashes, news
+)
+SELECT t.id, t.claim, t.workflow, t.version, i.input, t.attempt, t.generation, (t.created_at * 1e6)::bigint, (t.begun_at * 1e6)::bigint,
+    (t.scheduled_at * 1e6)::bigint, t.tags, t.crashes, t.news
+FROM taken t
+CROSS JOIN LATERAL (SELECT input FROM stepwell.inputs WHERE run = t.id OFFSET 0) i;

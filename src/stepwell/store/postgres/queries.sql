@@ -45,11 +45,15 @@ ON CONFLICT DO NOTHING;
 -- name: by_key
 -- The runs that have these keys.
 SELECT (x.place - 1)::integer, r.id
-FROM jsonb_array_elements(:keys::jsonb) WITH ORDINALITY x (value, place)
+FROM (
+    SELECT value ->> 0 AS workflow, value ->> 1 AS key, place
+    FROM jsonb_array_elements(:keys::jsonb) WITH ORDINALITY batch (value, place)
+    OFFSET 0
+) x
 CROSS JOIN LATERAL (
     SELECT id
     FROM stepwell.runs
-    WHERE workflow = x.value ->> 0 AND key = x.value ->> 1 AND key IS NOT NULL
+    WHERE workflow = x.workflow AND key = x.key AND key IS NOT NULL
     OFFSET 0
 ) r;
 
@@ -90,13 +94,6 @@ WHERE id <> :worker;
 UPDATE stepwell.workers
 SET dead = true
 WHERE id IN (SELECT id FROM stepwell.workers WHERE id = :worker AND beat = :beat FOR UPDATE);
-
--- name: is_alive
--- Until the end of the transaction nobody can declare it dead.
-SELECT 1
-FROM stepwell.workers
-WHERE id = :worker AND NOT dead
-FOR KEY SHARE;
 
 -- name: owned
 SELECT id, workflow, status, crashes
@@ -188,25 +185,101 @@ ORDER BY id;
 SELECT kind, name
 FROM stepwell.halts;
 
+-- name: prospect
+-- All that a claim wants to know first: whether the worker may claim, which nobody can change until the transaction ends; the lanes, when
+-- there are more than are known; what is paused as a whole; and of each of these lanes, by head, the highest and the lowest priority of
+-- what waits there, as `heads` has it.
+WITH me AS MATERIALIZED (
+    SELECT id
+    FROM stepwell.workers
+    WHERE id = :worker AND NOT dead
+    FOR KEY SHARE
+)
+SELECT
+    EXISTS (SELECT 1 FROM me),
+    (
+        SELECT json_agg(json_build_array(id, queue, workflow, version))
+        FROM stepwell.lanes
+        WHERE (SELECT count(*) FROM stepwell.lanes) > :known
+    )::text,
+    (SELECT json_agg(json_build_array(kind, name)) FROM stepwell.halts)::text,
+    (
+        SELECT json_agg(json_build_array(l.head, l.lane, high.priority, low.priority))
+        FROM (
+            SELECT value::integer AS lane, head, :marks::jsonb -> head AS marks
+            FROM jsonb_array_elements_text(:lanes::jsonb)
+            CROSS JOIN (VALUES (0), (1), (2)) heads (head)
+            OFFSET 0
+        ) l
+        LEFT JOIN LATERAL (
+            SELECT (value ->> 1)::integer AS priority, value ->> 2 AS id
+            FROM jsonb_array_elements(l.marks)
+            WHERE (value ->> 0)::integer = l.lane
+            ORDER BY (value ->> 1)::integer DESC
+            LIMIT 1
+        ) m ON true
+        CROSS JOIN LATERAL (
+            (
+                SELECT priority
+                FROM stepwell.runs
+                WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = l.head
+                    AND priority > coalesce(m.priority, -1::bigint << 32)
+                ORDER BY lane, head, priority DESC, id
+                LIMIT 1
+            )
+            UNION ALL
+            (
+                SELECT priority
+                FROM stepwell.runs
+                WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = l.head
+                    AND priority = m.priority AND id > m.id
+                ORDER BY lane, head, priority DESC, id
+                LIMIT 1
+            )
+            UNION ALL
+            (
+                SELECT priority
+                FROM stepwell.runs
+                WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = l.head
+                    AND priority < m.priority
+                ORDER BY lane, head, priority DESC, id
+                LIMIT 1
+            )
+            LIMIT 1
+        ) high
+        CROSS JOIN LATERAL (
+            SELECT priority
+            FROM stepwell.runs
+            WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = l.head
+            ORDER BY lane DESC, head DESC, priority, id DESC
+            LIMIT 1
+        ) low
+    )::text;
+
 -- name: heads
--- Of each of these lanes, the priority of its most urgent run below a priority, where there is one. Where there is a mark, nothing of its
--- priority up to it is looked at: while somebody holds an old snapshot, that is full of what has been claimed.
-SELECT l.value::integer, r.priority
-FROM jsonb_array_elements_text(:lanes::jsonb) l
+-- Of each of these lanes, the highest and the lowest priority of what waits there below a priority, where there is something. Where there
+-- is a mark, nothing of its priority up to it is looked at: while somebody holds an old snapshot, that is full of what has been claimed.
+-- What an index is asked for is ready before: to a planner that sees an empty table, an expression is dearer than another index.
+SELECT l.lane, high.priority, low.priority
+FROM (
+    SELECT value::integer AS lane, coalesce(:below::bigint, 1::bigint << 32) AS below
+    FROM jsonb_array_elements_text(:lanes::jsonb)
+    OFFSET 0
+) l
 LEFT JOIN LATERAL (
-    SELECT value
+    SELECT (value ->> 1)::integer AS priority, value ->> 2 AS id
     FROM jsonb_array_elements(:marks::jsonb)
-    WHERE value ->> 0 = l.value AND (value ->> 1)::bigint < coalesce(:below::bigint, 1::bigint << 32)
-    ORDER BY (value ->> 1)::bigint DESC
+    WHERE (value ->> 0)::integer = l.lane AND (value ->> 1)::bigint < l.below
+    ORDER BY (value ->> 1)::integer DESC
     LIMIT 1
 ) m ON true
 CROSS JOIN LATERAL (
     (
         SELECT priority
         FROM stepwell.runs
-        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = :head
-            AND priority < coalesce(:below::bigint, 1::bigint << 32)
-            AND priority > coalesce((m.value ->> 1)::bigint, -1::bigint << 32)
+        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = :head
+            AND priority < l.below
+            AND priority > coalesce(m.priority, -1::bigint << 32)
         ORDER BY lane, head, priority DESC, id
         LIMIT 1
     )
@@ -214,9 +287,9 @@ CROSS JOIN LATERAL (
     (
         SELECT priority
         FROM stepwell.runs
-        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = :head
-            AND priority < coalesce(:below::bigint, 1::bigint << 32)
-            AND priority = (m.value ->> 1)::integer AND id > m.value ->> 2
+        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = :head
+            AND priority < l.below
+            AND priority = m.priority AND id > m.id
         ORDER BY lane, head, priority DESC, id
         LIMIT 1
     )
@@ -224,14 +297,21 @@ CROSS JOIN LATERAL (
     (
         SELECT priority
         FROM stepwell.runs
-        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value::integer AND head = :head
-            AND priority < coalesce(:below::bigint, 1::bigint << 32)
-            AND priority < (m.value ->> 1)::integer
+        WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = :head
+            AND priority < l.below
+            AND priority < m.priority
         ORDER BY lane, head, priority DESC, id
         LIMIT 1
     )
     LIMIT 1
-) r;
+) high
+CROSS JOIN LATERAL (
+    SELECT priority
+    FROM stepwell.runs
+    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = :head
+    ORDER BY lane DESC, head DESC, priority, id DESC
+    LIMIT 1
+) low;
 
 -- name: ready
 -- The order of the index is that of the claim. What another worker is just claiming is passed over.
@@ -293,13 +373,13 @@ WHERE run = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)))
 GROUP BY run, key;
 
 -- name: logged
-SELECT x.id, l.after, l.n
+SELECT x.id, l.after, (SELECT max(n) FROM stepwell.logs WHERE run = x.id AND after = l.after)
 FROM jsonb_array_elements_text(:runs::jsonb) x (id)
 CROSS JOIN LATERAL (
-    SELECT after, n
+    SELECT after
     FROM stepwell.logs
     WHERE run = x.id AND after >= 0
-    ORDER BY after DESC, n DESC
+    ORDER BY run DESC, after DESC
     LIMIT 1
 ) l;
 
@@ -307,8 +387,14 @@ CROSS JOIN LATERAL (
 -- The signals of these runs for which no outcome stands yet.
 SELECT x.id, s.number, s.name, s.payload, (s.sent_at * 1e6)::bigint
 FROM jsonb_array_elements_text(:runs::jsonb) x (id)
+CROSS JOIN LATERAL (
+    SELECT coalesce(jsonb_object_agg(mark, true), '{}') AS numbers
+    FROM stepwell.outcomes
+    WHERE run = x.id AND kind IN (4, 5)
+    OFFSET 0
+) answered
 CROSS JOIN LATERAL (SELECT * FROM stepwell.signals WHERE run = x.id OFFSET 0) s
-WHERE NOT EXISTS (SELECT 1 FROM stepwell.outcomes o WHERE o.run = x.id AND o.kind IN (4, 5) AND o.mark = s.number)
+WHERE NOT answered.numbers ? s.number::text
 ORDER BY x.id, s.number;
 
 -- name: outcomes
@@ -448,7 +534,13 @@ ORDER BY told.run;
 SELECT r.id, r.news, s.number, s.name, s.payload, (s.sent_at * 1e6)::bigint
 FROM jsonb_array_elements(:runs::jsonb) x
 CROSS JOIN LATERAL (SELECT id, news FROM stepwell.runs WHERE id = x.value ->> 0 OFFSET 0) r
-LEFT JOIN LATERAL (SELECT * FROM stepwell.signals WHERE run = x.value ->> 0 AND number > (x.value ->> 1)::bigint OFFSET 0) s ON true
+LEFT JOIN LATERAL (
+    SELECT *
+    FROM stepwell.signals
+    WHERE run = x.value ->> 0 AND number > (x.value ->> 1)::bigint
+    ORDER BY number
+    OFFSET 0
+) s ON true
 ORDER BY r.id, s.number;
 
 -- name: standing
@@ -493,13 +585,13 @@ WHERE id = :run AND awaited_as IS NOT NULL;
 -- name: not_awaited
 UPDATE stepwell.runs
 SET awaited_as = NULL
-WHERE id = :run AND parent_id || '' = :parent
+WHERE id = :run AND coalesce(parent_id, '') = :parent
 RETURNING id;
 
 -- name: awaited
 SELECT id, awaited_as, created_at
 FROM stepwell.runs
-WHERE parent_id = :run AND awaited_as IS NOT NULL AND status IN ('pending', 'running', 'sleeping', 'paused')
+WHERE parent_id = :run AND awaited_as IS NOT NULL AND status || '' IN ('pending', 'running', 'sleeping', 'paused')
 ORDER BY id
 FOR NO KEY UPDATE;
 
@@ -658,11 +750,7 @@ WHERE t.tag = :tag;
     AND (:created_after::float8 IS NULL OR r.created_at >= :created_after)
     AND (:created_before::float8 IS NULL OR r.created_at < :created_before)
     AND (:finished_before::float8 IS NULL OR r.finished_at < :finished_before)
-    AND (:tags::text IS NULL OR NOT EXISTS (
-        SELECT 1
-        FROM jsonb_array_elements_text(:tags::jsonb) x (tag)
-        WHERE NOT EXISTS (SELECT 1 FROM stepwell.tags known WHERE known.tag = x.tag AND known.run = r.id)
-    ))
+    AND (:tags::text IS NULL OR r.tags::jsonb @> :tags::jsonb)
     AND (:search::text IS NULL
         OR r.id ILIKE :search
         OR r.key ILIKE :search
@@ -712,7 +800,7 @@ WHERE run = :run AND key <> :body;
 SELECT s.key, s.attempt, s.started_at
 FROM stepwell.runs r
 JOIN stepwell.started s ON s.run = r.id AND s.claim = r.claim
-WHERE r.id = :run AND r.worker IS NOT NULL AND r.status IN ('running', 'paused')
+WHERE r.id = :run AND coalesce(r.worker, '') <> '' AND r.status IN ('running', 'paused')
     AND NOT EXISTS (SELECT 1 FROM stepwell.outcomes o WHERE o.run = s.run AND o.key = s.key)
     AND NOT EXISTS (SELECT 1 FROM stepwell.attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt);
 

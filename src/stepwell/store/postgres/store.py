@@ -12,7 +12,8 @@ from pydantic_core import from_json
 from stepwell.core.registry import Lane
 from stepwell.errors import DatabaseUnavailable, DefinitionError
 from stepwell.store.migrate import Migration, migrations, missing
-from stepwell.store.port import Beat, Hint, Notices, Peer
+from stepwell.store.port import Beat, Hint, Look, Notices, Peer
+from stepwell.store.postgres.claiming import PostgresClaims
 from stepwell.store.postgres.connection import (
     LIMITS,
     PLANS,
@@ -26,11 +27,13 @@ from stepwell.store.postgres.connection import (
     unavailable,
 )
 from stepwell.store.postgres.hints import Announcer
+from stepwell.store.postgres.lines import PsycopgLines
 from stepwell.store.postgres.starting import Starts
 from stepwell.store.postgres.target import Target, target_of
+from stepwell.store.postgres.transacting import Transactions
 from stepwell.store.postgres.within import Checked, Psycopg, Within, driver_of
 from stepwell.store.postgres.writing import commit
-from stepwell.store.sql import claiming, keeping, starting
+from stepwell.store.sql import keeping, starting
 from stepwell.store.sql.transaction import Verb
 from stepwell.store.sql.verbs import Verbs
 from stepwell.store.statements import DEFAULT_NAMESPACE, read_statements
@@ -69,6 +72,7 @@ class PostgresStore(Verbs):
         self._statements = _statements(namespace, skip_locked=skip_locked)
         self._listeners: list[Callable[[Hint], None]] = []
         self._pools: Pools | None = None
+        self._transactions: Transactions | None = None
         self._announcer: Announcer | None = None
         self._heart: psycopg.Connection[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -77,7 +81,7 @@ class PostgresStore(Verbs):
 
     def _new_caches(self) -> None:
         self._lanes = starting.Lanes()
-        self._claims = claiming.Claims(self._lanes, marks=True, locked=self._skip_locked)
+        self._claims = PostgresClaims(self._lanes, marks=True, locked=self._skip_locked)
         self._starts = Starts(self._start)
 
     # -- the store itself
@@ -97,6 +101,8 @@ class PostgresStore(Verbs):
             give_up(opened.connection)
         self._loop = asyncio.get_running_loop()
         self._pools = Pools(self._target, self._statements, self._committed)
+        lines = PsycopgLines(self._target, self._statements)
+        self._transactions = Transactions(lines, self._pools.workers, self._lanes, self._target.label)
         if self._target.hints:
             self._announcer = Announcer(self._target, self._namespace, me, self._tell, listens=not opened.pooled)
 
@@ -154,8 +160,11 @@ class PostgresStore(Verbs):
         announcer, self._announcer = self._announcer, None
         if announcer is not None:
             await announcer.close()
+        transactions, self._transactions = self._transactions, None
         if pools is not None:
             await pools.close()
+        if transactions is not None:
+            await transactions.close(0)  # after the tasks that use them
         if self._heart is not None:
             self._heart.pgconn.finish()
             self._heart = None
@@ -238,9 +247,9 @@ class PostgresStore(Verbs):
             raise unavailable(error, self._target.label) from error
         if row is None or row[0] is None:
             return None
-        draining, time, others = row
+        draining, time, others, *seen = row
         peers = {peer: Peer(beat, lease, dead) for peer, beat, lease, dead in from_json(others or "[]")}
-        return Beat(time, draining, peers)
+        return Beat(time, draining, peers, Look(*seen))
 
     def _connected(self) -> psycopg.Connection[Any]:
         """A connection that blocks. Raises DatabaseUnavailable."""
@@ -261,8 +270,10 @@ class PostgresStore(Verbs):
         return answers
 
     async def transact(self, worker: str, effect: Effect, now: float) -> RunStatus | None:
-        """See `Store.transact`. Always raises DefinitionError."""
-        raise DefinitionError(f"step {effect.key!r} is a transaction, and those are not there yet on PostgreSQL; use step.run")
+        """See `Store.transact`."""
+        if self._transactions is None:
+            raise DatabaseUnavailable(f"{self._target.label} is not open", permanent=True)
+        return await self._transactions.transact(worker, effect, now)
 
     async def notices(self, worker: str, seen: int, now: float) -> Notices:
         """See `Store.notices`. What is told is marked: the order in which others commit is not that in which they began."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pydantic_core import from_json
+
 from stepwell.core.registry import Lane
-from stepwell.store.port import Halt
+from stepwell.store.port import Halt, WorkerLost
 from stepwell.store.sql.starting import Lanes, as_json
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ MARKED: Final = 0.5
 FRESH: Final = 0
 _BEGUN: Final = 1
 _SUSPECT: Final = 2
+_HEADS: Final = (FRESH, _BEGUN, _SUSPECT)
 
 
 class Chosen(NamedTuple):
@@ -41,7 +44,25 @@ class _Served(NamedTuple):
     serves: Callable[[Lane], Pin | None]
     known: Mapping[int, Lane]
     lanes: Mapping[int, tuple[Lane, Pin]]
-    ids: Sequence[int]
+
+
+class _Span(NamedTuple):
+    """Of the runs that wait in a lane."""
+
+    highest: int
+    lowest: int
+    """Their priorities."""
+
+
+class _Prospect(NamedTuple):
+    """What there is to choose from."""
+
+    known: Mapping[int, tuple[Lane, Pin]]
+    """The lanes that the worker serves."""
+    lanes: Sequence[int]
+    """Those of them that are not paused."""
+    waiting: Mapping[int, dict[int, _Span]]
+    """By head and lane."""
 
 
 class Choice:
@@ -61,75 +82,97 @@ class Choice:
     async def choose(
         self, transaction: Transaction, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, suspects: bool
     ) -> tuple[list[Chosen], Mapping[int, tuple[Lane, Pin]]]:
-        """Up to `limit` runs in the order of the claim; and what is known of the lanes, those of the runs among them."""
-        served = await self._served(transaction, worker, serves)
-        if limit <= 0 or not served.ids:
-            return [], served.lanes
-        self._count += 1
+        """Up to `limit` runs in the order of the claim; and what is known of the lanes, those of the runs among them.
+
+        Raises WorkerLost.
+        """
         if self._marks is not None:
             self._marks.expire(now)
-        chosen = await self._first(transaction, served.ids, _SUSPECT, 1) if suspects else []
+        prospect = await self._prospect(transaction, worker, serves)
+        if limit <= 0:
+            return [], prospect.known
+        self._count += 1
+        chosen = await self._first(transaction, prospect, _SUSPECT, 1) if suspects else []
         room = limit - len(chosen)
         # New runs are not to wait for ever behind a stream of woken ones. Where there is room for one only, they have every fourth turn.
         share = room - room // 4 if room > 1 else int(self._count % 4 != 0)
-        begun = await self._first(transaction, served.ids, _BEGUN, room)
+        begun = await self._first(transaction, prospect, _BEGUN, room)
         left = room - min(share, len(begun))
-        fresh = await self._first(transaction, served.ids, FRESH, left)
+        fresh = await self._first(transaction, prospect, FRESH, left)
         begun, more = begun[: room - len(fresh)], len(begun) == room
         if self._marks is not None:
             marked = [*(begun if more else ()), *(fresh if len(fresh) == left else ())]
             transaction.committed.append(partial(self._marks.remember, marked))
-        return [*chosen, *begun, *fresh], served.lanes
+        return [*chosen, *begun, *fresh], prospect.known
 
-    async def _served(self, transaction: Transaction, worker: str, serves: Callable[[Lane], Pin | None]) -> _Served:
-        known = await self._lanes.refresh(transaction)
+    async def _prospect(self, transaction: Transaction, worker: str, serves: Callable[[Lane], Pin | None]) -> _Prospect:
         served = self._kept.get(worker)
-        if served is None or served.known is not known or served.serves != serves:
-            if len(self._kept) >= MAX_KEPT:
-                self._kept.clear()
-            lanes = {number: (lane, pin) for number, lane in known.items() if (pin := serves(lane)) is not None}
-            served = self._kept[worker] = _Served(serves, known, lanes, list(lanes))
-        halted = {Halt(*row) for row in await transaction.many("halts")}
-        if not halted:
-            return served
-        ids = [
-            number
-            for number, (lane, _) in served.lanes.items()
-            if not halted & {Halt("workflow", lane.workflow), Halt("queue", lane.queue)}
-        ]
-        return served._replace(ids=ids)
+        if served is None or served.serves != serves or served.known is not self._lanes.by_id:
+            served = self._keep(worker, serves, self._lanes.by_id)
+        marks = [[] if self._marks is None else self._marks.places(head) for head in _HEADS]
+        row = await transaction.one(
+            "prospect", worker=worker, known=len(served.known), lanes=as_json(list(served.lanes)), marks=as_json(marks)
+        )
+        if row is None or not row[0]:
+            raise WorkerLost(f"worker {worker} is not registered, or was taken for dead")
+        _, lanes, halts, heads = row
+        waiting: dict[int, dict[int, _Span]] = {head: {} for head in _HEADS}
+        for head, lane, highest, lowest in from_json(heads or "[]"):
+            waiting[head][lane] = _Span(highest, lowest)
+        if new := from_json(lanes or "[]"):
+            asked, served = served, self._keep(worker, serves, self._lanes.learn(new, transaction))
+            if others := [lane for lane in served.lanes if lane not in asked.lanes]:
+                for head in _HEADS:
+                    waiting[head].update(await self._heads(transaction, others, head, None))
+        halted = {Halt(*halt) for halt in from_json(halts or "[]")}
+        shut = {number for number, (lane, _) in served.lanes.items() if halted and halted & _halts_of(lane)}
+        return _Prospect(
+            served.lanes,
+            [lane for lane in served.lanes if lane not in shut],
+            {head: {lane: span for lane, span in spans.items() if lane not in shut} for head, spans in waiting.items()},
+        )
 
-    async def _first(self, transaction: Transaction, lanes: Sequence[int], head: int, limit: int) -> list[Chosen]:
+    def _keep(self, worker: str, serves: Callable[[Lane], Pin | None], known: Mapping[int, Lane]) -> _Served:
+        if len(self._kept) >= MAX_KEPT:
+            self._kept.clear()
+        lanes = {number: (lane, pin) for number, lane in known.items() if (pin := serves(lane)) is not None}
+        served = self._kept[worker] = _Served(serves, known, lanes)
+        return served
+
+    async def _first(self, transaction: Transaction, prospect: _Prospect, head: int, limit: int) -> list[Chosen]:
         """The first of one head of all lanes."""
         if limit <= 0:
             return []
-        chosen = await self._look(transaction, lanes, head, limit)
+        chosen = await self._look(transaction, dict(prospect.waiting[head]), head, limit)
         if len(chosen) < limit and self._marks is not None and self._marks.forget(head):
-            chosen = await self._look(transaction, lanes, head, limit)  # from the start: there may be more before the marks
+            # From the start: there may be more before the marks.
+            found = await self._heads(transaction, prospect.lanes, head, None)
+            chosen = await self._look(transaction, found, head, limit)
         if chosen:
             self._last_served = chosen[-1].lane
         return chosen
 
-    async def _look(self, transaction: Transaction, lanes: Sequence[int], head: int, limit: int) -> list[Chosen]:
+    async def _look(self, transaction: Transaction, urgent: dict[int, _Span], head: int, limit: int) -> list[Chosen]:
         chosen: list[Chosen] = []
         last = self._last_served
-        urgent = await self._heads(transaction, lanes, head, None)
         while urgent:
-            priority = max(urgent.values())
-            level = sorted((lane for lane in urgent if urgent[lane] == priority), key=lambda lane: (lane <= last, lane))
+            priority = max(span.highest for span in urgent.values())
+            level = sorted((lane for lane in urgent if urgent[lane].highest == priority), key=lambda lane: (lane <= last, lane))
             chosen += await self._level(transaction, level, head, priority, limit - len(chosen))
             if len(chosen) == limit:
                 break
+            more = [lane for lane in level if urgent[lane].lowest < priority]
             for lane in level:
                 del urgent[lane]
-            urgent |= await self._heads(transaction, level, head, priority)
+            if more:
+                urgent |= await self._heads(transaction, more, head, priority)
         return chosen
 
-    async def _heads(self, transaction: Transaction, lanes: Sequence[int], head: int, below: int | None) -> dict[int, int]:
-        """Of each lane that has something below a priority, the highest. The statement may leave out what lies before the marks."""
+    async def _heads(self, transaction: Transaction, lanes: Sequence[int], head: int, below: int | None) -> dict[int, _Span]:
+        """Of each lane that has something below a priority, the highest and the lowest."""
         marks = "[]" if self._marks is None else as_json(self._marks.places(head))
         rows = await transaction.many("heads", lanes=as_json(lanes), head=head, below=below, marks=marks)
-        return {lane: priority for lane, priority in rows}  # noqa: C416  # rows of two
+        return {lane: _Span(highest, lowest) for lane, highest, lowest in rows}
 
     async def _level(self, transaction: Transaction, lanes: list[int], head: int, priority: int, limit: int) -> list[Chosen]:
         """The first of one priority, from lanes that are in the order of their turn."""
@@ -150,6 +193,11 @@ class Choice:
                     lanes.append(lane)
         ready.sort()
         return [Chosen(run_id, lane, head, priority) for _, _, run_id, lane in ready[:limit]]
+
+
+def _halts_of(lane: Lane) -> set[Halt]:
+    """By any of which it is paused."""
+    return {Halt("workflow", lane.workflow), Halt("queue", lane.queue)}
 
 
 class _Marks:

@@ -9,7 +9,7 @@ from pydantic_core import from_json
 from stepwell.core.naming import BODY
 from stepwell.core.records import UNRESOLVED, Claimed, Outcome, Signal, Tried
 from stepwell.errors import RunNotFound
-from stepwell.store.port import Hint, WorkerLost
+from stepwell.store.port import Hint
 from stepwell.store.sql.choosing import FRESH, Choice, Chosen
 from stepwell.store.sql.starting import Lanes, as_json
 
@@ -54,8 +54,6 @@ class Claims:
         self, transaction: Transaction, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, suspects: bool
     ) -> list[Claimed]:
         """See `Store.claim`."""
-        if await transaction.one("is_alive", worker=worker) is None:
-            raise WorkerLost(f"worker {worker} is not registered, or was taken for dead")
         claimed: list[Claimed] = []
         for _ in range(_TRIES):
             chosen, lanes = await self._choice.choose(transaction, worker, serves, limit - len(claimed), now, suspects)
@@ -64,13 +62,18 @@ class Claims:
             won = chosen if self._locked else await _won(transaction, chosen)
             if won:
                 await self._pin(transaction, won, lanes)
-                ids = as_json([run.id for run in won])
-                await transaction.execute("claim", worker=worker, now=now, runs=ids)
-                claimed += await _claimed(transaction, ids, {run.id for run in won if run.head != FRESH}, worker)
+                rows = await self._take(transaction, [run.id for run in won], worker, now)
+                claimed += await _claimed(transaction, rows, {run.id for run in won if run.head != FRESH})
             if len(won) == len(chosen):
                 break
             suspects = suspects and not any(each.crashes >= _CRASHES for each in claimed)
         return claimed
+
+    async def _take(self, transaction: Transaction, runs: Sequence[str], worker: str, now: float) -> Sequence[Sequence[Any]]:
+        """Make these runs the worker's; their rows as `claimed` has them, in this order."""
+        ids = as_json(runs)
+        await transaction.execute("claim", worker=worker, now=now, runs=ids)
+        return await transaction.many("claimed", runs=ids, worker=worker)
 
     async def _pin(self, transaction: Transaction, chosen: Sequence[Chosen], lanes: Mapping[int, tuple[Lane, Pin]]) -> None:
         pins = []
@@ -90,11 +93,10 @@ async def _won(transaction: Transaction, chosen: Sequence[Chosen]) -> list[Chose
     return [run for run in chosen if run.id in ready]
 
 
-async def _claimed(transaction: Transaction, ids: str, begun: Collection[str], worker: str | None) -> list[Claimed]:
-    """Those of these runs that are the worker's now, with the histories of those that have begun; without a worker, whoever's they are."""
-    rows = await transaction.many("claimed", runs=ids, worker=worker)
+async def _claimed(transaction: Transaction, rows: Sequence[Sequence[Any]], begun: Collection[str]) -> list[Claimed]:
+    """The runs of these rows, with the histories of those that have begun."""
     outcomes, tried, logged, cut = await _histories(transaction, [row[0] for row in rows if row[0] in begun])
-    signals = await _unread(transaction, ids)
+    signals = await _unread(transaction, [row[0] for row in rows if row[-1]])
     return [
         Claimed(
             id=run_id,
@@ -139,9 +141,12 @@ async def _histories(
     return outcomes, tried, logged, _cut(rows)
 
 
-async def _unread(transaction: Transaction, ids: str) -> dict[str, list[Signal]]:
+async def _unread(transaction: Transaction, runs: Sequence[str]) -> dict[str, list[Signal]]:
+    """What has come for those of which something ever came."""
     signals: dict[str, list[Signal]] = {}
-    for run_id, number, name, payload, sent_at in await transaction.many("unread", runs=ids):
+    if not runs:
+        return signals
+    for run_id, number, name, payload, sent_at in await transaction.many("unread", runs=as_json(runs)):
         signals.setdefault(run_id, []).append(Signal(number, name, payload, sent_at / MICROSECONDS))
     return signals
 
@@ -165,7 +170,8 @@ def outcome_from(row: Sequence[Any], claim: int = 0) -> Outcome:
 
 async def history(transaction: Transaction, run_id: str) -> Claimed:
     """See `Store.history`."""
-    found = await _claimed(transaction, as_json([run_id]), [run_id], None)
+    rows = await transaction.many("claimed", runs=as_json([run_id]), worker=None)  # whoever's it is
+    found = await _claimed(transaction, rows, [run_id])
     if not found:
         raise RunNotFound(run_id)
     return found[0]

@@ -12,7 +12,7 @@ from stepwell.core.registry import Lane
 from stepwell.store.port import Hint, WriteRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from stepwell.store.sql.transaction import Transaction
 
@@ -56,11 +56,8 @@ class Lanes:
         """Whether they are all known here."""
         return lanes <= self._ids.keys()
 
-    async def refresh(self, transaction: Transaction) -> dict[int, Lane]:
-        """All there are. Asked for by their count: a lower number may be committed after a higher one."""
-        rows = await transaction.many("lanes", known=len(self.by_id))
-        if not rows:
-            return self.by_id
+    def learn(self, rows: Iterable[Sequence[Any]], transaction: Transaction) -> dict[int, Lane]:
+        """All there are, with these: number, queue, workflow, version. They are remembered when the transaction is committed."""
         new = {number: Lane(queue, workflow, version or None) for number, queue, workflow, version in rows}
         transaction.committed.append(lambda: self.remember(new))
         return {**self.by_id, **new}

@@ -87,11 +87,6 @@ UPDATE stepwell_workers
 SET dead = 1
 WHERE id = :worker AND beat = :beat;
 
--- name: is_alive
-SELECT 1
-FROM stepwell_workers
-WHERE id = :worker AND NOT dead;
-
 -- name: owned
 SELECT json_group_array(json_array(id, workflow, status, crashes))
 FROM (
@@ -183,9 +178,40 @@ ORDER BY id;
 SELECT kind, name
 FROM stepwell_halts;
 
+-- name: prospect
+-- All that a claim wants to know first: whether the worker may claim, the lanes that are not known yet, what is paused as a whole, and of
+-- each of these lanes, by head, the highest and the lowest priority of what waits there.
+SELECT
+    EXISTS (SELECT 1 FROM stepwell_workers WHERE id = :worker AND NOT dead),
+    (SELECT json_group_array(json_array(id, queue, workflow, version)) FROM stepwell_lanes WHERE id > :known),
+    (SELECT json_group_array(json_array(kind, name)) FROM stepwell_halts),
+    (
+        SELECT json_group_array(json_array(head, lane, highest, lowest))
+        FROM (
+            SELECT h.value AS head, l.value AS lane,
+                (
+                    SELECT priority
+                    FROM stepwell_runs
+                    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value AND head = h.value
+                    ORDER BY priority DESC, id
+                    LIMIT 1
+                ) AS highest,
+                (
+                    SELECT priority
+                    FROM stepwell_runs
+                    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value AND head = h.value
+                    ORDER BY priority, id DESC
+                    LIMIT 1
+                ) AS lowest
+            FROM json_each(:lanes) l
+            CROSS JOIN json_each('[0, 1, 2]') h
+        )
+        WHERE highest IS NOT NULL
+    );
+
 -- name: heads
--- Of each of these lanes, the priority of its most urgent run below a priority, where there is one.
-SELECT json_group_array(json_array(lane, priority))
+-- Of each of these lanes, the highest and the lowest priority of what waits there below a priority, where there is something.
+SELECT json_group_array(json_array(lane, highest, lowest))
 FROM (
     SELECT l.value AS lane,
         (
@@ -195,10 +221,17 @@ FROM (
                 AND priority < coalesce(:below, 1 << 62)
             ORDER BY priority DESC, id
             LIMIT 1
-        ) AS priority
+        ) AS highest,
+        (
+            SELECT priority
+            FROM stepwell_runs
+            WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value AND head = :head
+            ORDER BY priority, id DESC
+            LIMIT 1
+        ) AS lowest
     FROM json_each(:lanes) l
 )
-WHERE priority IS NOT NULL;
+WHERE highest IS NOT NULL;
 
 -- name: ready
 -- The order of the index is that of the claim.

@@ -24,7 +24,7 @@ CREATE TABLE stepwell.lanes (
 -- Narrow, because every change of a status writes the whole row. Ids grow with time, so their order is that of creation.
 -- Texts that are sorted by are sorted by their bytes, as everywhere else here; instants are seconds since 1970.
 CREATE TABLE stepwell.runs (
-    id text COLLATE "C" PRIMARY KEY,
+    id text COLLATE "C" NOT NULL,
     status text COLLATE "C" NOT NULL,
     lane integer NOT NULL,
     workflow text COLLATE "C" NOT NULL,
@@ -60,20 +60,26 @@ CREATE TABLE stepwell.runs (
     error text
 ) WITH (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 
--- The order of the claim. What is in here can be claimed now.
-CREATE INDEX runs_ready ON stepwell.runs (lane, head, priority DESC, id)
-    WHERE status = 'pending' AND worker IS NULL AND due IS NULL;
-CREATE INDEX runs_due ON stepwell.runs (due)
-    WHERE worker IS NULL AND due IS NOT NULL AND status IN ('pending', 'sleeping');
-CREATE INDEX runs_deadline ON stepwell.runs (deadline_at)
-    WHERE deadline_at IS NOT NULL AND status IN ('pending', 'running', 'sleeping');
-CREATE INDEX runs_owned ON stepwell.runs (worker, id) WHERE worker IS NOT NULL;
-CREATE UNIQUE INDEX runs_key ON stepwell.runs (workflow, key) WHERE key IS NOT NULL;
+-- The order in which these are made matters. While a table is empty all its indexes cost the same, and of several that could answer,
+-- PostgreSQL takes the one that was made last. Workers keep the plans that were made then, so the indexes that people's lists are read by
+-- come first, then the one by which a run is found, then those that are asked by conditions of their own.
+CREATE INDEX runs_workflow ON stepwell.runs (workflow, id);
 CREATE INDEX runs_status ON stepwell.runs (status, id);
 -- In each status, those that ended first: what was kept long enough is found without a look at what was not.
 CREATE INDEX runs_finished ON stepwell.runs (status, finished_at) WHERE finished_at IS NOT NULL;
-CREATE INDEX runs_workflow ON stepwell.runs (workflow, id);
-CREATE INDEX runs_parent ON stepwell.runs (parent_id) WHERE parent_id IS NOT NULL;
+
+ALTER TABLE stepwell.runs ADD PRIMARY KEY (id);
+
+CREATE UNIQUE INDEX runs_key ON stepwell.runs (workflow, key) WHERE key IS NOT NULL;
+CREATE INDEX runs_parent ON stepwell.runs (parent_id, id) WHERE parent_id IS NOT NULL;
+CREATE INDEX runs_owned ON stepwell.runs (worker, id) WHERE worker IS NOT NULL;
+CREATE INDEX runs_deadline ON stepwell.runs (deadline_at)
+    WHERE deadline_at IS NOT NULL AND status IN ('pending', 'running', 'sleeping');
+CREATE INDEX runs_due ON stepwell.runs (due)
+    WHERE worker IS NULL AND due IS NOT NULL AND status IN ('pending', 'sleeping');
+-- The order of the claim. What is in here can be claimed now.
+CREATE INDEX runs_ready ON stepwell.runs (lane, head, priority DESC, id)
+    WHERE status = 'pending' AND worker IS NULL AND due IS NULL;
 
 -- Apart from the run, so that an input of a kilobyte is not written again with each change of a status.
 CREATE TABLE stepwell.inputs (
@@ -164,7 +170,7 @@ CREATE TABLE stepwell.events (
     action text NOT NULL,
     actor text
 );
-CREATE INDEX events_run ON stepwell.events (run) WHERE run IS NOT NULL;
+CREATE INDEX events_run ON stepwell.events (run, id) WHERE run IS NOT NULL;
 
 CREATE TABLE stepwell.definitions (
     name text COLLATE "C" NOT NULL,

@@ -1,0 +1,266 @@
+"""How PostgreSQL finds the rows of what is asked all the time: by the index made for it, whatever the tables held when it was planned."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import psycopg
+import pytest
+
+from stepwell.core.records import RunFilter
+from stepwell.core.status import RunStatus
+from stepwell.store.postgres.connection import LIMITS, connection_parameters
+from stepwell.store.postgres.store import PostgresStore
+from stepwell.store.sql import reading
+from tests.postgres.shared import fresh_database
+from tests.store.making import NOW, run_id
+from tests.store.planned import STATEMENTS, Node, Planned, Watched, add_workers, fill
+
+RUNS: Final = 1_000_000
+
+INDEXES: Final[Mapping[str, set[str]]] = {
+    "by_key": {"runs_key"},
+    "prospect": {"workers_pkey", "runs_ready", "halts_pkey", "lanes_queue_workflow_version_key"},
+    "take": {"runs_pkey", "inputs_pkey"},
+    "declare_dead": {"workers_pkey"},
+    "owned": {"runs_owned"},
+    "take_back": {"runs_pkey"},
+    "forget_notices": {"notices_pkey"},
+    "look": {"runs_ready", "runs_due", "runs_deadline", "notices_pkey"},
+    "make_ready": {"runs_due", "runs_pkey"},
+    "expired": {"runs_deadline"},
+    "expire": {"runs_pkey"},
+    "heads": {"runs_ready"},
+    "ready": {"runs_ready"},
+    "won": {"runs_pkey"},
+    "pin": {"runs_pkey"},
+    "claim": {"runs_pkey"},
+    "claimed": {"runs_pkey", "inputs_pkey"},
+    "histories": {"outcomes_pkey"},
+    "tried": {"attempts_pkey", "outcomes_pkey"},
+    "logged": {"logs_pkey"},
+    "unread": {"signals_run_id_key", "outcomes_pkey"},
+    "outcomes": {"outcomes_pkey"},
+    "commit": {"workers_pkey", "runs_pkey"},
+    "fence": {"workers_pkey", "runs_pkey"},
+    "recorded": {"outcomes_pkey"},
+    "progress": {"runs_pkey"},
+    "survived": {"runs_pkey"},
+    "move": {"runs_pkey"},
+    "renew": {"runs_pkey"},
+    "renew_input": {"inputs_pkey"},
+    "forget_outcomes": {"outcomes_pkey"},
+    "forget_attempts": {"attempts_pkey"},
+    "notices": {"notices_pkey", "runs_pkey"},
+    "news": {"runs_pkey", "signals_pkey"},
+    "standing": {"runs_owned"},
+    "mailbox": {"runs_pkey", "signals_run_id_key"},
+    "raise_news": {"runs_pkey"},
+    "awake": {"runs_pkey"},
+    "end": {"runs_pkey"},
+    "not_awaited": {"runs_pkey"},
+    "awaited": {"runs_parent"},
+    "canceled_with_its_parent": {"attempts_pkey"},
+    "state": {"runs_pkey"},
+    "pause": {"runs_pkey"},
+    "resume": {"runs_pkey"},
+    "cancel": {"runs_pkey"},
+    "retry": {"runs_pkey"},
+    "take_outcomes_back": {"outcomes_pkey"},
+    "void_attempts": {"attempts_pkey"},
+    "move_logs": {"logs_pkey"},
+    "fork": {"runs_pkey"},
+    "standing_attempts": {"attempts_pkey"},
+    "tags_of": {"runs_pkey"},
+    "delete": {"runs_pkey"},
+    "delete_inputs": {"inputs_pkey"},
+    "delete_tags": {"tags_pkey"},
+    "delete_outcomes": {"outcomes_pkey"},
+    "delete_attempts": {"attempts_pkey"},
+    "delete_started": {"started_pkey"},
+    "delete_logs": {"logs_pkey"},
+    "delete_events": {"events_run"},
+    "get": {"runs_pkey", "inputs_pkey"},
+    "ended": {"runs_pkey"},
+    "is_there": {"runs_pkey"},
+    "attempts": {"attempts_pkey"},
+    "under_way": {"runs_pkey", "started_pkey", "outcomes_pkey", "attempts_pkey"},
+    "logs": {"logs_pkey"},
+    "events": {"events_run"},
+}
+WRITES: Final = ("enqueue", "enqueue_inputs", "enqueue_tags", "record", "attempt", "started", "log", "send", "event", "notify")
+HOT: Final = (*INDEXES, "heartbeat", *WRITES)
+ORDERED: Final = ("ready", "look", "make_ready", "expired", "owned", "logged")
+"""What comes first is read first."""
+
+SMALL: Final = {"workers", "lanes"}
+"""Tables that may be read as a whole."""
+
+MANY: Final = 300
+"""Rows that none of them reads of one index: the batches are of five, the limits 50, and a worker has a hundred runs."""
+
+KINDS: Final = ("kept", "informed", "ignorant")
+
+
+class Plans(NamedTuple):
+    """What each statement did, by its name."""
+
+    kept: Mapping[str, list[Node]]
+    """As planned on empty, analyzed tables, to which a million runs came since."""
+    informed: Mapping[str, list[Node]]
+    """As planned when the million was there, and analyzed."""
+    ignorant: Mapping[str, list[Node]]
+    """Where nobody has ever analyzed the tables."""
+    url: str
+    """Where the million is."""
+
+    def of(self, kind: str, name: str) -> list[Node]:
+        """Of one statement."""
+        found: list[Node] = getattr(self, kind)[name]
+        return found
+
+
+@pytest.fixture(scope="module")
+def plans() -> Iterator[Plans]:
+    """Made once: it takes long."""
+    with fresh_database() as url, fresh_database() as other:
+        with _migrated(url) as connection, Planned(url) as early:
+            connection.execute("ANALYZE")
+            early.prepare(HOT)
+            fill(connection, RUNS)
+            kept = early.executed(HOT)
+            connection.execute("ANALYZE")
+        with _migrated(other) as connection:
+            fill(connection, RUNS // 50)
+        with Planned(url) as late, Planned(other) as blind:
+            late.prepare(HOT)
+            blind.prepare(HOT)
+            yield Plans(kept, late.executed(HOT), blind.executed(HOT), url)
+
+
+def _migrated(url: str) -> psycopg.Connection[tuple[Any, ...]]:
+    async def migrate() -> None:
+        store = PostgresStore(url)
+        await store.open()
+        await store.close()
+
+    asyncio.run(migrate())
+    connection = psycopg.connect(url, autocommit=True)
+    add_workers(connection)
+    return connection
+
+
+def used(plan: list[Node]) -> set[str]:
+    """The indexes."""
+    return {node.index for node in plan if node.index}
+
+
+def walks(plan: list[Node]) -> list[Node]:
+    """Where every row of a table is read that is not small."""
+    return [node for node in plan if node.kind == "Seq Scan" and node.table not in SMALL]
+
+
+def sorts(plan: list[Node]) -> list[tuple[str, ...]]:
+    """What is sorted, apart from parameters."""
+    return [node.order for node in plan if node.order and not any("jsonb_array" in key for key in node.order)]
+
+
+# -- what workers ask
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", HOT)
+def test_no_statement_of_the_daily_work_reads_a_whole_table(plans: Plans, kind: str, name: str) -> None:
+    plan = plans.of(kind, name)
+
+    assert walks(plan) == []
+    assert [node for node in plan if node.read > MANY and node.table not in SMALL] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("name", "indexes"), INDEXES.items(), ids=list(INDEXES))
+def test_each_statement_uses_the_index_that_was_made_for_it(plans: Plans, kind: str, name: str, indexes: set[str]) -> None:
+    assert used(plans.of(kind, name)) == indexes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ORDERED)
+def test_what_comes_first_is_read_in_order_and_not_sorted(plans: Plans, kind: str, name: str) -> None:
+    assert sorts(plans.of(kind, name)) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_can_be_claimed_is_found_with_one_entry_of_the_index_for_each_run(plans: Plans, kind: str) -> None:
+    assert sum(node.read for node in plans.of(kind, "ready") if node.index) == 50
+    assert sum(node.read for node in plans.of(kind, "heads") if node.index) == 8  # the highest and the lowest of each lane
+    assert sum(node.read for node in plans.of(kind, "look") if node.index) == 4
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_a_plan_that_is_kept_reads_no_more_pages_than_one_that_knows_the_tables(plans: Plans, name: str) -> None:
+    assert plans.kept[name][0].pages <= 2 * plans.informed[name][0].pages + 50
+
+
+# -- what people ask
+
+
+def _asked(url: str, ask: Callable[[Watched], Awaitable[Any]]) -> list[list[Node]]:
+    """The plans of what is asked, on a connection as people's are."""
+
+    async def watch() -> list[list[Node]]:
+        parameters = connection_parameters(url, LIMITS | {"jit": "off"})
+        async with await psycopg.AsyncConnection.connect(**parameters, autocommit=True) as connection:
+            session = Watched(connection, STATEMENTS)
+            await ask(session)
+            return session.plans
+
+    return asyncio.run(watch())
+
+
+FAILED: Final = frozenset({RunStatus.FAILED})
+COMPLETED: Final = frozenset({RunStatus.COMPLETED})
+LISTS: Final = {
+    "all": (RunFilter(), "runs_pkey"),
+    "status": (RunFilter(statuses=FAILED), "runs_status"),
+    "workflow": (RunFilter(workflow="pay1"), "runs_workflow"),
+    "many of a workflow": (RunFilter(workflow="pay1", statuses=COMPLETED), "runs_workflow"),
+}
+
+
+@pytest.mark.parametrize(("where", "index"), LISTS.values(), ids=list(LISTS))
+@pytest.mark.parametrize("newest", [True, False])
+@pytest.mark.parametrize("start", [None, run_id(10_000)])
+def test_a_page_of_a_list_is_read_in_order_as_far_as_the_page_goes(
+    plans: Plans, where: RunFilter, index: str, newest: bool, start: str | None
+) -> None:
+    for plan in _asked(plans.url, lambda session: reading.matching(session, where, limit=100, newest=newest, start=start)):
+        assert walks(plan) == []
+        assert sorts(plan) == []
+        assert used(plan) & {index, "runs_pkey"}
+        assert max(node.read for node in plan) <= 2_500
+
+
+@pytest.mark.parametrize("start", [None, run_id(10_000)])
+def test_the_thousand_runs_of_a_tag_are_found_without_a_look_at_the_million(plans: Plans, start: str | None) -> None:
+    (plan,) = _asked(plans.url, lambda session: reading.matching(session, RunFilter(tags=("t7",)), limit=100, newest=True, start=start))
+
+    assert walks(plan) == []
+    assert max(node.read for node in plan) <= 10_000
+
+
+@pytest.mark.parametrize("status", [RunStatus.COMPLETED, RunStatus.FAILED])
+def test_runs_that_ended_before_a_time_are_found_without_a_look_at_those_that_ended_later(plans: Plans, status: RunStatus) -> None:
+    where = RunFilter(statuses=frozenset({status}), finished_before=NOW + 1_000.0)
+
+    (plan,) = _asked(plans.url, lambda session: reading.matching(session, where, limit=100, by_end=True))
+
+    assert used(plan) == {"runs_finished"}
+    assert sorts(plan) == []
+    assert max(node.read for node in plan) <= 100
+
+
+def test_few_runs_of_a_status_are_counted_by_its_index(plans: Plans) -> None:
+    (plan,) = _asked(plans.url, lambda session: reading.count(session, RunFilter(statuses=FAILED)))
+
+    assert walks(plan) == []
+    assert used(plan) == {"runs_status"}
