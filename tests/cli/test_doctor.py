@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.cli.harness import Call, Command
 from tests.cli.test_runs import started
@@ -41,6 +42,22 @@ def test_a_database_that_is_not_there_is_wrong_and_is_not_made(here: Path, call:
 
     assert found["database"]["ok"] is False
     assert list(here.iterdir()) == []
+
+
+def test_a_server_has_no_disk_here_and_its_password_is_not_shown(
+    here: Path, call: Call, postgres_url: str, postgres_namespace: str
+) -> None:
+    place = ("--database", postgres_url, "--namespace", postgres_namespace)
+    before = call("doctor", *place)
+    assert call("migrate", *place).code == 0
+    after = call("doctor", "--json", *place)
+
+    assert before.code == 1
+    assert "stepwell migrate" in before.out
+    assert [finding["what"] for finding in after.data["findings"]][:4] == ["Python", "psycopg", "database", "writes"]
+    assert after.code == 0
+    password = urlsplit(postgres_url).password
+    assert password is None or password not in before.out + after.out
 
 
 def test_a_folder_that_is_not_there_is_wrong(here: Path, call: Call) -> None:

@@ -30,7 +30,9 @@ P = ParamSpec("P")
 
 Database: TypeAlias = Annotated[
     str | None,
-    typer.Option("--database", metavar="URL", help="Where the runs are: sqlite:///file.db.", rich_help_panel="Database"),
+    typer.Option(
+        "--database", metavar="URL", help="Where the runs are: sqlite:///file.db, postgresql://user@host/name.", rich_help_panel="Database"
+    ),
 ]
 Namespace: TypeAlias = Annotated[
     str | None,

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -80,9 +81,9 @@ def _print(findings: Iterable[Finding]) -> None:
 
 
 async def _examine(place: Place) -> list[Finding]:
-    findings = [_python(), _sqlite()]
+    settings = settings_of(place.database, place.namespace)
     app = app_at(place, migrate=False)
-    findings += _file(settings_of(place.database, place.namespace).path)
+    findings = [_python(), _psycopg() if settings.is_postgres else _sqlite(), *_file(settings.path)]
     try:
         async with app:
             findings.append(Finding(what="database", ok=True, found=f"{shown_url(app.database_url)} is reachable and migrated"))
@@ -96,8 +97,8 @@ async def _examine(place: Place) -> list[Finding]:
 
 
 def _python() -> Finding:
-    version = sys.version.split()[0]
-    return Finding(what="Python", ok=sys.version_info >= _PYTHON, found=f"{version} ({sys.executable})")
+    found = f"{sys.version.split()[0]} ({sys.executable})"
+    return Finding(what="Python", ok=sys.version_info >= _PYTHON, found=found)
 
 
 def _sqlite() -> Finding:
@@ -106,6 +107,11 @@ def _sqlite() -> Finding:
     is_enough = sqlite3.sqlite_version_info >= _SQLITE
     least = "" if is_enough else f"; it takes {'.'.join(map(str, _SQLITE))} or newer"
     return Finding(what="SQLite", ok=is_enough, found=sqlite3.sqlite_version + least)
+
+
+def _psycopg() -> Finding:
+    """The app has been made, so it is there."""
+    return Finding(what="psycopg", ok=True, found=version("psycopg"))
 
 
 # -- the file

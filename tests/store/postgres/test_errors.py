@@ -210,7 +210,7 @@ async def test_a_statement_that_takes_too_long_is_ended_by_the_server_and_the_ur
         f"postgresql://ann:x?{SECRET}@host/db",
         f"postgresql:/ann:{SECRET}@host/db",
         f"postgres//ann:{SECRET}@host/db",
-        f"postgress://ann:{SECRET}@host/db",
+        f"postgre://ann:{SECRET}@host/db",
         f"mysql://ann:{SECRET}@host/db",
     ],
 )
