@@ -20,7 +20,7 @@ import pytest
 from stepwell import DatabaseUnavailable, Retry, Step, Stepwell, workflow
 from stepwell.store.postgres import connection, store, target
 from tests.postgres.binaries import ABSENT, binaries
-from tests.postgres.shared import lacking
+from tests.postgres.shared import fresh_database, lacking
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -197,28 +197,21 @@ def test_a_schema_that_was_made_from_the_printed_sql_is_taken_as_it_is(fresh_pos
 
 
 def test_runs_go_on_in_a_database_that_was_made_from_the_backup(url: str, tmp_path: Path) -> None:
-    with psycopg.connect(url, autocommit=True) as owner:
-        name = f"{owner.info.dbname}_copy"
-        owner.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        copy = url.replace(owner.info.dbname, name)
-        try:
-            asyncio.run(_start(url, 7))
-            (backup,) = BACKUP
+    (backup,) = BACKUP
+    asyncio.run(_start(url, 7))
+    with fresh_database() as copy:
+        ended = subprocess.run(
+            ["sh", "-e", "-c", backup],
+            cwd=tmp_path,
+            env={"PATH": _programs(), "STEPWELL_DATABASE_URL": url, "ANOTHER_URL": copy},
+            capture_output=True,
+            text=True,
+            timeout=40,
+            check=False,
+        )
 
-            ended = subprocess.run(
-                ["sh", "-e", "-c", backup],
-                cwd=tmp_path,
-                env={"PATH": _programs(), "STEPWELL_DATABASE_URL": url, "ANOTHER_URL": copy},
-                capture_output=True,
-                text=True,
-                timeout=40,
-                check=False,
-            )
-
-            assert ended.returncode == 0, ended.stderr
-            assert asyncio.run(_result(copy)) == 8
-        finally:
-            owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        assert ended.returncode == 0, ended.stderr
+        assert asyncio.run(_result(copy)) == 8
 
 
 def test_a_file_is_copied_while_it_is_open_and_the_copy_goes_on(tmp_path: Path) -> None:
