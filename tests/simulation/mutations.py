@@ -72,7 +72,7 @@ MUTATIONS = (
     _rule("the answer to a commit says how the run stands", Execution, "written", "if status is _RUNNING:", "if True:"),
     _rule("workers are told what was done to their runs", Tables, "notice", "return {Hint.NOTICE}", "return set()",
           "self.workers[owner].notices[self.noticed] = row.new.id", "pass"),
-    _rule("workers look for what was done to their runs", Watch, "_look", "if look.notices:", "if False:"),
+    _rule("workers look for what was done to their runs", Watch, "_heed", "if look.notices:", "if False:"),
     _rule("notices are heeded", notices, "_heed", "if execution is None:", "if True:"),
     _rule("a paused run begins nothing", Execution, "stands", "self._stopping = True", "pass"),
     _rule("what is halted is not claimed", claiming, "is_halted", "return ", "return False and "),

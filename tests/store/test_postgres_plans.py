@@ -1,7 +1,12 @@
 """How PostgreSQL finds the rows of what is asked all the time: by the index made for it, whatever the tables held when it was planned."""
 
 import asyncio
+import fcntl
+import os
+import pickle
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -12,7 +17,7 @@ from stepwell.core.status import RunStatus
 from stepwell.store.postgres.connection import LIMITS, connection_parameters
 from stepwell.store.postgres.store import PostgresStore
 from stepwell.store.sql import reading
-from tests.postgres.shared import fresh_database
+from tests.postgres.shared import FOLDER, GIVEN, fresh_database, server_url
 from tests.store.making import NOW, run_id
 from tests.store.planned import STATEMENTS, Node, Planned, Watched, add_workers, fill
 
@@ -122,7 +127,24 @@ class Plans(NamedTuple):
 
 @pytest.fixture(scope="module")
 def plans() -> Iterator[Plans]:
-    """Made once: it takes long."""
+    """Made once, since it takes long: by whichever process of the run comes first, if the server is the run's own."""
+    folder = os.environ.get(FOLDER)
+    if folder is None or os.environ.get(GIVEN):
+        with _made() as plans:
+            yield plans
+        return
+    server_url()  # which makes the folder's server
+    known = Path(folder) / "plans"
+    with ExitStack() as stack:
+        with (Path(folder) / "plans-lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not known.exists():
+                known.write_bytes(pickle.dumps(stack.enter_context(_made())))
+        yield pickle.loads(known.read_bytes())
+
+
+@contextmanager
+def _made() -> Iterator[Plans]:
     with fresh_database() as url, fresh_database() as other:
         with _migrated(url) as connection, Planned(url) as early:
             connection.execute("ANALYZE")

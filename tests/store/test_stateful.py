@@ -365,4 +365,4 @@ class StoreMachine(RuleBasedStateMachine):
 def test_whatever_workers_and_operators_do_a_store_keeps_its_promises(adapter: str) -> None:
     machine = type("StoreMachine", (StoreMachine,), {"adapter": adapter})
 
-    run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=40))
+    run_state_machine_as_test(machine, settings=settings(max_examples=20 if "postgres" in adapter else 60, stateful_step_count=40))

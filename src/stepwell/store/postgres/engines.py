@@ -171,7 +171,7 @@ class EngineLine:
 
     async def run(self, verb: Verb[T], /, *args: Any) -> T:
         """See `Line.run`."""
-        within = Within(SqlAlchemy(self._connection, self._label, waits=self._waits), self._statements)
+        within = Within(SqlAlchemy(self._connection, self._label), self._statements)
         if self._waits:
             return await verb(within, *args)
         return await asyncio.to_thread(lambda: at_once(verb(within, *args)))
