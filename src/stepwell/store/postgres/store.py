@@ -246,23 +246,26 @@ class PostgresStore(Verbs):
 
     def beat(self, worker: str, running: int, parked: int, now: float) -> Beat | None:
         """See `Store.beat`. On a connection of its own: only the heart's thread uses it."""
-        statement, names = compiled(self._statements["heartbeat"])
-        parameters = {"worker": worker, "running": running, "parked": parked, "now": now}
-        try:
-            if self._heart is None or self._heart.closed:
-                self._heart = self._connected()
-            cursor = psycopg.RawCursor(self._heart)
-            row = cursor.execute(statement, [parameters[name] for name in names]).fetchone()
-        except psycopg.Error as error:
-            if self._heart is not None:
-                self._heart.pgconn.finish()
-                self._heart = None
-            raise unavailable(error, self._target.label) from error
+        row = self._heartbeat({"worker": worker, "running": running, "parked": parked, "now": now})
         if row is None or row[0] is None:
             return None
         draining, time, others, *seen = row
         peers = {peer: Peer(beat, lease, dead) for peer, beat, lease, dead in from_json(others or "[]")}
         return Beat(time, draining, peers, Look(*seen))
+
+    def _heartbeat(self, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        statement, names = compiled(self._statements["heartbeat"])
+        while True:
+            is_new = self._heart is None
+            heart = self._heart = self._heart or self._connected()
+            try:
+                return psycopg.RawCursor(heart).execute(statement, [parameters[name] for name in names]).fetchone()
+            except psycopg.Error as error:
+                had_died = heart.closed and not is_new  # since the last beat: that is no news of the server as it is now
+                heart.pgconn.finish()
+                self._heart = None
+                if not had_died:
+                    raise unavailable(error, self._target.label) from error
 
     def _connected(self) -> psycopg.Connection[Any]:
         """A connection that blocks. Raises DatabaseUnavailable."""
