@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import signal
@@ -23,10 +24,15 @@ Mode = Literal["smart", "fast", "immediate"]
 
 SIGNALS: Final[Mapping[Mode, signal.Signals]] = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
+IPC_RMID: Final = 0
+"""Tells the system to take shared memory away."""
+
 SETTINGS: Final = {
     "max_connections": "200",
     "shared_buffers": "128MB",
     "jit": "off",
+    # In the folder of the server, which is thrown away: a server that is killed leaves it.
+    "dynamic_shared_memory_type": "mmap",
     # The copy of a standby, and a test that kills its server, are about what was written: nothing is switched off there.
     "fsync": "on",
 }
@@ -120,7 +126,7 @@ class Server:
         """
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         self._keeper = keep([self.programs["postgres"], "-D", self.data], self.folder, through=self._through, held_by=held_by)
-        if not soon(lambda: not self.running or self._state() in {"ready", "standby"}) or not self.running:
+        if not soon(lambda: not self.running or self._line(7) in {"ready", "standby"}) or not self.running:
             raise RuntimeError(f"PostgreSQL in {self.folder} does not start:\n{self.log}")
 
     def stop(self, mode: Mode = "fast") -> None:
@@ -132,12 +138,15 @@ class Server:
     def kill(self) -> None:
         """Kill it and each of its processes at once, as a loss of power does."""
         whole = [self.pid, *children(self.pid)]
+        memory = int(self._line(6).split()[1])
         os.kill(self.pid, signal.SIGSTOP)
         for pid in {*whole, *children(self.pid)}:
             kill(pid)
         self._gone()
         for pid in whole:
             wait_for_end(pid)
+        # Its next start would take it away, but perhaps there is none.
+        ctypes.CDLL(None).shmctl(memory, IPC_RMID, None)
 
     def restart(self, mode: Mode = "fast") -> None:
         """Stop it, and start it again."""
@@ -176,13 +185,13 @@ class Server:
     @property
     def pid(self) -> int:
         """Of its first process."""
-        return int((self.data / "postmaster.pid").read_text().split("\n")[0])
+        return int(self._line(0))
 
-    def _state(self) -> str:
-        """What it writes of itself: `starting`, `ready`, `standby`, `stopping`, or nothing yet."""
+    def _line(self, number: int) -> str:
+        """What it writes of itself: first its process, in line 6 its shared memory, in line 7 `ready` or, of a standby, `standby`."""
         path = self.data / "postmaster.pid"
         lines = path.read_text().split("\n") if path.exists() else []
-        return lines[7].strip() if len(lines) > 7 else ""
+        return lines[number].strip() if len(lines) > number else ""
 
     def _gone(self) -> None:
         if self._keeper is not None:
