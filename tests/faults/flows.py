@@ -18,22 +18,23 @@ from typing import Any
 
 import stepwell
 from stepwell import Logger, Retry, Step, Stepwell, SyncStep, Workflow, current_step, workflow
+from tests.faults.databases import Database, database_of
 from tests.faults.processes import say
 
 _folder = Path()
 
 
-def use(folder: Path) -> str:
-    """The database and the traces are in this folder. The URL of the database."""
+def use(folder: Path) -> Database:
+    """The traces are in this folder, and the database too, unless `database` in it says where it is."""
     global _folder  # noqa: PLW0603  # one for each process
     _folder = folder
-    return f"sqlite:///{folder / 'runs.db'}"
+    return database_of(folder)
 
 
 def app_in(folder: Path, database: Path | None = None, **options: Any) -> Stepwell:
-    """An app with all of these workflows on the database in this folder, or on one elsewhere."""
-    url = use(folder)
-    return Stepwell(url if database is None else f"sqlite:///{database}", workflows=FLOWS, **options)
+    """An app with all of these workflows on the database of this folder, or on a file elsewhere."""
+    url, namespace = use(folder)
+    return Stepwell(url if database is None else f"sqlite:///{database}", namespace=namespace, workflows=FLOWS, **options)
 
 
 # -- traces

@@ -22,7 +22,8 @@ from tests.faults.processes import forked, say
 def main(folder: str, kind: str) -> None:
     """Fork, and use the app in the parent afterwards."""
     if kind in ("sync", "reopen", "closes", "blocks"):
-        with SyncStepwell(use(Path(folder)), workflows=FLOWS) as app, app.worker():
+        url, namespace = use(Path(folder))
+        with SyncStepwell(url, namespace=namespace, workflows=FLOWS) as app, app.worker():
             say("before", app.execute(short, 1))
             handle = app.start(short, 1)
             say("child ended", forked(told, partial(in_child, app, handle, kind)))

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from stepwell import StepwellError
+from tests.faults.databases import database_of
 from tests.faults.flows import app_in, short
 from tests.faults.processes import say
 
@@ -21,7 +22,8 @@ async def main(file: str, runs: str = "0") -> None:
     say("is there")
     sys.stdin.readline()
     try:
-        async with app_in(path.parent, path) as app:
+        file_of_its_own = None if database_of(path.parent).is_postgres else path
+        async with app_in(path.parent, file_of_its_own) as app:
             say("is open")
             if int(runs):
                 async with app.worker():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from stepwell import (
     workflow,
 )
 from tests.engine.harness import scenario, status_is
+from tests.faults.databases import database_of
 from tests.faults.processes import until
 
 ONCE = Retry.never()
@@ -33,7 +32,8 @@ LIMIT = 4 * 1024 * 1024
 
 
 def app_of(folder: Path, *workflows: Workflow[Any, Any], **options: Any) -> Stepwell:
-    return Stepwell(f"sqlite:///{folder / 'runs.db'}", workflows=workflows, **options)
+    url, namespace = database_of(folder)
+    return Stepwell(url, namespace=namespace, workflows=workflows, **options)
 
 
 async def failed(app: Stepwell, flow: Workflow[Any, Any] | str, given: Any) -> RunFailed:
@@ -355,10 +355,9 @@ async def test_a_row_that_somebody_has_damaged_stops_its_run_and_no_worker(folde
         async with app.worker():
             handle = await app.start(naps, 1)
             await status_is(handle, RunStatus.SLEEPING)
-        with closing(sqlite3.connect(folder / "runs.db")) as connection:
-            connection.execute(f"UPDATE stepwell_{damage}")
-            connection.execute("UPDATE stepwell_runs SET due = 0")
-            connection.commit()
+        database = database_of(folder)
+        database.execute(f"UPDATE {database.table(damage)}")
+        database.execute(f"UPDATE {database.table('runs')} SET due = 0")
         async with app.worker():
             if becomes is RunStatus.FAILED:
                 with pytest.raises(RunFailed, match="InvalidInput"):

@@ -14,9 +14,12 @@ from time import monotonic
 import pytest
 
 from stepwell import DatabaseTooNew, DatabaseUnavailable, RunStatus, Stepwell, StepwellError
+from tests.faults.databases import on_sqlite
 from tests.faults.flows import app_in, effects, large, short
 from tests.faults.processes import Program, until
 from tests.loops import on_a_loop
+
+pytestmark = on_sqlite
 
 AT_ONCE = 2.0
 """Seconds, on a busy machine."""

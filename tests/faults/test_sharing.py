@@ -15,6 +15,7 @@ import pytest
 
 from stepwell import DatabaseUnavailable, RunStatus, Stepwell, home
 from stepwell.store.sqlite import connection
+from tests.faults.databases import database_of, on_sqlite
 from tests.faults.flows import app_in, effects, short
 from tests.faults.processes import Program, until
 from tests.loops import on_a_loop
@@ -55,8 +56,8 @@ async def test_a_new_file_is_opened_by_several_processes_at_once_and_made_once(f
         for program in programs:
             program.says("is open")
 
-    with closing(sqlite3.connect(folder / "runs.db")) as other:
-        numbers = [number for (number,) in other.execute("SELECT number FROM stepwell_schema")]
+    database = database_of(folder)
+    numbers = [number for (number,) in database.execute(f"SELECT number FROM {database.table('schema')}")]
     assert numbers == sorted(set(numbers))
     async with app, app.worker():
         assert await app.execute(short, attempt) == 2 * attempt
@@ -100,6 +101,7 @@ def held(folder: Path) -> Iterator[sqlite3.Connection]:
         yield other
 
 
+@on_sqlite
 @on_a_loop
 async def test_a_file_that_is_held_for_a_while_is_waited_for(folder: Path, app: Stepwell) -> None:
     async with app, app.worker():
@@ -112,6 +114,7 @@ async def test_a_file_that_is_held_for_a_while_is_waited_for(folder: Path, app: 
             assert await (await starting).result() == 4
 
 
+@on_sqlite
 @on_a_loop
 async def test_a_file_that_is_held_for_too_long_is_an_error_that_says_so_and_nothing_is_lost(
     folder: Path, app: Stepwell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -131,6 +134,7 @@ async def test_a_file_that_is_held_for_too_long_is_an_error_that_says_so_and_not
         assert await app.runs.count() == {RunStatus.PENDING: 1, RunStatus.COMPLETED: 1}
 
 
+@on_sqlite
 @on_a_loop
 async def test_a_step_that_ends_while_the_file_is_held_is_recorded_afterwards_and_not_executed_again(
     folder: Path, app: Stepwell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -151,6 +155,7 @@ async def _has_started(app: Stepwell) -> bool:
     return await app.runs.count() == {RunStatus.RUNNING: 1}
 
 
+@on_sqlite
 @on_a_loop
 async def test_a_reader_waits_while_another_process_mends_what_a_killed_one_has_left(folder: Path, app: Stepwell) -> None:
     async with app:
@@ -165,6 +170,7 @@ async def test_a_reader_waits_while_another_process_mends_what_a_killed_one_has_
             assert holder.ends() == 0
 
 
+@on_sqlite
 @on_a_loop
 async def test_opening_a_file_that_is_held_for_too_long_is_an_error_and_works_afterwards(
     folder: Path, app: Stepwell, monkeypatch: pytest.MonkeyPatch
@@ -191,6 +197,7 @@ def take_sockets_away(folder: Path) -> None:
         socket.unlink()
 
 
+@on_sqlite
 @pytest.mark.parametrize("name", ["a b", "50% #1", "żółw", "long" * 40, "/".join(["deep"] * 40), "'; quoted\""])
 @on_a_loop
 async def test_processes_tell_each_other_of_work_in_directories_with_any_name(folder: Path, name: str) -> None:
@@ -212,6 +219,7 @@ def make(folder: Path) -> Path:
     return folder
 
 
+@on_sqlite
 @on_a_loop
 async def test_work_of_another_process_begins_within_the_poll_interval_though_no_hint_arrives(folder: Path, app: Stepwell) -> None:
     async with app, app.worker():
@@ -227,6 +235,7 @@ async def test_work_of_another_process_begins_within_the_poll_interval_though_no
             assert other.ends() == 0
 
 
+@on_sqlite
 @on_a_loop
 async def test_a_process_that_comes_within_one_tick_of_the_file_systems_clock_is_told_too(folder: Path, app: Stepwell) -> None:
     other = app_in(folder)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from stepwell import RunStatus, Stepwell
+from tests.faults.databases import database_of, on_sqlite
 from tests.faults.flows import blocks, effects, in_two, never_ends, short, three
 from tests.faults.processes import Program, until
 from tests.loops import on_a_loop
@@ -25,9 +26,9 @@ LEAVES: float = 2.0
 
 def stored(folder: Path) -> dict[str, list[Any]]:
     """All that is stored of runs."""
-    with closing(sqlite3.connect(folder / "runs.db")) as connection:
-        tables = ("runs", "outcomes", "attempts", "logs", "events")
-        return {table: connection.execute(f"SELECT * FROM stepwell_{table} ORDER BY 1, 2").fetchall() for table in tables}
+    database = database_of(folder)
+    tables = ("runs", "outcomes", "attempts", "logs", "events")
+    return {table: database.execute(f"SELECT * FROM {database.table(table)} ORDER BY 1, 2") for table in tables}
 
 
 @on_a_loop
@@ -141,6 +142,7 @@ async def test_a_process_with_a_step_that_never_ends_ends_within_the_grace_and_t
             assert await handle.result() == "over"
 
 
+@on_sqlite
 @on_a_loop
 async def test_a_process_ends_in_time_though_another_program_holds_the_file(folder: Path, app: Stepwell) -> None:
     async with app:
@@ -178,6 +180,7 @@ async def _all_wait(folder: Path) -> bool:
     return len(effects(folder)) == 1_000
 
 
+@on_sqlite
 @on_a_loop
 async def test_a_worker_that_lives_is_not_taken_for_dead_because_its_socket_was_tidied_away(folder: Path, app: Stepwell) -> None:
     async with app:
@@ -201,6 +204,7 @@ async def _has_beaten(app: Stepwell, seconds: int) -> bool:
     return any((state.beat_at - state.started_at).total_seconds() > seconds / 6 for state in await app.workers.list())
 
 
+@on_sqlite
 @on_a_loop
 async def test_the_runs_of_a_killed_worker_are_taken_over_at_once_also_when_a_client_was_the_first_to_notice(
     folder: Path, app: Stepwell

@@ -17,6 +17,7 @@ from tests.postgres.keeping import soon
 from tests.postgres.machines import Machine, absent, new_machine
 from tests.postgres.server import Server, new_server
 from tests.postgres.troubles import full, read_only, sending_away
+from tests.postgres.wire import Side, Wire
 
 READS = "import psycopg, sys; print(psycopg.connect(sys.argv[1], connect_timeout=2).execute('SELECT 7').fetchone())"
 
@@ -163,3 +164,41 @@ def refused(connection: psycopg.Connection) -> bool:
     except psycopg.errors.ReadOnlySqlTransaction:
         return True
     return False
+
+
+# -- a wire that is cut at a commit
+
+
+def bought(server: Server, side: Side) -> list[tuple[object, ...]]:
+    """What is left of two purchases when the link is cut at the second commit."""
+    server.execute("CREATE TABLE IF NOT EXISTS paid (number int)")
+    with Wire(server.url()) as wire, psycopg.connect(wire.url) as connection:
+        wire.arm(2, side)
+        for number in (1, 2):
+            connection.execute("INSERT INTO paid VALUES (%s)", [number])
+            if number == 2:
+                with pytest.raises(psycopg.OperationalError):
+                    connection.commit()
+            else:
+                connection.commit()
+        assert wire.commits == 2
+    return server.execute("SELECT number FROM paid")
+
+
+def test_a_link_that_is_cut_before_a_commit_loses_it_and_one_that_is_cut_after_it_loses_the_answer(server: Server) -> None:
+    lost = bought(server, "before")
+    unheard = bought(server, "after")
+
+    assert lost == [(1,)]
+    assert unheard == [(1,), (1,), (2,)]
+
+
+def test_a_wire_counts_statements_that_are_transactions_by_themselves(server: Server) -> None:
+    with Wire(server.url()) as wire, psycopg.connect(wire.url, autocommit=True) as connection:
+        wire.arm(0, "before")
+        connection.execute("SELECT %s::int", [1])
+        with connection.transaction():
+            connection.execute("SELECT %s::int", [1])
+            connection.execute("SELECT %s::int", [1])
+
+    assert wire.commits == 2

@@ -1,0 +1,67 @@
+"""Which database belongs to a folder: a file in it, or a schema of a server that a file in it names. What is stored there, as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+
+class Database(NamedTuple):
+    """Where runs are kept."""
+
+    url: str
+    namespace: str
+
+    @property
+    def is_postgres(self) -> bool:
+        return self.url.startswith("postgresql:")
+
+    def table(self, name: str) -> str:
+        """Its name in this database."""
+        return f"{self.namespace}{'.' if self.is_postgres else '_'}{name}"
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Past the app, and durable: the rows, if it has any."""
+        if self.is_postgres:
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                cursor = connection.execute(statement.encode())
+                return cursor.fetchall() if cursor.description else []
+        with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+            return other.execute(statement).fetchall()
+
+
+def database_of(folder: Path) -> Database:
+    """The one that was said, or else a file in the folder."""
+    said = folder / "database"
+    if said.exists():
+        url, namespace = said.read_text().split()
+        return Database(url, namespace)
+    return Database(f"sqlite:///{folder / 'runs.db'}", "stepwell")
+
+
+def say_where(folder: Path, url: str, namespace: str = "stepwell") -> None:
+    """Let this be the database of the folder."""
+    (folder / "database").write_text(f"{url} {namespace}")
+
+
+on_sqlite = pytest.mark.parametrize("folder", ["sqlite"], indirect=True)
+"""For tests of what is so on files only."""
+
+on_postgres = pytest.mark.parametrize("folder", ["postgres"], indirect=True)
+"""For tests of what is so on servers only."""
+
+
+def own_of(folder: Path, name: str) -> Path:
+    """A folder in this one, whose database is its own, and of the same kind."""
+    own = folder / name
+    own.mkdir(parents=True)
+    there = database_of(folder)
+    if there.is_postgres:
+        say_where(own, there.url, f"own_{hashlib.md5(name.encode()).hexdigest()}")
+    return own
