@@ -32,8 +32,12 @@ services: ## Install what the tests run beside Python, where that can be done: p
 	scripts/test_services.sh
 
 .PHONY: stores
-stores: $(INSTALLED) ## Run the suite of stores in full for the second way of claiming on PostgreSQL.
-	STEPWELL_TEST_STORES=all $(PYTEST) tests/store -k by-updates $(ARGS)
+stores: $(INSTALLED) ## Run the suite of stores in full for PostgreSQL's second way of claiming, and behind a pooler.
+	STEPWELL_TEST_STORES=all $(PYTEST) tests/store -k "by-updates or pooled" $(ARGS)
+
+.PHONY: troubles
+troubles: $(INSTALLED) ## Trouble a PostgreSQL server for as long as in real life, under load.
+	STEPWELL_TEST_LONG=1 $(PYTEST) tests/faults/test_servers.py tests/faults/test_machines.py $(ARGS)
 
 .PHONY: check
 check: lint typing coverage package ## Run all that CI checks besides the tests.

@@ -21,6 +21,9 @@ from stepwell import Logger, Retry, Step, Stepwell, SyncStep, Workflow, current_
 from tests.faults.databases import Database, database_of
 from tests.faults.processes import say
 
+SEEN_FROM_HERE = "STEPWELL_DATABASE_SEEN_FROM_HERE"
+"""Says where the database of the folder is for a process on another machine: its URL and namespace."""
+
 _folder = Path()
 
 
@@ -34,6 +37,8 @@ def use(folder: Path) -> Database:
 def app_in(folder: Path, database: Path | None = None, **options: Any) -> Stepwell:
     """An app with all of these workflows on the database of this folder, or on a file elsewhere."""
     url, namespace = use(folder)
+    if seen := os.environ.get(SEEN_FROM_HERE):
+        url, namespace = seen.split()
     return Stepwell(url if database is None else f"sqlite:///{database}", namespace=namespace, workflows=FLOWS, **options)
 
 

@@ -31,6 +31,8 @@ SETTINGS: Final = {
     "max_connections": "200",
     "shared_buffers": "128MB",
     "jit": "off",
+    # Who connects and falls silent is in the way of CREATE and DROP DATABASE until then.
+    "authentication_timeout": "5s",
     # In the folder of the server, which is thrown away: a server that is killed leaves it.
     "dynamic_shared_memory_type": "mmap",
     # The copy of a standby, and a test that kills its server, are about what was written: nothing is switched off there.

@@ -18,14 +18,19 @@ from tests.postgres.server import NOT_DURABLE, Server, new_server
 from tests.postgres.shared import lacking
 from tests.store.adapters import ADAPTERS, POOLED, POOLED_TESTS, with_workers
 
-CLAIMING: Final = frozenset({"test_claim", "test_workers", "test_ready", "test_stateful", "test_deadlines", "test_children"})
-"""Tests of what the way of claiming has a part in: the rest runs with the second way only in `make stores`."""
+ALWAYS: Final = {
+    "postgres-by-updates": {"test_claim", "test_workers", "test_ready", "test_stateful", "test_deadlines"},
+    POOLED: {"test_claim", "test_start"},
+}
+"""Modules that run over these adapters wherever tests run, since what is special to them has a part there. The others do in `make stores`."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if os.environ.get("STEPWELL_TEST_STORES") == "all":
         return
-    left_out = [item for item in items if "postgres-by-updates" in item.name and item.path.stem not in CLAIMING]
+    left_out = [
+        item for item in items if any(adapter in item.name and item.path.stem not in modules for adapter, modules in ALWAYS.items())
+    ]
     config.hook.pytest_deselected(items=left_out)
     gone = set(left_out)
     items[:] = [item for item in items if item not in gone]
