@@ -22,7 +22,7 @@ ALWAYS: Final = {
     "postgres-by-updates": {"test_claim", "test_workers", "test_ready", "test_stateful", "test_deadlines"},
     POOLED: {"test_claim", "test_start"},
 }
-"""Modules that run over these adapters wherever tests run, since what is special to them has a part there. The others do in `make stores`."""
+"""Modules that run over these adapters wherever tests run: what is special to them has a part there. The others do in `make stores`."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
