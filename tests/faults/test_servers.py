@@ -93,7 +93,7 @@ async def test_after_a_failover_every_run_whose_start_was_confirmed_completes_an
             with Program("worker", tmp_path, "lease=5s") as one, Program("worker", tmp_path, "lease=5s") as other:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(load.go_on())
-                    await load.confirms(200)
+                    await _work(app, load)
                     await asyncio.to_thread(cluster.fail_over)
                     await load.confirms(200)
                     load.stop()
@@ -150,12 +150,22 @@ async def test_whatever_befalls_a_server_under_load_every_run_completes_once_it_
         with Program("worker", tmp_path, "lease=10s") as one, Program("worker", tmp_path, "lease=10s") as other:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(load.go_on())
-                await load.confirms(100)
+                await _work(app, load)
                 await asyncio.to_thread(_through, trouble(server))
                 await load.confirms(100)
                 load.stop()
             await check(load, app, tmp_path, 2)
             assert [worker.process.poll() for worker in (one, other)] == [None, None]
+
+
+async def _work(app: Stepwell, load: Load) -> None:
+    """Wait until both workers are there, and there is something to lose."""
+
+    async def is_so() -> bool:
+        return len(await app.workers.list()) == 2 and (await app.runs.count()).get(RunStatus.COMPLETED, 0) >= 100
+
+    await until(is_so)
+    await load.confirms(50)
 
 
 def _through(trouble: AbstractContextManager[Any]) -> None:
