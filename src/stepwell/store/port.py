@@ -374,6 +374,7 @@ class Store(Protocol):
     async def delete_all(self, where: RunFilter, limit: int) -> int:
         """Forget up to `limit` ended runs that match; how many. Again until it is less than `limit`, for all.
 
+        Runs that somebody else deletes in the same moment may be counted, too: two who delete the same do not stop each other.
         What their ends said to parents that await them stays in the parents' mailboxes, so that no parent misses a child.
         """
 
