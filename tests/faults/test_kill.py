@@ -106,7 +106,7 @@ async def test_a_run_that_kills_its_process_five_times_fails_and_those_beside_it
         others = await app.start_many(bystander, list(range(20)))
         deaths = 0
         while await app.runs.count() != {RunStatus.FAILED: 1, RunStatus.COMPLETED: 20}:
-            with Program("worker", folder) as worker:
+            with Program("worker", folder, "lease=1s") as worker:
                 await until(partial(ended_or_dead, app, worker))
                 deaths += worker.process.poll() is not None
 

@@ -122,7 +122,7 @@ async def test_a_step_in_another_process_is_canceled_with_its_run_within_a_secon
             assert (await handle.cancel()).status is RunStatus.CANCELED
             with pytest.raises(RunCanceled):
                 await handle.result()
-            worker.says("was canceled")
+            await worker.says_meanwhile("was canceled")
             assert monotonic() - began < 1.0
             assert (await handle.cancel()).status is RunStatus.CANCELED
             assert await app.execute(short, 1) == 2

@@ -128,7 +128,17 @@ class Session:
     async def _run(self, statement: str, parameters: Mapping[str, Any], prepare: bool | None) -> psycopg.AsyncCursor[tuple[Any, ...]]:
         text, names = compiled(statement)
         cursor = psycopg.AsyncRawCursor(self.connection)
-        return await cursor.execute(text, [parameters[name] for name in names], prepare=prepare, binary=True)
+        values = [_findable(parameters[name]) if name in _IDS else parameters[name] for name in names]
+        return await cursor.execute(text, values, prepare=prepare, binary=True)
+
+
+_IDS: Final = frozenset({"run", "source", "worker"})
+"""Parameters by which something is looked for, and which users may give."""
+
+
+def _findable(text: str | None) -> str | None:
+    """The text, or one that nothing has either, if no text in the database can be this one."""
+    return "\ufffd" if text is not None and "\0" in text else text
 
 
 # -- making connections

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 APART: Final = 0.02
 """Seconds between two announcements of one process."""
 
+LAST_WORDS: Final = 0.25
+"""Seconds for what was announced just before the end: programs that do one thing and leave have nothing else to say."""
+
 AGAIN: Final = 1.0
 """Seconds until the next try to listen."""
 
@@ -60,7 +63,9 @@ class Announcer:
             self._speaking = asyncio.get_running_loop().create_task(self._speak(), name="stepwell-postgres-speaker")
 
     async def close(self) -> None:
-        """Say and hear nothing more."""
+        """Say what is still to be said, and then nothing more."""
+        if self._speaking is not None:
+            await asyncio.wait([self._speaking], timeout=LAST_WORDS)
         tasks = [task for task in (self._listening, self._speaking) if task is not None]
         for connection in (self._listener, self._speaker):
             if connection is not None:
