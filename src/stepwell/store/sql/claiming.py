@@ -30,10 +30,7 @@ MICROSECONDS: Final = 1_000_000
 """In a second: instants leave the database as whole ones, which JSON does not round."""
 
 _TRIES: Final = 20
-"""How often a claim looks for others in the place of runs that another worker has just taken: where those cannot be passed over."""
-
-_CRASHES: Final = 2
-"""Crashes from which on one run is claimed at a time."""
+"""How often a claim looks for others when another worker has just taken all that were chosen: where those cannot be passed over."""
 
 
 class Claims:
@@ -54,20 +51,17 @@ class Claims:
         self, transaction: Transaction, worker: str, serves: Callable[[Lane], Pin | None], limit: int, now: float, suspects: bool
     ) -> list[Claimed]:
         """See `Store.claim`."""
-        claimed: list[Claimed] = []
         for _ in range(_TRIES):
-            chosen, lanes = await self._choice.choose(transaction, worker, serves, limit - len(claimed), now, suspects)
+            chosen, lanes = await self._choice.choose(transaction, worker, serves, limit, now, suspects)
             if not chosen:
                 break
             won = chosen if self._locked else await _won(transaction, chosen)
             if won:
+                # Even if there is room for more: who holds runs that others wait for must not wait for theirs.
                 await self._pin(transaction, won, lanes)
                 rows = await self._take(transaction, [run.id for run in won], worker, now)
-                claimed += await _claimed(transaction, rows, {run.id for run in won if run.head != FRESH})
-            if len(won) == len(chosen):
-                break
-            suspects = suspects and not any(each.crashes >= _CRASHES for each in claimed)
-        return claimed
+                return await _claimed(transaction, rows, {run.id for run in won if run.head != FRESH})
+        return []
 
     async def _take(self, transaction: Transaction, runs: Sequence[str], worker: str, now: float) -> Sequence[Sequence[Any]]:
         """Make these runs the worker's; their rows as `claimed` has them, in this order."""
