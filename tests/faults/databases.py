@@ -35,6 +35,10 @@ class Database(NamedTuple):
         with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None)) as other:
             return other.execute(statement).fetchall()
 
+    def bury(self) -> None:
+        """All registered workers are dead: what others find out when their lease is over, or at once where they share a file."""
+        self.execute(f"UPDATE {self.table('workers')} SET dead = {'true' if self.is_postgres else 1}")
+
 
 def database_of(folder: Path) -> Database:
     """The one that was said, or else a file in the folder."""

@@ -90,6 +90,9 @@ class Link:
         self._server = server
         self._idle = True
         self._marked = False
+        for end in (client, server):
+            # Each message is sent as it comes, and the system is not to wait for more.
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._threads = [threading.Thread(target=self._run, args=(way,), daemon=True) for way in (self._there, self._back)]
         for thread in self._threads:
             thread.start()
