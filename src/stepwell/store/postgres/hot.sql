@@ -34,7 +34,7 @@ own AS MATERIALIZED (
     ) found
 ),
 held AS MATERIALIZED (
-    SELECT coalesce(jsonb_object_agg(run, true) FILTER (WHERE same AND mine AND status IN ('running', 'sleeping', 'paused', 'pending')), '{}')
+    SELECT coalesce(jsonb_object_agg(run, status) FILTER (WHERE same AND mine AND status IN ('running', 'sleeping', 'paused', 'pending')), '{}')
         AS runs,
         coalesce(bool_or(CASE
             WHEN NOT same OR NOT mine THEN false
@@ -89,7 +89,7 @@ moved AS (
         SELECT new.status,
             CASE WHEN m.keep AND new.status NOT IN ('completed', 'failed', 'canceled') THEN r.worker END,
             CASE
-                WHEN m.action = 'release' AND new.status = r.status THEN r.due
+                WHEN m.action = 'release' AND new.status = m.status THEN r.due
                 WHEN new.status <> 'sleeping' THEN NULL
                 WHEN new.unseen THEN :now
                 ELSE m.due
@@ -107,7 +107,7 @@ moved AS (
             m.action = 'retry_later'
         FROM (
             SELECT CASE
-                    WHEN m.action <> 'park' OR m.seen IS NULL OR m.seen = r.news THEN m.targets ->> r.status
+                    WHEN m.action <> 'park' OR m.seen IS NULL OR m.seen = r.news THEN m.targets ->> m.status
                     WHEN m.keep THEN 'sleeping'
                     ELSE 'pending'
                 END AS status,
@@ -117,11 +117,12 @@ moved AS (
     FROM (
         SELECT value ->> 0 AS run, value ->> 2 AS action, (value ->> 3)::float8 AS due, (value ->> 4)::boolean AS keep,
             value ->> 5 AS output, value ->> 6 AS error, (value ->> 7)::integer AS attempt, (value ->> 8)::bigint AS seen,
-            value -> 9 AS targets
+            value -> 9 AS targets, (SELECT write FROM may) ->> (value ->> 0) AS status
         FROM jsonb_array_elements(:moves::jsonb)
-        WHERE (SELECT write FROM may) ? (value ->> 0)
+        -- By the status under the lock: the row that is found first may be an older version, which must fit to be looked at again.
+        WHERE value -> 9 ? ((SELECT write FROM may) ->> (value ->> 0))
     ) m
-    WHERE r.id = m.run AND m.targets ? r.status
+    WHERE r.id = m.run
 )
 SELECT
     (SELECT awkward FROM held),
@@ -164,6 +165,13 @@ SELECT
         )
     ),
     EXISTS (SELECT 1 FROM stepwell.notices WHERE worker = :worker);
+
+-- name: tell
+-- Those that the worker has not been told, or may not have heard, get the next number now. How the runs stand is read afterwards, by another
+-- statement: this one may wait for somebody who acts on them, and would not see what came of it.
+UPDATE stepwell.notices
+SET number = :seen + 1
+WHERE worker = :worker AND (number IS NULL OR number > :seen);
 
 -- name: won
 -- Where locked rows cannot be passed over: which of the runs that were chosen are still ready, after waiting for whoever chose them, too.

@@ -95,6 +95,13 @@ UPDATE stepwell.workers
 SET dead = true
 WHERE id IN (SELECT id FROM stepwell.workers WHERE id = :worker AND beat = :beat FOR UPDATE);
 
+-- name: leaving
+-- What its claims and commits are writing is waited for, and no other begins.
+SELECT id
+FROM stepwell.workers
+WHERE id = :worker
+FOR UPDATE;
+
 -- name: owned
 SELECT id, workflow, status, crashes
 FROM stepwell.runs
@@ -517,17 +524,12 @@ DELETE FROM stepwell.signals
 WHERE run = :run AND number = ANY (ARRAY(SELECT jsonb_array_elements_text(:numbers::jsonb)::bigint));
 
 -- name: notices
--- Those that the worker has not been told, or may not have heard, get the next number now.
-WITH told AS (
-    UPDATE stepwell.notices
-    SET number = :seen + 1
-    WHERE worker = :worker AND (number IS NULL OR number > :seen)
-    RETURNING run, number
-)
-SELECT told.number, told.run, r.claim, r.status, r.worker IS NOT DISTINCT FROM :worker
-FROM told
-LEFT JOIN LATERAL (SELECT claim, status, worker FROM stepwell.runs WHERE id = told.run OFFSET 0) r ON true
-ORDER BY told.run;
+-- Those that have been numbered, by `tell`.
+SELECT n.number, n.run, r.claim, r.status, r.worker IS NOT DISTINCT FROM :worker
+FROM stepwell.notices n
+LEFT JOIN LATERAL (SELECT claim, status, worker FROM stepwell.runs WHERE id = n.run OFFSET 0) r ON true
+WHERE n.worker = :worker AND n.number > :seen
+ORDER BY n.run;
 
 -- name: news
 -- The newest number of each of these runs, and its signals after the number that comes with it.

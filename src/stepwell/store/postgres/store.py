@@ -341,6 +341,8 @@ async def _make_lanes(session: Session, lanes: starting.Lanes, wanted: set[Lane]
 async def _notices(session: Session, worker: str, seen: int) -> Notices:
     if seen:
         await keeping.forget_notices(session, worker, seen)
+    if await session.execute("tell", worker=worker, seen=seen) == 0:
+        return Notices(seen, {})
     return await keeping.notices(session, worker, seen)
 
 

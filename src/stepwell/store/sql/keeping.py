@@ -41,6 +41,8 @@ async def rescue(transaction: Transaction, worker: str, beat: int, now: float, l
 async def take_back(transaction: Transaction, worker: str, now: float, limit: int, max_crashes: int | None = None) -> int:
     """Take runs from a worker; without `max_crashes` it leaves, and no crash is counted."""
     rows: list[tuple[Any, ...]] = []
+    if max_crashes is None:
+        await transaction.one("leaving", worker=worker)
     owned = await transaction.many("owned", worker=worker, limit=limit)
     for run_id, workflow, status, known_crashes in owned:
         running = status == RunStatus.RUNNING

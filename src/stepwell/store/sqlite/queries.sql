@@ -87,6 +87,11 @@ UPDATE stepwell_workers
 SET dead = 1
 WHERE id = :worker AND beat = :beat;
 
+-- name: leaving
+-- There is one writer here.
+SELECT 1
+WHERE false;
+
 -- name: owned
 SELECT json_group_array(json_array(id, workflow, status, crashes))
 FROM (
