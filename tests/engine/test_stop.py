@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 import threading
 from typing import Any
 
@@ -391,3 +393,25 @@ async def test_a_worker_until_idle_waits_for_a_database_that_is_away() -> None:
 
     assert not early
     assert await room.rig.status(run_id) is RunStatus.COMPLETED
+
+
+def test_a_run_call_whose_loop_went_away_ends_without_waiting_for_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignored: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+
+    async def abandoned() -> None:
+        worker = Rig().worker()
+        tasks.append(asyncio.get_running_loop().create_task(worker.run()))
+        await turns()
+        worker.abandon()
+        await turns()
+
+    tasks: list[asyncio.Task[None]] = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(abandoned())
+    loop.set_exception_handler(lambda _, context: None)
+    loop.close()
+    tasks.clear()
+    gc.collect()
+
+    assert ignored == []

@@ -174,8 +174,11 @@ class Worker:
             try:
                 await self._begin()
                 await self._stopping.ended()
-            finally:
+            except GeneratorExit:
+                raise  # its loop has gone away: nothing can be awaited any more
+            except BaseException:
                 await self.stop_now()
+                raise
         if self.failure is not None:
             raise self.failure
 
