@@ -4,7 +4,20 @@ from stepwell.app import Stepwell
 from stepwell.core.definition import StepFunction, Workflow, step, workflow
 from stepwell.core.duration import Duration
 from stepwell.core.options import Debounce, Limit, Rate, Schedule
-from stepwell.core.records import Event, LogLine, Page, QueueState, Run, RunInfo, RunProgress, StepRecord, WorkerState, WorkflowState
+from stepwell.core.records import (
+    Event,
+    LogLine,
+    Page,
+    QueueState,
+    Run,
+    RunInfo,
+    RunProgress,
+    ScheduleState,
+    Slot,
+    StepRecord,
+    WorkerState,
+    WorkflowState,
+)
 from stepwell.core.retry import Retry, RetryAfter
 from stepwell.core.status import RunStatus
 from stepwell.engine.attempts import current_step
@@ -33,6 +46,7 @@ from stepwell.errors import (
     RunCanceled,
     RunFailed,
     RunNotFound,
+    ScheduleNotFound,
     StepFailed,
     StepTimeout,
     StepwellError,
@@ -49,7 +63,8 @@ __all__ = [
     "Duration", "ErrorInfo", "Event", "Handle", "IllegalTransition", "InvalidInput", "InvalidOutput", "Limit", "LogLine", "Logger",
     "MailboxFull", "NonDeterminism", "NonRetryable", "NotInStep", "NotSerializable", "OutsideRun", "Page", "PayloadTooLarge",
     "QueueState", "Rate", "Retry", "RetryAfter", "Run", "RunCanceled", "RunFailed", "RunInfo", "RunNotFound", "RunProgress",
-    "RunStatus", "Schedule", "StartedRun", "Step", "StepFailed", "StepFunction", "StepInfo", "StepRecord", "StepTimeout", "Stepwell",
-    "StepwellError", "Stuck", "SyncHandle", "SyncStep", "SyncStepwell", "SyncWorker", "WaitTimeout", "WorkerCrashed", "WorkerState",
-    "Workflow", "WorkflowNotFound", "WorkflowState", "current_step", "step", "workflow",
+    "RunStatus", "Schedule", "ScheduleNotFound", "ScheduleState", "Slot", "StartedRun", "Step", "StepFailed", "StepFunction",
+    "StepInfo", "StepRecord", "StepTimeout", "Stepwell", "StepwellError", "Stuck", "SyncHandle", "SyncStep", "SyncStepwell",
+    "SyncWorker", "WaitTimeout", "WorkerCrashed", "WorkerState", "Workflow", "WorkflowNotFound", "WorkflowState", "current_step",
+    "step", "workflow",
 ]  # fmt: skip

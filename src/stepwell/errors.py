@@ -8,6 +8,7 @@
     ├── PayloadTooLarge          a value is larger than `max_payload`
     ├── RunNotFound              no run has this id
     ├── WorkflowNotFound         nobody knows a workflow of this name and version
+    ├── ScheduleNotFound         no workflow has a schedule of this name
     ├── IllegalTransition        the run's status does not allow this action
     ├── RunFailed                raised by `result()` of a failed run
     ├── RunCanceled              raised by `result()` of a canceled run
@@ -34,6 +35,7 @@ An exception says in its message what, which one, and what to do about it; the d
 from __future__ import annotations
 
 import builtins
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,6 +166,22 @@ class RunNotFound(StepwellError):
     def __init__(self, run_id: str) -> None:
         super().__init__(f"there is no run {run_id}; it may have been deleted")
         self.run_id = run_id
+
+
+class ScheduleNotFound(StepwellError):
+    """No workflow of this name has a schedule of this name, or no release declares it any more.
+
+    Attributes:
+        workflow: the workflow's name.
+        schedule: the name of the schedule.
+    """
+
+    def __init__(self, workflow: str, schedule: str, known: Iterable[str] = ()) -> None:
+        names = ", ".join(repr(name) for name in sorted(known))
+        advice = f"it has {names}" if names else "a worker that declares it makes it known"
+        super().__init__(f"workflow {workflow!r} has no schedule {schedule!r}; {advice}")
+        self.workflow = workflow
+        self.schedule = schedule
 
 
 class WorkflowNotFound(StepwellError):

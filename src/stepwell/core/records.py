@@ -1,8 +1,8 @@
 """What the store keeps and hands out, as frozen records.
 
 Two families: what users read (`Run`, `StepRecord`, `LogLine`, `RunInfo`: aware UTC datetimes, decoded values) and what a worker
-writes and claims (`NewRun`, `Claimed`, `Signal`, `Outcome`, `Attempt`, `Started`, `Move`, `LogEntry`, `Progress`: instants as seconds
-since 1970, values as JSON text). The second are NamedTuples where there is one a step, since a tuple is what is cheapest to make, and to
+writes and claims (`NewRun`, `Claimed`, `Signal`, `Outcome`, `Attempt`, `Started`, `Move`, `LogEntry`, `Progress`, `Cursor`, `Firing`: instants
+as seconds since 1970, values as JSON text). The second are NamedTuples where there is one a step, since a tuple is what is cheapest to make, and to
 write in bulk.
 """
 
@@ -150,6 +150,10 @@ UNRESOLVED: Final = "*"
 """The version of a run that was started by its workflow's name where nobody knew which versions there are: its first claim says."""
 
 
+TO_COMPUTE: Final = ""
+"""The input of a run whose schedule has a function for it that has not been called yet, or has failed. No JSON text is empty."""
+
+
 class NewRun(NamedTuple):
     """A run as it is started."""
 
@@ -168,7 +172,9 @@ class NewRun(NamedTuple):
     """Seconds from `available_at` until the run fails, whatever it is doing."""
     parent_id: str | None = None
     schedule: str | None = None
+    """The name of the schedule that has started it."""
     scheduled_at: float | None = None
+    """Its slot; when it was triggered by hand, the time of that."""
     awaited_as: str | None = None
     """The key of the step in which its parent awaits it; None: nobody does. Its end is told to the parent."""
 
@@ -289,6 +295,86 @@ class NewWorker(NamedTuple):
     definitions: tuple[Definition, ...]
 
 
+# -- schedules
+
+
+class NewSchedule(NamedTuple):
+    """A schedule as a worker declares it."""
+
+    name: str
+    expression: str
+    timezone: str
+    overlap: str
+    catch_up: str
+    jitter: float | None
+    """Seconds."""
+    input: str | None
+    """A value, as JSON; None: a function computes it, which only workers have."""
+    version: str | None
+    """The version of its runs."""
+    first_at: float | None
+    """The first slot from now on, for a schedule that is new, or that was another until now; None: there is none."""
+
+
+class Declaration(NamedTuple):
+    """What a release says of the schedules of one workflow. It names all of them: those that are left out end."""
+
+    workflow: str
+    digest: str
+    """Of everything in it but the first slots: releases that say the same have the same."""
+    schedules: tuple[NewSchedule, ...]
+
+
+class Cursor(NamedTuple):
+    """How far a schedule has come."""
+
+    workflow: str
+    name: str
+    digest: str
+    """Of the declaration that holds."""
+    next_at: float | None
+    """The first slot that nothing has been made of yet; None: there is none, or no release declares the schedule any more."""
+    waiting_at: float | None = None
+    """A slot that waits for the end of the last run."""
+    paused: bool = False
+    last_run: str | None = None
+    going: bool = False
+    """Whether that run exists, and has not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSlot:
+    """What has become of a slot, or of several that follow each other."""
+
+    slot: float
+    until: float
+    """The last of them."""
+    count: int | None
+    """How many; None: more than were counted."""
+    outcome: str
+    """See `Slot.outcome`."""
+    reason: str | None = None
+    run: str | None = None
+    actor: str | None = None
+
+
+class Firing(NamedTuple):
+    """What is to become of the slots of a schedule that are due. It does, if the cursor stands as it was seen."""
+
+    cursor: Cursor
+    """As it was seen."""
+    next_at: float | None
+    """Where it goes."""
+    waiting_at: float | None = None
+    runs: tuple[NewRun, ...] = ()
+    """In the order of their slots. The last one becomes the last run of the schedule."""
+    failed: tuple[tuple[str, str], ...] = ()
+    """Those of the runs whose input could not be computed, and the error."""
+    cancel: str | None = None
+    """The run that the first of them takes the place of."""
+    slots: tuple[NewSlot, ...] = ()
+
+
 # -- what users read
 
 
@@ -394,7 +480,7 @@ class Event:
 
     at: datetime
     action: str
-    """`pause`, `resume`, `cancel`, `retry` or `fork`."""
+    """`pause`, `resume`, `cancel`, `retry` or `fork`; `trigger` or `backfill`, where somebody has let a schedule start the run."""
     actor: str | None
 
 
@@ -472,6 +558,61 @@ class WorkflowState:
     versions: tuple[str | None, ...]
     """The newest first."""
     paused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleState:
+    """A schedule as it stands."""
+
+    workflow: str
+    name: str
+    expression: str
+    timezone: str
+    next_at: datetime | None
+    """The next slot; None: there is none while it is paused, or when no release declares it."""
+    last_at: datetime | None
+    """The last slot of which a run was made."""
+    last_run_id: str | None
+    """The run that was started last, by a slot or by hand. It may be deleted."""
+    paused: bool
+    overlap: str
+    catch_up: str
+    jitter: timedelta | None = None
+    version: str | None = None
+    """The version of its runs."""
+    input: Any = None
+    """The value that each run gets; None where it is computed."""
+    input_is_computed: bool = False
+    waiting_at: datetime | None = None
+    """A slot that waits for the end of the last run."""
+    paused_at: datetime | None = None
+    paused_by: str | None = None
+    declared: bool = True
+    """Whether the release that was started last declares it. If not, it does not fire."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """What has become of a slot of a schedule, or of several that follow each other."""
+
+    number: int
+    """Greater than those of earlier records."""
+    at: datetime
+    """The slot; the first one, of several. Of a trigger, when it was."""
+    until: datetime
+    """The last one."""
+    count: int | None
+    """How many; None: more than were counted."""
+    outcome: str
+    """`started` (a run was made of it), `failed` (a run, whose input could not be computed), `skipped` (by `overlap`, or while the
+    schedule was paused), `missed` (nobody was there), `waiting` (for the end of the last run), `triggered` or `backfilled` (by hand)."""
+    reason: str | None
+    """Why it did not start a run, in words."""
+    run_id: str | None
+    """Its run. It may be deleted."""
+    actor: str | None
+    """Who has triggered or backfilled it."""
+    recorded_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,19 +17,25 @@ if TYPE_CHECKING:
         Attempt,
         CancelChild,
         Claimed,
+        Cursor,
+        Declaration,
         Definition,
         Event,
+        Firing,
         LogEntry,
         LogLine,
         Move,
         NewRun,
         News,
+        NewSlot,
         NewWorker,
         Outcome,
         Page,
         Progress,
         Run,
         RunFilter,
+        ScheduleState,
+        Slot,
         StartChild,
         Started,
         StepRecord,
@@ -99,6 +105,8 @@ class Look(NamedTuple):
     """When the next run without an owner has to be made ready, or a run reaches its deadline."""
     notices: bool
     """There are some for the worker that asked."""
+    schedules: int = 0
+    """Grows when something is done to a schedule, other than that it fires."""
 
 
 class Notices(NamedTuple):
@@ -274,6 +282,55 @@ class Store(Protocol):
 
     async def expire(self, now: float, limit: int) -> int:
         """Let up to `limit` runs fail whose deadline has passed, whatever they are doing unless they are paused; how many."""
+
+    # -- schedules
+
+    async def declare(self, worker: str, declarations: Sequence[Declaration], release: int | None, now: float) -> int:
+        """Say which schedules the workflows of a worker have; the number of its release, which the worker gives with each later call.
+
+        Without a number it is the newest release. What an older one says of a workflow holds only where no worker that lives says what
+        the newer one has said. A schedule that is new, or has another expression or zone than until now, begins with its `first_at`; any
+        other goes on where it stands. One that is not named any more ends, and is paused still when it comes back.
+
+        Raises WorkerLost.
+        """
+
+    async def cursors(self, keys: Collection[tuple[str, str]]) -> list[Cursor]:
+        """How far these schedules (workflow and name) have come; without those that nobody has ever declared."""
+
+    async def fire(self, firings: Sequence[Firing], now: float) -> list[bool]:
+        """Make runs, and records, of slots, and move the cursors: all in one transaction, and which of them it did.
+
+        It does for each schedule whose cursor stands as it was seen, whose declaration is the same, and that is not paused. So a slot
+        makes one run, whoever else fires it.
+        """
+
+    async def supply(self, worker: str, run_id: str, claim: int, input: str) -> bool:
+        """Give a run its input that was `TO_COMPUTE`; False: this worker does not hold the claim. Twice changes nothing."""
+
+    async def schedules(self, workflow: str | None = None, name: str | None = None) -> list[ScheduleState]:
+        """Those of the workflow, or this one, or all that were ever declared, by workflow and name."""
+
+    async def pause_schedule(self, workflow: str, name: str, now: float, actor: str | None = None) -> bool:
+        """Let it fire no more; False: nobody has ever declared it. A slot that waits is skipped. Twice changes nothing."""
+
+    async def resume_schedule(self, seen: Cursor, next_at: float | None, skipped: NewSlot | None, now: float, actor: str | None) -> bool:
+        """Let it fire again, from `next_at` on; False: its cursor does not stand as it was seen. If it is not paused, nothing changes."""
+
+    async def trigger(self, run: NewRun, now: float, actor: str | None = None) -> str:
+        """Start a run of its schedule by hand; its id. The same id again changes nothing. Raises ScheduleNotFound."""
+
+    async def backfill(self, runs: Sequence[NewRun], now: float, actor: str | None = None) -> list[str]:
+        """Start runs of slots of one schedule, but for those slots that have had one; the ids of those that are new.
+
+        Raises ScheduleNotFound.
+        """
+
+    async def slots(self, workflow: str, name: str, limit: int, before: int | None = None) -> list[Slot]:
+        """What has become of its slots, the newest record first; with `before`, those with a smaller number."""
+
+    async def forget_slots(self, keys: Collection[tuple[str, str]], keep: int) -> None:
+        """Forget records of slots of these schedules, but for the newest `keep` of each."""
 
     # -- claim
 

@@ -9,24 +9,30 @@ from typing import TYPE_CHECKING, Any, Protocol
 from stepwell.core.records import News, Page
 from stepwell.core.status import after as status_after
 from stepwell.errors import DefinitionError, IllegalTransition, MailboxFull
-from stepwell.store.memory import acting, claiming, mailing, showing, writing
+from stepwell.store.memory import acting, claiming, mailing, scheduling, showing, writing
 from stepwell.store.memory.finding import matching, page
-from stepwell.store.memory.tables import Tables, WorkerRow
-from stepwell.store.port import Beat, Ended, Hint, Look, Notices, Peer, Portion, WorkerLost
+from stepwell.store.memory.tables import Tables, WorkerRow, is_storable
+from stepwell.store.port import Beat, Ended, Hint, Look, Notices, Peer, Portion, WorkerLost, WriteRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from stepwell.core.records import (
         Claimed,
+        Cursor,
+        Declaration,
         Definition,
         Event,
+        Firing,
         LogLine,
         NewRun,
+        NewSlot,
         NewWorker,
         Outcome,
         Run,
         RunFilter,
+        ScheduleState,
+        Slot,
         StepRecord,
         WorkerState,
     )
@@ -173,6 +179,7 @@ class MemoryStore:
             ready=any(row.is_ready and not claiming.is_halted(self._tables, row.lane) for row in rows),
             due=min((time for time in times if time is not None), default=None),
             notices=bool(known and known.notices),
+            schedules=self._tables.schedules.last_deed,
         )
 
     async def make_ready(self, now: float, limit: int) -> int:
@@ -191,6 +198,70 @@ class MemoryStore:
             told |= acting.expire(self._tables, self._tables.rows[run_id], now)
         self._tell(told)
         return len(late[:limit])
+
+    # -- schedules
+
+    async def declare(self, worker: str, declarations: Sequence[Declaration], release: int | None, now: float) -> int:
+        """See `Store.declare`."""
+        if not self._tables.lives(worker):
+            raise WorkerLost(f"worker {worker} is not registered, or was taken for dead")
+        number, told = scheduling.declare(self._tables, worker, declarations, release, now)
+        self._tell(told)
+        return number
+
+    async def cursors(self, keys: Collection[tuple[str, str]]) -> list[Cursor]:
+        """See `Store.cursors`."""
+        found = (self._tables.schedules.cursor(self._tables, key) for key in keys)
+        return [cursor for cursor in found if cursor is not None]
+
+    async def fire(self, firings: Sequence[Firing], now: float) -> list[bool]:
+        """See `Store.fire`."""
+        told = [scheduling.fire(self._tables, firing, now) for firing in firings]
+        self._tell(set().union(*(hints for hints in told if hints is not None)))
+        return [hints is not None for hints in told]
+
+    async def supply(self, worker: str, run_id: str, claim: int, input: str) -> bool:
+        """See `Store.supply`."""
+        if not is_storable(input):
+            raise WriteRefused(f"the input of run {run_id} has a text in it that is not valid Unicode, or contains the character NUL")
+        row = self._tables.rows.get(run_id)
+        if row is None or row.worker != worker or row.claim != claim:
+            return False
+        row.input = input
+        return True
+
+    async def schedules(self, workflow: str | None = None, name: str | None = None) -> list[ScheduleState]:
+        """See `Store.schedules`."""
+        return scheduling.states(self._tables, workflow, name)
+
+    async def pause_schedule(self, workflow: str, name: str, now: float, actor: str | None = None) -> bool:
+        """See `Store.pause_schedule`."""
+        self._tell({Hint.DUE})
+        return scheduling.pause(self._tables, (workflow, name), now, actor)
+
+    async def resume_schedule(self, seen: Cursor, next_at: float | None, skipped: NewSlot | None, now: float, actor: str | None) -> bool:
+        """See `Store.resume_schedule`."""
+        self._tell({Hint.DUE})
+        return scheduling.resume(self._tables, seen, next_at, skipped, now)
+
+    async def trigger(self, run: NewRun, now: float, actor: str | None = None) -> str:
+        """See `Store.trigger`."""
+        self._tell(scheduling.trigger(self._tables, run, now, actor))
+        return run.id
+
+    async def backfill(self, runs: Sequence[NewRun], now: float, actor: str | None = None) -> list[str]:
+        """See `Store.backfill`."""
+        made, told = scheduling.backfill(self._tables, runs, now, actor)
+        self._tell(told)
+        return made
+
+    async def slots(self, workflow: str, name: str, limit: int, before: int | None = None) -> list[Slot]:
+        """See `Store.slots`."""
+        return scheduling.slots(self._tables, (workflow, name), limit, before)
+
+    async def forget_slots(self, keys: Collection[tuple[str, str]], keep: int) -> None:
+        """See `Store.forget_slots`."""
+        scheduling.forget_slots(self._tables, keys, keep)
 
     # -- claim
 

@@ -42,7 +42,7 @@ def run(row: Row) -> Run:
         workflow=new.workflow,
         version=None if new.version == UNRESOLVED else new.version,
         status=row.status,
-        input=from_json(row.input),
+        input=from_json(row.input) if row.input else None,  # it may be to be computed yet
         output=None if row.output is None else from_json(row.output),
         error=None if row.error is None else error_from(row.error),
         attempt=row.attempt,

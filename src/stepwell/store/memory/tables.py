@@ -9,6 +9,7 @@ from stepwell.core.records import Attempt, Event, LogEntry, NewRun, Outcome, Pro
 from stepwell.core.registry import Lane
 from stepwell.core.status import RunStatus
 from stepwell.errors import RunNotFound
+from stepwell.store.memory.slots import Schedules
 from stepwell.store.port import Halt, Hint
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ class Tables:
     """Claims of one run for which both kinds of runs were waiting."""
     noticed: int = 0
     """The number of the last notice."""
+    schedules: Schedules = field(default_factory=Schedules)
 
     def row(self, run_id: str) -> Row:
         """The run's. Raises RunNotFound."""

@@ -164,7 +164,8 @@ SELECT
             LIMIT 1
         )
     ),
-    EXISTS (SELECT 1 FROM stepwell.notices WHERE worker = :worker);
+    EXISTS (SELECT 1 FROM stepwell.notices WHERE worker = :worker),
+    (SELECT coalesce(max(changed), 0) FROM stepwell.schedules);
 
 -- name: tell
 -- Those that the worker has not been told, or may not have heard, get the next number now. How the runs stand is read afterwards, by another

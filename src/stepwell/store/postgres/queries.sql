@@ -145,7 +145,8 @@ SELECT
         ORDER BY deadline_at
         LIMIT 1
     ) AS deadline,
-    EXISTS (SELECT 1 FROM stepwell.notices WHERE worker = :worker) AS notices;
+    EXISTS (SELECT 1 FROM stepwell.notices WHERE worker = :worker) AS notices,
+    (SELECT coalesce(max(changed), 0) FROM stepwell.schedules) AS schedules;
 
 -- name: make_ready
 -- The most overdue first.
@@ -173,6 +174,157 @@ UPDATE stepwell.runs r
 SET status = 'failed', worker = NULL, due = NULL, finished_at = :now, error = x.value ->> 1
 FROM jsonb_array_elements(:runs::jsonb) x
 WHERE r.id = x.value ->> 0;
+
+-- name: lock_schedules
+-- Cursors do not move meanwhile, and deeds are counted one after the other.
+LOCK TABLE stepwell.schedules IN EXCLUSIVE MODE;
+
+-- name: newest_release
+-- And the last deed.
+SELECT coalesce(max(release), 0), coalesce(max(changed), 0)
+FROM stepwell.schedules;
+
+-- name: declares
+UPDATE stepwell.workers
+SET declares = :declares
+WHERE id = :worker AND NOT dead;
+
+-- name: others_declare
+SELECT declares
+FROM stepwell.workers
+WHERE NOT dead AND id <> :worker AND declares IS NOT NULL;
+
+-- name: known_schedules
+SELECT workflow, name, release, digest, expression, timezone, overlap, catch_up, jitter, input, version, declared, next_at, waiting_at,
+    paused_at IS NOT NULL, changed
+FROM stepwell.schedules
+WHERE workflow = ANY (ARRAY(SELECT jsonb_array_elements_text(:workflows::jsonb)));
+
+-- name: declare
+INSERT INTO stepwell.schedules (workflow, name, release, digest, expression, timezone, overlap, catch_up, jitter, input, version,
+    declared, next_at, waiting_at, changed)
+SELECT value ->> 0, value ->> 1, (value ->> 2)::integer, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
+    (value ->> 8)::float8, value ->> 9, value ->> 10, (value ->> 11)::boolean, (value ->> 12)::float8, (value ->> 13)::float8,
+    (value ->> 14)::integer
+FROM jsonb_array_elements(:schedules::jsonb)
+ON CONFLICT (workflow, name) DO UPDATE SET
+    release = excluded.release, digest = excluded.digest, expression = excluded.expression, timezone = excluded.timezone,
+    overlap = excluded.overlap, catch_up = excluded.catch_up, jitter = excluded.jitter, input = excluded.input,
+    version = excluded.version, declared = excluded.declared, next_at = excluded.next_at, waiting_at = excluded.waiting_at,
+    changed = excluded.changed;
+
+-- name: cursors
+SELECT s.workflow, s.name, s.digest, s.next_at, s.waiting_at, s.paused_at IS NOT NULL, s.last_run,
+    coalesce(r.status || '' IN ('pending', 'running', 'sleeping', 'paused'), false)
+FROM jsonb_array_elements(:keys::jsonb) x
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM stepwell.schedules
+    WHERE workflow = x.value ->> 0 AND name = x.value ->> 1
+    OFFSET 0
+) s
+LEFT JOIN LATERAL (SELECT status FROM stepwell.runs WHERE id = s.last_run OFFSET 0) r ON true;
+
+-- name: lock_cursors
+-- In one order: two who fire the same schedules wait for each other, and not both.
+SELECT s.declared, s.waiting_at
+FROM (
+    SELECT value ->> 0 AS workflow, value ->> 1 AS name
+    FROM jsonb_array_elements(:keys::jsonb)
+    ORDER BY 1, 2
+) x
+CROSS JOIN LATERAL (
+    SELECT declared, waiting_at
+    FROM stepwell.schedules
+    WHERE workflow = x.workflow AND name = x.name
+    OFFSET 0
+    FOR NO KEY UPDATE
+) s;
+
+-- name: move_cursors
+UPDATE stepwell.schedules s
+SET next_at = (x.value ->> 5)::float8, waiting_at = (x.value ->> 6)::float8, last_at = coalesce((x.value ->> 7)::float8, s.last_at),
+    last_run = coalesce(x.value ->> 8, s.last_run)
+FROM jsonb_array_elements(:firings::jsonb) x
+WHERE s.workflow = x.value ->> 0 AND s.name = x.value ->> 1 AND s.digest = x.value ->> 2
+    AND s.next_at IS NOT DISTINCT FROM (x.value ->> 3)::float8 AND s.waiting_at IS NOT DISTINCT FROM (x.value ->> 4)::float8
+    AND s.paused_at IS NULL
+RETURNING s.workflow, s.name;
+
+-- name: fail_inputs
+UPDATE stepwell.runs r
+SET status = 'failed', due = NULL, finished_at = :now, error = x.value ->> 1
+FROM jsonb_array_elements(:runs::jsonb) x
+WHERE r.id = x.value ->> 0;
+
+-- name: add_slots
+INSERT INTO stepwell.slots (workflow, name, slot, until, count, outcome, reason, run, actor, at)
+SELECT value ->> 0, value ->> 1, (value ->> 2)::float8, (value ->> 3)::float8, (value ->> 4)::integer, value ->> 5, value ->> 6,
+    value ->> 7, value ->> 8, :at
+FROM jsonb_array_elements(:slots::jsonb);
+
+-- name: supply
+UPDATE stepwell.runs
+SET preview = :preview
+WHERE id = :run AND coalesce(worker, '') = :worker AND claim = :claim;
+
+-- name: supply_input
+UPDATE stepwell.inputs
+SET input = :input
+WHERE run = :run;
+
+-- name: schedules
+SELECT *
+FROM stepwell.schedules
+WHERE (:workflow::text IS NULL OR workflow = :workflow::text) AND (:name::text IS NULL OR name = :name::text)
+ORDER BY workflow, name;
+
+-- name: pause_schedule
+UPDATE stepwell.schedules
+SET paused_at = :now, paused_by = :actor, waiting_at = NULL, changed = :changed
+WHERE workflow = :workflow AND name = :name AND paused_at IS NULL;
+
+-- name: resume_schedule
+UPDATE stepwell.schedules
+SET paused_at = NULL, paused_by = NULL, next_at = :next_at, changed = :changed
+WHERE workflow = :workflow AND name = :name AND digest = :digest AND next_at IS NOT DISTINCT FROM :seen::float8
+    AND paused_at IS NOT NULL;
+
+-- name: triggered
+UPDATE stepwell.schedules
+SET last_run = :run
+WHERE workflow = :workflow AND name = :name;
+
+-- name: made
+-- Slots between these two that have had a run.
+SELECT slot
+FROM stepwell.slots
+WHERE workflow = :workflow AND name = :name AND slot BETWEEN :first AND :last AND run IS NOT NULL AND outcome <> 'triggered'
+UNION
+SELECT scheduled_at
+FROM stepwell.runs
+WHERE workflow = :workflow AND schedule = :name AND schedule IS NOT NULL AND scheduled_at BETWEEN :first AND :last;
+
+-- name: slots
+SELECT *
+FROM stepwell.slots
+WHERE workflow = :workflow AND name = :name AND id < :before
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: forget_slots
+DELETE FROM stepwell.slots
+WHERE id IN (
+    SELECT o.id
+    FROM jsonb_array_elements(:keys::jsonb) x
+    CROSS JOIN LATERAL (
+        SELECT id
+        FROM stepwell.slots
+        WHERE workflow = x.value ->> 0 AND name = x.value ->> 1
+        ORDER BY id DESC
+        OFFSET :keep
+    ) o
+);
 
 -- name: notify
 INSERT INTO stepwell.notices (worker, run)

@@ -67,8 +67,8 @@ async def take_back(transaction: Transaction, worker: str, now: float, limit: in
 
 async def look(transaction: Transaction, worker: str) -> Look:
     """See `Store.look`."""
-    ((ready, due, deadline, notices),) = await transaction.many("look", worker=worker)
-    return Look(bool(ready), min((when for when in (due, deadline) if when is not None), default=None), bool(notices))
+    ((ready, due, deadline, notices, schedules),) = await transaction.many("look", worker=worker)
+    return Look(bool(ready), min((when for when in (due, deadline) if when is not None), default=None), bool(notices), schedules)
 
 
 async def make_ready(transaction: Transaction, now: float, limit: int) -> int:

@@ -68,7 +68,7 @@ def _run(row: dict[str, Any]) -> Run:
         workflow=row["workflow"],
         version=None if row["version"] == UNRESOLVED else row["version"] or None,
         status=RunStatus(row["status"]),
-        input=from_json(row["input"]),
+        input=from_json(row["input"]) if row["input"] else None,  # it may be to be computed yet
         output=None if row["output"] is None else from_json(row["output"]),
         error=None if row["error"] is None else error_from(row["error"]),
         attempt=row["attempt"],

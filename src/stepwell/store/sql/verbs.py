@@ -7,23 +7,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from stepwell.store.sql import acting, claiming, keeping, mailing, reading, starting, writing
+from stepwell.store.sql import acting, claiming, keeping, mailing, reading, scheduling, starting, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from stepwell.core.records import (
         Claimed,
+        Cursor,
+        Declaration,
         Definition,
         Event,
+        Firing,
         LogLine,
         NewRun,
         News,
+        NewSlot,
         NewWorker,
         Outcome,
         Page,
         Run,
         RunFilter,
+        ScheduleState,
+        Slot,
         StepRecord,
         WorkerState,
     )  # fmt: skip
@@ -100,6 +106,52 @@ class Verbs:
     async def expire(self, now: float, limit: int) -> int:
         """See `Store.expire`."""
         return await self._opened.write(keeping.expire, now, limit)
+
+    # -- schedules
+
+    async def declare(self, worker: str, declarations: Sequence[Declaration], release: int | None, now: float) -> int:
+        """See `Store.declare`."""
+        return await self._opened.write(scheduling.declare, worker, declarations, release, now)
+
+    async def cursors(self, keys: Collection[tuple[str, str]]) -> list[Cursor]:
+        """See `Store.cursors`."""
+        return await self._opened.glance(scheduling.cursors, keys)
+
+    async def fire(self, firings: Sequence[Firing], now: float) -> list[bool]:
+        """See `Store.fire`."""
+        return await self._opened.write(scheduling.fire, self._lanes, firings, now)
+
+    async def supply(self, worker: str, run_id: str, claim: int, input: str) -> bool:
+        """See `Store.supply`."""
+        return await self._opened.write(scheduling.supply, worker, run_id, claim, input)
+
+    async def schedules(self, workflow: str | None = None, name: str | None = None) -> list[ScheduleState]:
+        """See `Store.schedules`."""
+        return await self._opened.search(scheduling.schedules, workflow, name)
+
+    async def pause_schedule(self, workflow: str, name: str, now: float, actor: str | None = None) -> bool:
+        """See `Store.pause_schedule`."""
+        return await self._opened.write(scheduling.pause, workflow, name, now, actor)
+
+    async def resume_schedule(self, seen: Cursor, next_at: float | None, skipped: NewSlot | None, now: float, actor: str | None) -> bool:
+        """See `Store.resume_schedule`."""
+        return await self._opened.write(scheduling.resume, seen, next_at, skipped, now, actor)
+
+    async def trigger(self, run: NewRun, now: float, actor: str | None = None) -> str:
+        """See `Store.trigger`."""
+        return await self._opened.write(scheduling.trigger, self._lanes, run, now, actor)
+
+    async def backfill(self, runs: Sequence[NewRun], now: float, actor: str | None = None) -> list[str]:
+        """See `Store.backfill`."""
+        return await self._opened.write(scheduling.backfill, self._lanes, runs, now, actor)
+
+    async def slots(self, workflow: str, name: str, limit: int, before: int | None = None) -> list[Slot]:
+        """See `Store.slots`."""
+        return await self._opened.search(scheduling.slots, workflow, name, limit, before)
+
+    async def forget_slots(self, keys: Collection[tuple[str, str]], keep: int) -> None:
+        """See `Store.forget_slots`."""
+        await self._opened.write(scheduling.forget_slots, keys, keep)
 
     # -- claim
 

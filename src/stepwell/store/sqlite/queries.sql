@@ -137,7 +137,8 @@ SELECT
         FROM stepwell_runs INDEXED BY stepwell_runs_deadline
         WHERE deadline_at IS NOT NULL AND status IN ('pending', 'running', 'sleeping')
     ) AS deadline,
-    EXISTS (SELECT 1 FROM stepwell_notices WHERE worker = :worker) AS notices;
+    EXISTS (SELECT 1 FROM stepwell_notices WHERE worker = :worker) AS notices,
+    (SELECT coalesce(max(changed), 0) FROM stepwell_schedules) AS schedules;
 
 -- name: make_ready
 -- The most overdue first.
@@ -166,6 +167,143 @@ UPDATE stepwell_runs AS r
 SET status = 'failed', worker = NULL, due = NULL, finished_at = :now, error = x.value ->> 1
 FROM json_each(:runs) x
 WHERE r.id = x.value ->> 0;
+
+-- name: lock_schedules
+-- There is one writer here.
+SELECT 1
+WHERE false;
+
+-- name: newest_release
+-- And the last deed.
+SELECT coalesce(max(release), 0), coalesce(max(changed), 0)
+FROM stepwell_schedules;
+
+-- name: declares
+UPDATE stepwell_workers
+SET declares = :declares
+WHERE id = :worker AND NOT dead;
+
+-- name: others_declare
+SELECT declares
+FROM stepwell_workers
+WHERE NOT dead AND id <> :worker AND declares IS NOT NULL;
+
+-- name: known_schedules
+SELECT json_group_array(json_array(workflow, name, release, digest, expression, timezone, overlap, catch_up, jitter, input, version,
+    declared, next_at, waiting_at, paused_at IS NOT NULL, changed))
+FROM stepwell_schedules
+WHERE workflow IN (SELECT value FROM json_each(:workflows));
+
+-- name: declare
+INSERT INTO stepwell_schedules (workflow, name, release, digest, expression, timezone, overlap, catch_up, jitter, input, version,
+    declared, next_at, waiting_at, changed)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9,
+    value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14
+FROM json_each(:schedules)
+WHERE true
+ON CONFLICT (workflow, name) DO UPDATE SET
+    release = excluded.release, digest = excluded.digest, expression = excluded.expression, timezone = excluded.timezone,
+    overlap = excluded.overlap, catch_up = excluded.catch_up, jitter = excluded.jitter, input = excluded.input,
+    version = excluded.version, declared = excluded.declared, next_at = excluded.next_at, waiting_at = excluded.waiting_at,
+    changed = excluded.changed;
+
+-- name: cursors
+SELECT json_group_array(json_array(s.workflow, s.name, s.digest, s.next_at, s.waiting_at, s.paused_at IS NOT NULL, s.last_run,
+    coalesce(r.status IN ('pending', 'running', 'sleeping', 'paused'), false)))
+FROM json_each(:keys) x
+CROSS JOIN stepwell_schedules s ON s.workflow = x.value ->> 0 AND s.name = x.value ->> 1
+LEFT JOIN stepwell_runs r ON r.id = s.last_run;
+
+-- name: lock_cursors
+SELECT declared, waiting_at
+FROM stepwell_schedules
+WHERE (workflow, name) IN (SELECT value ->> 0, value ->> 1 FROM json_each(:keys));
+
+-- name: move_cursors
+UPDATE stepwell_schedules AS s
+SET next_at = x.value ->> 5, waiting_at = x.value ->> 6, last_at = coalesce(x.value ->> 7, s.last_at),
+    last_run = coalesce(x.value ->> 8, s.last_run)
+FROM json_each(:firings) x
+WHERE s.workflow = x.value ->> 0 AND s.name = x.value ->> 1 AND s.digest = x.value ->> 2 AND s.next_at IS x.value ->> 3
+    AND s.waiting_at IS x.value ->> 4 AND s.paused_at IS NULL
+RETURNING workflow, name;
+
+-- name: fail_inputs
+UPDATE stepwell_runs AS r
+SET status = 'failed', due = NULL, finished_at = :now, error = x.value ->> 1
+FROM json_each(:runs) x
+WHERE r.id = x.value ->> 0;
+
+-- name: add_slots
+INSERT INTO stepwell_slots (workflow, name, slot, until, count, outcome, reason, run, actor, at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, :at
+FROM json_each(:slots);
+
+-- name: supply
+UPDATE stepwell_runs
+SET preview = :preview
+WHERE id = :run AND worker = :worker AND claim = :claim;
+
+-- name: supply_input
+UPDATE stepwell_inputs
+SET input = :input
+WHERE run = :run;
+
+-- name: schedules
+SELECT *
+FROM stepwell_schedules
+WHERE (:workflow IS NULL OR workflow = :workflow) AND (:name IS NULL OR name = :name)
+ORDER BY workflow, name;
+
+-- name: pause_schedule
+UPDATE stepwell_schedules
+SET paused_at = :now, paused_by = :actor, waiting_at = NULL, changed = :changed
+WHERE workflow = :workflow AND name = :name AND paused_at IS NULL;
+
+-- name: resume_schedule
+UPDATE stepwell_schedules
+SET paused_at = NULL, paused_by = NULL, next_at = :next_at, changed = :changed
+WHERE workflow = :workflow AND name = :name AND digest = :digest AND next_at IS :seen AND paused_at IS NOT NULL;
+
+-- name: triggered
+UPDATE stepwell_schedules
+SET last_run = :run
+WHERE workflow = :workflow AND name = :name;
+
+-- name: made
+-- Slots between these two that have had a run.
+SELECT json_group_array(slot)
+FROM (
+    SELECT slot
+    FROM stepwell_slots
+    WHERE workflow = :workflow AND name = :name AND slot BETWEEN :first AND :last AND run IS NOT NULL AND outcome <> 'triggered'
+    UNION
+    SELECT scheduled_at
+    FROM stepwell_runs
+    WHERE workflow = :workflow AND schedule = :name AND schedule IS NOT NULL AND scheduled_at BETWEEN :first AND :last
+);
+
+-- name: slots
+SELECT *
+FROM stepwell_slots
+WHERE workflow = :workflow AND name = :name AND id < :before
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: forget_slots
+DELETE FROM stepwell_slots
+WHERE id IN (
+    SELECT o.id
+    FROM json_each(:keys) x
+    CROSS JOIN stepwell_slots o ON o.workflow = x.value ->> 0 AND o.name = x.value ->> 1
+    WHERE o.id <= (
+        SELECT id
+        FROM stepwell_slots
+        WHERE workflow = x.value ->> 0 AND name = x.value ->> 1
+        ORDER BY id DESC
+        LIMIT 1 OFFSET :keep
+    )
+);
 
 -- name: notify
 INSERT INTO stepwell_notices (worker, run)

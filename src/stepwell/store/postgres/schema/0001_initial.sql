@@ -70,6 +70,7 @@ CREATE INDEX runs_finished ON stepwell.runs (status, finished_at) WHERE finished
 
 ALTER TABLE stepwell.runs ADD PRIMARY KEY (id);
 
+CREATE INDEX runs_schedule ON stepwell.runs (workflow, schedule, scheduled_at) WHERE schedule IS NOT NULL;
 CREATE UNIQUE INDEX runs_key ON stepwell.runs (workflow, key) WHERE key IS NOT NULL;
 CREATE INDEX runs_parent ON stepwell.runs (parent_id, id) WHERE parent_id IS NOT NULL;
 CREATE INDEX runs_owned ON stepwell.runs (worker, id) WHERE worker IS NOT NULL;
@@ -164,7 +165,7 @@ CREATE TABLE stepwell.logs (
 
 CREATE TABLE stepwell.events (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    run text COLLATE "C", -- NULL: of a workflow, a queue or a worker
+    run text COLLATE "C", -- NULL: of a workflow, a queue, a schedule or a worker
     subject text NOT NULL,
     at float8 NOT NULL,
     action text NOT NULL,
@@ -195,6 +196,7 @@ CREATE TABLE stepwell.workers (
     concurrency integer NOT NULL,
     lease float8 NOT NULL,
     serves text NOT NULL,
+    declares text, -- what it says of schedules: a digest by workflow
     running integer NOT NULL DEFAULT 0,
     parked integer NOT NULL DEFAULT 0,
     beat integer NOT NULL DEFAULT 0,
@@ -219,3 +221,45 @@ CREATE TABLE stepwell.halts (
     name text NOT NULL,
     PRIMARY KEY (kind, name)
 );
+
+-- What the releases that were started last say of their schedules, and how far each has come. No run refers to it: what is deleted of
+-- runs or of records makes no slot fire again. Half empty pages: a cursor that moves is written beside the one before, and touches no index.
+CREATE TABLE stepwell.schedules (
+    workflow text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    release integer NOT NULL, -- the greatest holds
+    digest text NOT NULL, -- of all that it says of the workflow
+    expression text NOT NULL,
+    timezone text NOT NULL,
+    overlap text NOT NULL,
+    catch_up text NOT NULL,
+    jitter float8,
+    input text, -- NULL: a function computes it
+    version text NOT NULL, -- of its runs; '': the function without a version
+    declared boolean NOT NULL, -- whether the release names it
+    next_at float8, -- the first slot that nothing was made of yet
+    waiting_at float8, -- a slot that waits for the end of the last run
+    last_at float8,
+    last_run text COLLATE "C",
+    paused_at float8,
+    paused_by text,
+    changed integer NOT NULL, -- when something else was done to it than that it fired, by a count of such deeds
+    PRIMARY KEY (workflow, name)
+) WITH (fillfactor = 50);
+CREATE INDEX schedules_changed ON stepwell.schedules (changed);
+
+-- What has become of slots, for those who ask why.
+CREATE TABLE stepwell.slots (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    workflow text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    slot float8 NOT NULL,
+    until float8 NOT NULL,
+    count integer,
+    outcome text NOT NULL,
+    reason text,
+    run text COLLATE "C",
+    actor text,
+    at float8 NOT NULL
+);
+CREATE INDEX slots_schedule ON stepwell.slots (workflow, name, id);

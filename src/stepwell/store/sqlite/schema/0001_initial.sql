@@ -64,6 +64,7 @@ CREATE INDEX stepwell_runs_status ON stepwell_runs (status, id);
 -- In each status, those that ended first: what was kept long enough is found without a look at what was not.
 CREATE INDEX stepwell_runs_finished ON stepwell_runs (status, finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX stepwell_runs_workflow ON stepwell_runs (workflow, id);
+CREATE INDEX stepwell_runs_schedule ON stepwell_runs (workflow, schedule, scheduled_at) WHERE schedule IS NOT NULL;
 CREATE INDEX stepwell_runs_parent ON stepwell_runs (parent_id) WHERE parent_id IS NOT NULL;
 
 -- Apart from the run, so that an input of a megabyte is not written again with each change of a status.
@@ -149,7 +150,7 @@ CREATE TABLE stepwell_logs (
 
 CREATE TABLE stepwell_events (
     id INTEGER PRIMARY KEY,
-    run TEXT, -- NULL: of a workflow, a queue or a worker
+    run TEXT, -- NULL: of a workflow, a queue, a schedule or a worker
     subject TEXT NOT NULL,
     at REAL NOT NULL,
     action TEXT NOT NULL,
@@ -179,6 +180,7 @@ CREATE TABLE stepwell_workers (
     concurrency INTEGER NOT NULL,
     lease REAL NOT NULL,
     serves TEXT NOT NULL,
+    declares TEXT, -- what it says of schedules: a digest by workflow
     running INTEGER NOT NULL DEFAULT 0,
     parked INTEGER NOT NULL DEFAULT 0,
     beat INTEGER NOT NULL DEFAULT 0,
@@ -203,3 +205,45 @@ CREATE TABLE stepwell_halts (
     name TEXT NOT NULL,
     PRIMARY KEY (kind, name)
 ) WITHOUT ROWID;
+
+-- What the releases that were started last say of their schedules, and how far each has come. No run refers to it: what is deleted of
+-- runs or of records makes no slot fire again.
+CREATE TABLE stepwell_schedules (
+    workflow TEXT NOT NULL,
+    name TEXT NOT NULL,
+    release INTEGER NOT NULL, -- the greatest holds
+    digest TEXT NOT NULL, -- of all that it says of the workflow
+    expression TEXT NOT NULL,
+    timezone TEXT NOT NULL,
+    overlap TEXT NOT NULL,
+    catch_up TEXT NOT NULL,
+    jitter REAL,
+    input TEXT, -- NULL: a function computes it
+    version TEXT NOT NULL, -- of its runs; '': the function without a version
+    declared INTEGER NOT NULL, -- whether the release names it
+    next_at REAL, -- the first slot that nothing was made of yet
+    waiting_at REAL, -- a slot that waits for the end of the last run
+    last_at REAL,
+    last_run TEXT,
+    paused_at REAL,
+    paused_by TEXT,
+    changed INTEGER NOT NULL, -- when something else was done to it than that it fired, by a count of such deeds
+    PRIMARY KEY (workflow, name)
+) WITHOUT ROWID;
+CREATE INDEX stepwell_schedules_changed ON stepwell_schedules (changed);
+
+-- What has become of slots, for those who ask why.
+CREATE TABLE stepwell_slots (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    workflow TEXT NOT NULL,
+    name TEXT NOT NULL,
+    slot REAL NOT NULL,
+    until REAL NOT NULL,
+    count INTEGER,
+    outcome TEXT NOT NULL,
+    reason TEXT,
+    run TEXT,
+    actor TEXT,
+    at REAL NOT NULL
+);
+CREATE INDEX stepwell_slots_schedule ON stepwell_slots (workflow, name, id);
