@@ -1,9 +1,9 @@
 """What the store keeps and hands out, as frozen records.
 
 Two families: what users read (`Run`, `StepRecord`, `LogLine`, `RunInfo`: aware UTC datetimes, decoded values) and what a worker
-writes and claims (`NewRun`, `Claimed`, `Signal`, `Outcome`, `Attempt`, `Started`, `Move`, `LogEntry`, `Progress`, `Cursor`, `Firing`: instants
-as seconds since 1970, values as JSON text). The second are NamedTuples where there is one a step, since a tuple is what is cheapest to make, and to
-write in bulk.
+writes and claims (`NewRun`, `Claimed`, `Signal`, `Outcome`, `Attempt`, `Started`, `Move`, `LogEntry`, `Progress`, `Cursor`,
+`Firing`: instants as seconds since 1970, values as JSON text). The second are NamedTuples where there is one a step, since a tuple
+is what is cheapest to make, and to write in bulk.
 """
 
 from __future__ import annotations
