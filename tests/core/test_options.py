@@ -77,7 +77,7 @@ def test_a_schedule_with_a_name_keeps_it() -> None:
     "expression", ["* * * * *", "30 0 2 * * 1-5", "  0 2 * * *  ", "@hourly", "@daily", "@weekly", "@monthly", "@yearly"]
 )
 def test_an_expression_has_five_fields_or_six_or_is_an_alias(expression: str) -> None:
-    assert Schedule(expression).expression == expression
+    assert Schedule(expression).expression == expression.strip()
 
 
 @pytest.mark.parametrize("expression", ["", "@noon", "* * * *", "* * * * * * *", "every day", 5])

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Final, Literal, get_args, overload
-from zoneinfo import ZoneInfo
+from typing import Any, Literal, get_args, overload
 
+from stepwell.core.cron import checked_zone
 from stepwell.core.duration import Duration, parse_duration
+from stepwell.core.expression import checked_expression
 from stepwell.core.naming import checked_name
 from stepwell.errors import DefinitionError
 
 Overlap = Literal["allow", "skip", "cancel", "wait"]
 CatchUp = Literal["latest", "all", "none"]
-
-_ALIASES: Final = ("@hourly", "@daily", "@weekly", "@monthly", "@yearly")
-_FIELDS: Final = (5, 6)
-"""Of cron: six with seconds first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +157,9 @@ class Schedule:
         if expression is None:
             name, expression = None, name
         object.__setattr__(self, "name", "" if name is None else checked_name(name, "schedule"))
-        object.__setattr__(self, "expression", _checked_expression(expression))
+        object.__setattr__(self, "expression", checked_expression(expression))
         object.__setattr__(self, "input", input)
-        object.__setattr__(self, "timezone", _checked_zone(timezone))
+        object.__setattr__(self, "timezone", None if timezone is None else checked_zone(timezone).key)
         object.__setattr__(self, "overlap", _one_of(get_args(Overlap), overlap, "overlap"))
         object.__setattr__(self, "catch_up", _one_of(get_args(CatchUp), catch_up, "catch_up"))
         object.__setattr__(self, "jitter", None if jitter is None else parse_duration(jitter, "the jitter of a schedule"))
@@ -196,31 +193,6 @@ def _some_time(value: object, what: str) -> timedelta:
     if not duration:
         raise DefinitionError(f"{what} is longer than zero")
     return duration
-
-
-def _checked_expression(expression: object) -> str:
-    if not isinstance(expression, str):
-        raise DefinitionError(
-            f'the expression of a schedule is a text such as "0 2 * * *", not {type(expression).__name__}: {expression!r}'
-        )
-    if expression not in _ALIASES and len(expression.split()) not in _FIELDS:
-        raise DefinitionError(
-            f"schedule expression {expression!r} has neither five fields (minute, hour, day, month, weekday) nor six with seconds first, "
-            f"and is none of {', '.join(_ALIASES)}"
-        )
-    return expression
-
-
-def _checked_zone(timezone: object) -> str | None:
-    if timezone is None:
-        return None
-    if not isinstance(timezone, str):
-        raise DefinitionError(f'the timezone of a schedule is a name such as "Europe/Paris", not {type(timezone).__name__}: {timezone!r}')
-    try:
-        ZoneInfo(timezone)
-    except (KeyError, ValueError, OSError) as error:  # unknown, no name of a zone, a folder of zones
-        raise DefinitionError(f'there is no timezone {timezone!r}; give a name such as "Europe/Paris"') from error
-    return timezone
 
 
 def _one_of(choices: tuple[Any, ...], value: object, what: str) -> Any:
