@@ -172,7 +172,7 @@ class Stepwell(Starting):
     def _limits(self) -> Limits:
         """What holds for every worker of this app."""
         kept = {status: age.total_seconds() for status, age in self._settings.retention.items()}
-        return Limits(max_payload=self._max_payload, max_crashes=self._max_crashes, retention=kept)
+        return Limits(max_payload=self._max_payload, max_crashes=self._max_crashes, retention=kept, timezone=self.timezone)
 
     @cached_property
     def runs(self) -> Runs:

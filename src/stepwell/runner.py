@@ -36,6 +36,7 @@ class Limits(TypedDict):
     max_payload: int
     max_crashes: int
     retention: Mapping[RunStatus, float]
+    timezone: str
 
 
 def worker_options(concurrency: object, queues: Iterable[str] | None, name: str | None, lease: Duration, grace: Duration) -> WorkerOptions:

@@ -340,6 +340,8 @@ class Cursor(NamedTuple):
     last_run: str | None = None
     going: bool = False
     """Whether that run exists, and has not ended."""
+    seen_at: float | None = None
+    """The time of the database when it was read; None: it is the caller's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -605,7 +607,7 @@ class Slot:
     """How many; None: more than were counted."""
     outcome: str
     """`started` (a run was made of it), `failed` (a run, whose input could not be computed), `skipped` (by `overlap`, or while the
-    schedule was paused), `missed` (nobody was there), `waiting` (for the end of the last run), `triggered` or `backfilled` (by hand)."""
+    schedule was paused), `missed` (nobody was there), `triggered` or `backfilled` (by hand)."""
     reason: str | None
     """Why it did not start a run, in words."""
     run_id: str | None

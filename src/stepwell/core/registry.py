@@ -54,6 +54,11 @@ class Registry:
         for versions in self._versions.values():
             yield from versions.values()
 
+    def newest(self) -> Iterator[AnyWorkflow]:
+        """The newest version of each workflow. One without a version is older than any other."""
+        for versions in self._versions.values():
+            yield versions[max(versions, key=natural_order)]
+
     def lanes(self) -> frozenset[Lane]:
         """Where runs wait that were started as their workflow says. One that asks for `version` takes those of other versions too."""
         return frozenset(Lane(workflow.queue, workflow.name, workflow.version) for workflow in self)
@@ -151,12 +156,11 @@ def refuse_unsupported(workflow: AnyWorkflow) -> None:
         DefinitionError: the workflow declares something that this version of Stepwell records, and does not yet hold.
     """
     declared = {
-        "schedules": workflow.schedules,
         "concurrency": workflow.concurrency,
         "rate": workflow.rate,
         "debounce": workflow.debounce,
     }
-    unsupported = [option for option, value in declared.items() if value is not None and value != ()]
+    unsupported = [option for option, value in declared.items() if value is not None]
     if unsupported:
         raise DefinitionError(
             f"workflow {workflow} declares {', '.join(unsupported)}, which this version of Stepwell does not hold yet; leave it out"

@@ -7,16 +7,19 @@ import logging
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from stepwell.core.records import UNRESOLVED, Move
+from stepwell.core.failure import describe, error_text
+from stepwell.core.records import TO_COMPUTE, UNRESOLVED, Move
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.execution import SUSPECT
 from stepwell.engine.service import Waker
-from stepwell.errors import DatabaseUnavailable, WorkflowNotFound
+from stepwell.errors import DatabaseUnavailable, DefinitionError, WorkflowNotFound
 from stepwell.store.port import Pin, WorkerLost
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from stepwell.core.records import Claimed, Outcome
     from stepwell.core.registry import Lane, Registry
     from stepwell.engine.worker import Worker
@@ -29,7 +32,9 @@ PAGE: Final = 1_000
 
 _DOES: Final = "claim runs"
 _COMPARES: Final = "see which runs it owns"
-_LOADS: Final = "read a long history"
+_LOADS: Final = "read what belongs to a run"
+
+T = TypeVar("T")
 
 
 class Lanes:
@@ -158,11 +163,11 @@ class Claims:
             return  # it was taken for dead meanwhile, and these with it
         for each in claimed:
             self._loading.pop(each.id, None)  # an older claim of it, taken away before it could begin
-            if each.complete:
+            if each.complete and each.input != TO_COMPUTE:
                 worker.begin(each)
             else:
                 self._loading[each.id] = each
-                worker.services.begin(partial(self._load, name, each))
+                worker.services.begin(partial(self._load if each.input != TO_COMPUTE else self._supply, name, each))
 
     # -- long histories
 
@@ -177,23 +182,59 @@ class Claims:
         self._worker.loop.call_soon(self._loaded, name, whole)
 
     async def _page(self, run_id: str, after: int) -> list[Outcome]:
+        return await self._until_answered(partial(self._store.outcomes, run_id, after, PAGE))
+
+    async def _until_answered(self, ask: Callable[[], Awaitable[T]]) -> T:
         worker, pause = self._worker, Waker(self._worker.clock)
         while True:
             try:
-                page = await self._store.outcomes(run_id, after, PAGE)
+                answer = await ask()
             except DatabaseUnavailable as error:
                 worker.outage.met(_LOADS, error)
                 await pause.wait_for(1.0)
             else:
                 worker.outage.over(_LOADS)
-                return page
+                return answer
 
     def _loaded(self, name: str, claimed: Claimed) -> None:
+        if self._is_here(name, claimed):
+            del self._loading[claimed.id]
+            self._worker.begin(claimed)
+
+    def _is_here(self, name: str, claimed: Claimed) -> bool:
+        """Whether it was not taken away meanwhile."""
         known = self._loading.get(claimed.id)
-        if known is None or known.claim != claimed.claim or self._worker.id != name:
-            return  # it was taken away meanwhile
-        del self._loading[claimed.id]
-        self._worker.begin(claimed)
+        return known is not None and known.claim == claimed.claim and self._worker.id == name
+
+    # -- runs of schedules whose input is still to be computed
+
+    async def _supply(self, name: str, claimed: Claimed) -> None:
+        """Give the run its input, once for all, or let it fail."""
+        try:
+            text = await self._computed(claimed)
+        except Exception as error:  # noqa: BLE001  # whatever the user's function raises is the run's failure
+            log.warning("the input of run %s of %s failed: %r", claimed.id, claimed.workflow, error)
+            if self._is_here(name, claimed):
+                self._worker.committer.put(Move(claimed.id, claimed.claim, Action.FAIL, error=error_text(describe(error))), self)
+                del self._loading[claimed.id]
+                self._worker.changed()
+            return
+        if await self._until_answered(partial(self._store.supply, name, claimed.id, claimed.claim, text)):
+            self._worker.loop.call_soon(self._loaded, name, replace(claimed, input=text))
+        else:
+            self._loading.pop(claimed.id, None)
+
+    async def _computed(self, claimed: Claimed) -> str:
+        run = await self._until_answered(partial(self._store.get, claimed.id))
+        own = self._worker.scheduler.own(claimed.workflow, run.schedule or "")
+        if own is None:
+            raise DefinitionError(
+                f"workflow {claimed.workflow!r} has no schedule {run.schedule!r} any more that could compute the input of this run"
+            )
+        if own.input is not None:
+            return own.input
+        slot = claimed.created_at if claimed.scheduled_at is None else claimed.scheduled_at
+        return await self._worker.scheduler.inputs.computed(own.workflow, own.schedule, slot, own.timezone)
 
     # -- runs whose claim was never answered
 

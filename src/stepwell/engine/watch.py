@@ -74,6 +74,7 @@ class Watch:
         if look.notices:
             worker.notices.waker.set()
         worker.timers.learn(look.due)
+        worker.scheduler.learn(look.schedules)
 
     def _mark_long_steps(self) -> None:
         worker, now = self._worker, self._worker.clock.now()

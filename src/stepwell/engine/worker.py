@@ -20,10 +20,12 @@ from stepwell.engine.committer import Committer
 from stepwell.engine.effects import Effects
 from stepwell.engine.execution import Execution
 from stepwell.engine.generators import adopt_generators
+from stepwell.engine.inputs import Inputs
 from stepwell.engine.lease import Heart, Load, LoopHeart, ThreadHeart
 from stepwell.engine.notices import NoticeReader
 from stepwell.engine.publishing import definitions_of
 from stepwell.engine.rescue import Rescuer
+from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.service import Outage, Services, Waker
 from stepwell.engine.signals import on_signals
 from stepwell.engine.stopping import Stopping
@@ -74,6 +76,7 @@ class Worker:
         poll: seconds between two looks at the database when no hint comes.
         max_payload: bytes of JSON.
         retention: seconds for which ended runs of a status are kept; one that is not in it, for ever.
+        timezone: of schedules that name none.
         on_left: told of each run that has left, and how; None: it was taken away, or canceled.
         on_failure: told when an error of the engine has ended the worker.
     """
@@ -96,6 +99,7 @@ class Worker:
         poll: float = 1.0,
         max_payload: int = MAX_PAYLOAD,
         retention: Mapping[RunStatus, float] | None = None,
+        timezone: str = "UTC",
         on_left: Callable[[str, Ending | None], None] | None = None,
         on_failure: Callable[[], None] | None = None,
     ) -> None:
@@ -122,6 +126,7 @@ class Worker:
         self.alarms = Alarms(clock)
         self.threads = Threads(self.loop, f"stepwell-{self.name}")
         self.steps = StepRunner(self.loop, clock, self.threads, Effects(store, self.committer, clock, self.services.fail), max_payload)
+        self.scheduler = Scheduler(self, store, registry, Inputs(self.threads, max_payload), timezone)
         self.claims = Claims(self, store, Lanes(registry, queues))
         self.notices = NoticeReader(self, store)
         self.timers = Timers(store, clock, self.outage, self.look)
@@ -143,10 +148,9 @@ class Worker:
         self._running: dict[Execution, None] = {}
         self._parked: dict[Execution, None] = {}  # in the order in which they fell asleep
         self._woken: dict[Execution, None] = {}  # they wait for a slot, in the order in which they woke
-        self._is_begun = False
+        self._is_begun = self._has_beaten = False
         self.beginning = False
         """Whether it is on its way to its first beat."""
-        self._has_beaten = False
         self._changed = Waker(clock)
         adopt_generators()
 
@@ -242,9 +246,10 @@ class Worker:
     @property
     def quiet(self) -> bool:
         """Whether nothing goes on that would bring a run further: only time, or somebody outside, can."""
-        services = (self.claims, self._watch, self.timers, self.notices, self._rescuer, self._cleaner)
+        services = (self.claims, self._watch, self.timers, self.notices, self._rescuer, self._cleaner, self.scheduler)
         return (
             not self.claims.busy
+            and not self.scheduler.busy
             and self.committer.idle
             and self.steps.running == 0
             and all(service.waker.waiting for service in services)
@@ -271,6 +276,7 @@ class Worker:
             self.timers.run,
             self._rescuer.run,
             self._cleaner.run,
+            self.scheduler.run,
             self._register_again,
             self._watch.run,
         )
@@ -306,7 +312,9 @@ class Worker:
             self._on_failure()
 
     async def _is_idle(self) -> bool:
-        """Whether nothing executes, and an attempt to claim that begins now finds nothing."""
+        """Whether nothing executes, no slot is due, and an attempt to claim that begins now finds nothing."""
+        if not self.scheduler.idle:
+            return False
         if self._running or self._woken or self.claims.busy or not self._rescuer.waker.waiting:
             return False
         before = self.claims.passes
@@ -345,6 +353,8 @@ class Worker:
             self._watch.waker.set()
         elif hint is Hint.NOTICE:
             self.notices.waker.set()
+        elif hint is Hint.ENDED:
+            self.scheduler.heard_of_an_end()
 
     # -- its lease
 
@@ -438,6 +448,7 @@ class Worker:
         for execution in self._running:
             execution.schedule_pump()
         self.claims.hint()
+        self.scheduler.waker.set()
         self.look()
 
     def _see_what_may(self) -> None:

@@ -267,12 +267,13 @@ class TestApp(Stepwell):
         await self._all_waits()
 
     async def _move_by_itself(self) -> None:
+        """Time passes a slot only while somebody awaits a result that may come: else schedules alone would keep it going for ever."""
         news = self._home.news
         while self._worker is not None and self._worker.failure is None:
             news.clear()
             await self._all_waits()
             when = await self._next_due()
-            if when is not None:
+            if when is not None and (not self._is_slot(when) or await self._home.awaits_what_may_end()):
                 self._move_to(when)
             elif not await self._home.hears_something():
                 await self._home.tell_those_who_wait_in_vain()
@@ -296,12 +297,17 @@ class TestApp(Stepwell):
             if self._self_moving:
                 self.clock.move_to(self.clock.now() + loop.time() - began)
 
+    def _is_slot(self, when: float) -> bool:
+        slot = None if self._worker is None else self._worker.scheduler.next_at
+        return slot is not None and slot <= when
+
     async def _next_due(self) -> float | None:
-        """When a run goes on next. The worker's own looks at the database are no reason to move the clock."""
+        """When a run goes on next, or a slot comes. The worker's own looks at the database are no reason to move the clock."""
         if self._worker is None or self._worker.failure is not None:
             return None
         look = await self.store.look(self._worker.id, self.clock.now())
-        return min((when for when in (self._worker.alarms.next(), look.due) if when is not None), default=None)
+        times = (self._worker.alarms.next(), look.due, self._worker.scheduler.next_at)
+        return min((when for when in times if when is not None), default=None)
 
 
 class _TestWorker(AppWorker):

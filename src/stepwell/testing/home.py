@@ -97,6 +97,11 @@ class TestHome(Home):
         finally:
             del self._awaited[future]
 
+    async def awaits_what_may_end(self) -> bool:
+        """Whether somebody awaits a run that nothing keeps from going on."""
+        runs = await self.explained([await self.kept.get(run_id) for run_id in set(self._awaited.values())])
+        return any(_obstacle(run) is None for run in runs)
+
     def refuse(self, error: BaseException) -> None:
         """Nothing will happen any more, because of this."""
         self.news.set()

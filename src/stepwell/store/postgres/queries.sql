@@ -215,7 +215,7 @@ ON CONFLICT (workflow, name) DO UPDATE SET
 
 -- name: cursors
 SELECT s.workflow, s.name, s.digest, s.next_at, s.waiting_at, s.paused_at IS NOT NULL, s.last_run,
-    coalesce(r.status || '' IN ('pending', 'running', 'sleeping', 'paused'), false)
+    coalesce(r.status || '' IN ('pending', 'running', 'sleeping', 'paused'), false), extract(epoch FROM clock_timestamp())::float8
 FROM jsonb_array_elements(:keys::jsonb) x
 CROSS JOIN LATERAL (
     SELECT *

@@ -91,8 +91,8 @@ async def cursors(transaction: Transaction, keys: Collection[tuple[str, str]]) -
     """See `Store.cursors`."""
     found = await transaction.many("cursors", keys=as_json(list(keys)))
     return [
-        Cursor(workflow, name, digest, next_at, waiting_at, bool(paused), last_run, bool(going))
-        for workflow, name, digest, next_at, waiting_at, paused, last_run, going in found
+        Cursor(workflow, name, digest, next_at, waiting_at, bool(paused), last_run, bool(going), seen_at)
+        for workflow, name, digest, next_at, waiting_at, paused, last_run, going, seen_at in found
     ]
 
 

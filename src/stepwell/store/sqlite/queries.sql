@@ -209,7 +209,7 @@ ON CONFLICT (workflow, name) DO UPDATE SET
 
 -- name: cursors
 SELECT json_group_array(json_array(s.workflow, s.name, s.digest, s.next_at, s.waiting_at, s.paused_at IS NOT NULL, s.last_run,
-    coalesce(r.status IN ('pending', 'running', 'sleeping', 'paused'), false)))
+    coalesce(r.status IN ('pending', 'running', 'sleeping', 'paused'), false), NULL))
 FROM json_each(:keys) x
 CROSS JOIN stepwell_schedules s ON s.workflow = x.value ->> 0 AND s.name = x.value ->> 1
 LEFT JOIN stepwell_runs r ON r.id = s.last_run;
