@@ -19,6 +19,7 @@ from stepwell.errors import DefinitionError
 from stepwell.home import Home
 from stepwell.namespaces import Queues, Runs, Workers, Workflows
 from stepwell.runner import AppWorker, Limits, worker_options
+from stepwell.schedules import Schedules
 from stepwell.starting import Starting
 from stepwell.store.port import Store
 
@@ -188,6 +189,11 @@ class Stepwell(Starting):
     def workflows(self) -> Workflows:
         """What can be run, and what is paused as a whole."""
         return Workflows(self._home, self._registry)
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        """What comes when: to look at, pause, trigger and backfill."""
+        return Schedules(self._home, self._registry, self.timezone)
 
     @cached_property
     def queues(self) -> Queues:

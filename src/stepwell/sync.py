@@ -25,6 +25,7 @@ from stepwell.handle import Handle
 from stepwell.namespaces import Queues, Runs, Workers, Workflows
 from stepwell.portal import Portal
 from stepwell.runner import AppWorker
+from stepwell.schedules import Schedules
 from stepwell.starting import ExecuteOptions, ManyOptions, StartOptions
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Blocking:
         """The same for those who block: coroutines become plain methods, async iterators plain ones."""
         if isinstance(value, Handle):
             return SyncHandle(value, self._portal)
-        if isinstance(value, Runs | Workers | Workflows | Queues):
+        if isinstance(value, Runs | Workers | Workflows | Queues | Schedules):
             return Blocking(value, self._portal)
         if isinstance(value, AsyncIterator):
             return self._each(value)

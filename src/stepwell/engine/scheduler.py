@@ -174,6 +174,13 @@ class Scheduler:
 
     # -- its loop
 
+    async def begin(self) -> None:
+        """Say at once which schedules there are, so that whoever has begun the worker finds them. If it fails, the loop does it."""
+        try:
+            await self._declare()
+        except DatabaseUnavailable as error:
+            self._worker.outage.met(_DECLARES, error)
+
     async def run(self) -> None:
         """Fire until canceled."""
         while True:
@@ -228,6 +235,7 @@ class Scheduler:
             self._declare_at = None
             await asyncio.sleep(0)
             return
+        self._worker.outage.over(_DECLARES)
         self._declared_by = worker
         self._declare_at = None
         self._deed = -1

@@ -268,6 +268,7 @@ class Worker:
             raise
         if self._stopping.has_begun:
             return  # it was told so on its way
+        await self.scheduler.begin()
         self._unlisten = self._store.listen(self._told)
         self.services.begin(
             self.committer.run,
