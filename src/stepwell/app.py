@@ -133,6 +133,11 @@ class Stepwell(Starting):
         """Let go of the database, when whoever has opened the app has closed it. It can be opened again, also on another loop."""
         await self._home.close()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody has opened it, and not closed it yet."""
+        return self._home.is_open
+
     def migration_sql(self) -> str:
         """The SQL that makes and migrates the tables, for those who apply it by themselves. Opens nothing."""
         return self._home.migration_sql()

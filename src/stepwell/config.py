@@ -25,8 +25,11 @@ DEFAULT_URL: Final = "sqlite:///stepwell.db"
 DEFAULT_NAMESPACE: Final = "stepwell"
 DEFAULT_TIMEZONE: Final = "UTC"
 
-_KEYS: Final = ("database_url", "namespace", "timezone", "retention", "target")
-"""Of [tool.stepwell]; `target` is the command line's."""
+_KEYS: Final = ("database_url", "namespace", "timezone", "retention", "target", "web_tokens")
+"""Of [tool.stepwell]; `target` is the command line's, `web_tokens` the pages'."""
+
+_SHORTEST_TOKEN: Final = 16
+"""Characters."""
 
 _PASSWORD_BEFORE_HOST = re.compile(r"//([^/@:]*):[^/]*@")
 _PASSWORD = re.compile(r"([?&])((?:ssl)?password=)[^&]*")
@@ -90,6 +93,24 @@ def settings_of(
         retention=_retention(retention, project),
         engine=engine,
     )
+
+
+def web_tokens() -> dict[str, str]:
+    """Roles by token, of those who may use the pages and the HTTP API: STEPWELL_WEB_TOKENS, such as `token=viewer,other=admin`, else a table in
+    pyproject.toml.
+
+    Raises:
+        DefinitionError: they are written otherwise, or a token is shorter than 16 characters.
+    """
+    text = os.environ.get(_variable("web_tokens"))
+    project = project_settings()
+    said: Any = dict(pair.strip().rpartition("=")[::2] for pair in text.split(",")) if text else (project.table if project else {}).get("web_tokens", {})
+    if not isinstance(said, Mapping) or not all(isinstance(item, str) for pair in said.items() for item in pair):
+        raise DefinitionError('web_tokens is a table of roles by token: web_tokens = { "a-long-random-text" = "viewer" }')
+    for token in said:
+        if len(token) < _SHORTEST_TOKEN:
+            raise DefinitionError(f"a token of web_tokens has {len(token)} characters; take a random one of {_SHORTEST_TOKEN} or more")
+    return dict(said)
 
 
 def shown_url(url: str) -> str:

@@ -1,0 +1,117 @@
+"""The ASGI application: which address is which page, and what lies around all of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from stepwell.app import Stepwell
+from stepwell.config import web_tokens
+from stepwell.errors import DefinitionError
+from stepwell.web import run, settings, tasks
+from stepwell.web.access import Access, Auth, Role, role_of
+from stepwell.web.redaction import Redactor
+from stepwell.web.security import Security
+from stepwell.web.site import Site, Visit
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+REDACT: Final = ("password", "token", "secret")
+
+
+def create_app(
+    app: Stepwell,
+    *,
+    auth: Auth | None = None,
+    read_only: bool = False,
+    redact: Iterable[str] = REDACT,
+    tokens: Mapping[str, str] | None = None,
+) -> Starlette:
+    """The pages and the HTTP API of an app, as an ASGI application. It can be mounted under any prefix.
+
+    The app is opened with the first request, if it is not open, and closed when the application is shut down.
+
+    Args:
+        app: whose runs are shown.
+        auth: given each request, says whose it is: a role (`"viewer"`, `"operator"` or `"admin"`), a `stepwell.web.User`, or None for
+            nobody. It may be an `async def`. Left out, whoever has a token gets in; where there are no tokens either, everybody.
+        read_only: nobody may do more than look.
+        redact: parts of names of fields whose values are hidden in inputs, outputs and payloads.
+        tokens: roles by bearer token. Left out: STEPWELL_WEB_TOKENS, else `web_tokens` of [tool.stepwell] in pyproject.toml.
+
+    Raises:
+        DefinitionError: an option is not what it should be.
+
+    Example:
+        fastapi_app.mount("/stepwell", create_app(app, auth=lambda request: "admin" if request.user.is_staff else None))
+    """
+    if not isinstance(app, Stepwell):
+        raise DefinitionError(f"create_app takes a Stepwell, not {app!r}")
+    if isinstance(redact, str):
+        raise DefinitionError(f"redact takes several names, such as ({redact!r},)")
+    roles = {token: role_of(word) for token, word in (web_tokens() if tokens is None else tokens).items()}
+    site = Site(app, Access(auth, roles, read_only=read_only), Redactor(redact))
+    application = Starlette(
+        routes=_routes(site),
+        middleware=[Middleware(Security), Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5), Middleware(_Opened, stepwell=app)],
+        lifespan=_lifespan(app),
+    )
+    site.router = application.router
+    application.state.site = site
+    return application
+
+
+def _routes(site: Site) -> list[BaseRoute]:
+    operator, admin = Role.OPERATOR, Role.ADMIN
+
+    def page(path: str, handler: Any, name: str) -> Route:
+        return Route(path, site.page(handler), name=name, methods=["GET"])
+
+    def deed(path: str, handler: Any, name: str, role: Role = operator) -> Route:
+        return Route(path, site.page(handler, role), name=name, methods=["POST"])
+
+    del admin
+    return [
+        page("/", _home, "home"),
+        page("/tasks", tasks.show, "tasks"),
+        deed("/tasks", tasks.act, "act_on_tasks"),
+        page("/runs/{run_id}", run.show, "run"),
+        deed("/runs/{run_id}/{action}", run.act, "act_on_run"),
+        deed("/-/settings", settings.change, "settings", Role.VIEWER),
+        Route("/static/{hash}/{name:path}", site.static.serve, name="static", methods=["GET"]),
+    ]
+
+
+async def _home(visit: Visit) -> Response:
+    return RedirectResponse(visit.url("tasks"), status_code=307)
+
+
+class _Opened:
+    """Opens the app before the first request is answered, if nobody has. What opens it here closes it, too."""
+
+    def __init__(self, app: ASGIApp, stepwell: Stepwell) -> None:
+        self._app = app
+        self._stepwell = stepwell
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] == "http" and not self._stepwell.is_open:
+            await self._stepwell.open()
+        await self._app(scope, receive, send)
+
+
+def _lifespan(app: Stepwell) -> Any:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with app:
+            yield
+
+    return lifespan

@@ -1,0 +1,31 @@
+"""What a browser remembers of how pages are to look: theme, time zone, and whether single keys do something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from zoneinfo import available_timezones
+
+from starlette.responses import Response
+
+from stepwell.web.site import THEMES
+
+if TYPE_CHECKING:
+    from stepwell.web.site import Visit
+
+_YEAR: Final = 31_536_000
+
+
+async def change(visit: Visit) -> Response:
+    """Remember what the form says; what it does not name stays."""
+    fields = await visit.form()
+    answer = visit.back(fields, visit.url("tasks"))
+    wanted = {
+        "stepwell_theme": fields["theme"] if fields.get("theme") in THEMES else None,
+        "stepwell_tz": fields["tz"] if fields.get("tz") in available_timezones() else None,
+        "stepwell_keys": fields["keys"] if fields.get("keys") in {"on", "off"} else None,
+    }
+    for name, value in wanted.items():
+        if value is not None:
+            path = str(visit.request.scope.get("root_path", "")) or "/"
+            answer.set_cookie(name, value, max_age=_YEAR, path=path, httponly=False, samesite="strict")
+    return answer

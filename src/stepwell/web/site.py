@@ -1,0 +1,199 @@
+"""What all pages share: the app they show, who looks at it, and how an answer is made of a template."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Router
+
+from stepwell.app import Stepwell
+from stepwell.core.records import instant
+from stepwell.web import words
+from stepwell.web.access import Access, NotAllowed, NotSignedIn, Role, User
+from stepwell.web.problems import EXPECTED, problem_of
+from stepwell.web.redaction import Redactor
+from stepwell.web.static import StaticFiles
+
+log = logging.getLogger(__name__)
+
+MAX_FORM: Final = 8 * 1024 * 1024
+"""Bytes that a form may have."""
+
+_SAID: Final = "stepwell_said"
+"""The cookie with what the next page is to say."""
+
+THEMES: Final = ("auto", "light", "dark")
+
+Fields: TypeAlias = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One request for a page, and who has made it."""
+
+    site: Site
+    request: Request
+    user: User
+    now: datetime
+
+    @property
+    def app(self) -> Stepwell:
+        """Whose runs are shown."""
+        return self.site.app
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters of the address."""
+        return self.request.query_params
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """In which times are shown."""
+        try:
+            return ZoneInfo(self.request.cookies.get("stepwell_tz", "UTC"))
+        except (KeyError, ValueError, OSError):
+            return ZoneInfo("UTC")
+
+    @property
+    def theme(self) -> str:
+        """`auto`, `light` or `dark`."""
+        theme = self.request.cookies.get("stepwell_theme", "auto")
+        return theme if theme in THEMES else "auto"
+
+    @property
+    def keys(self) -> bool:
+        """Whether single keys do something."""
+        return self.request.cookies.get("stepwell_keys", "on") != "off"
+
+    def url(self, name: str, /, *, query: Mapping[str, object] | None = None, **params: object) -> str:
+        """The path of a page, under whatever prefix the application is mounted."""
+        path = self.request.scope.get("root_path", "") + str(self.site.router.url_path_for(name, **params))
+        pairs = [(key, str(value)) for key, value in (query or {}).items() if value not in (None, "")]
+        return f"{path}?{urlencode(pairs)}" if pairs else path
+
+    def here(self, **changes: object) -> str:
+        """The address of this page with other parameters; None takes one away."""
+        query: dict[str, object] = {**self.query, **changes}
+        path = str(self.request.scope.get("root_path", "")) + self.request.scope["path"].removeprefix(
+            self.request.scope.get("root_path", "")
+        )
+        pairs = [(key, str(value)) for key, value in query.items() if value not in (None, "")]
+        return f"{quote(path)}?{urlencode(pairs)}" if pairs else quote(path)
+
+    def static(self, name: str) -> str:
+        """The address of a file."""
+        return str(self.request.scope.get("root_path", "")) + self.site.static.path(name)
+
+    def need(self, role: Role) -> None:
+        """Raises NotAllowed: the user has not this role."""
+        if not self.user.may(role):
+            raise NotAllowed(role)
+
+    async def form(self) -> dict[str, str]:
+        """The fields of the form that was sent, the last of each name. See `forms` for those that come several times."""
+        return dict(await self.fields())
+
+    async def fields(self) -> list[tuple[str, str]]:
+        """All fields of the form that was sent, in order. Raises HTTPException: it is too large, or none."""
+        if int(self.request.headers.get("content-length") or 0) > MAX_FORM:
+            raise HTTPException(413)
+        body = await self.request.body()
+        if len(body) > MAX_FORM:
+            raise HTTPException(413)
+        try:
+            return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=20_000)
+        except ValueError as error:
+            raise HTTPException(400, f"the form cannot be read: {error}") from error
+
+    def page(self, template: str, /, *, status: int = 200, **context: Any) -> Response:
+        """The page. A browser that has it already is told so."""
+        said = unquote(self.request.cookies.get(_SAID, ""))
+        text = self.site.templates.get_template(template).render(visit=self, user=self.user, now=self.now, said=said, **context)
+        tag = f'"{sha256(text.encode()).hexdigest()[:20]}"'
+        if status == 200 and self.request.headers.get("if-none-match") == tag:  # noqa: PLR2004
+            return Response(status_code=304, headers={"etag": tag})
+        answer = HTMLResponse(text, status_code=status, headers={"etag": tag, "cache-control": "no-store"})
+        if said:
+            answer.delete_cookie(_SAID, path=self._cookie_path, httponly=True, samesite="strict")
+        return answer
+
+    def go(self, to: str, said: str = "") -> Response:
+        """On to another page of ours, which says so."""
+        answer = RedirectResponse(self._own(to), status_code=303)
+        if said:
+            answer.set_cookie(_SAID, quote(said[:500]), max_age=60, path=self._cookie_path, httponly=True, samesite="strict")
+        return answer
+
+    def back(self, fields: Fields, otherwise: str, said: str = "") -> Response:
+        """To the page that the form was on."""
+        return self.go(fields.get("next") or otherwise, said)
+
+    def _own(self, to: str) -> str:
+        """An address of ours: nobody is sent to another site."""
+        return to if to.startswith("/") and not to.startswith(("//", "/\\")) else self.url("tasks")
+
+    @property
+    def _cookie_path(self) -> str:
+        return str(self.request.scope.get("root_path", "")) or "/"
+
+
+Handler: TypeAlias = Callable[[Visit], Awaitable[Response]]
+
+
+class Site:
+    """An app, as pages show it."""
+
+    def __init__(self, app: Stepwell, access: Access, redact: Redactor) -> None:
+        self.app = app
+        self.access = access
+        self.redact = redact
+        self.static = StaticFiles()
+        self.router = Router()
+        """Of all pages, by which their addresses are made."""
+
+    @cached_property
+    def templates(self) -> Environment:
+        """What pages are made of. Whatever is put into them is text, unless it was made by a template."""
+        templates = Environment(
+            loader=PackageLoader("stepwell.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        templates.filters |= {"duration": words.duration, "count": words.count, "iso": words.iso, "redacted": self.redact}
+        templates.globals |= {"ago": words.ago, "clock": words.clock, "Role": Role}
+        return templates
+
+    def page(self, handler: Handler, role: Role = Role.VIEWER) -> Callable[[Request], Awaitable[Response]]:
+        """An endpoint of a page, or of a form on one, for those who have this role."""
+
+        async def endpoint(request: Request) -> Response:
+            user = User(role=Role.VIEWER)
+            try:
+                user = await self.access.user(request)
+                visit = Visit(site=self, request=request, user=user, now=instant(self.app.now()))
+                visit.need(role)
+                return await handler(visit)
+            except (*EXPECTED, HTTPException) as error:
+                return self._problem_page(request, user, error)
+
+        return endpoint
+
+    def _problem_page(self, request: Request, user: User, error: Exception) -> Response:
+        problem = problem_of(error)
+        visit = Visit(site=self, request=request, user=user, now=instant(self.app.now()))
+        if isinstance(error, NotSignedIn):
+            answer = Response("Sign in to see this.\n", status_code=401, media_type="text/plain")
+            if self.access.asks_for_password:
+                answer.headers["www-authenticate"] = 'Basic realm="Stepwell: any name, and a token as the password", charset="UTF-8"'
+            return answer
+        return visit.page("problem.html", status=problem.status, problem=problem)
