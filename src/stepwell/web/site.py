@@ -21,6 +21,7 @@ from starlette.routing import Router
 from stepwell.app import Stepwell
 from stepwell.core.records import instant
 from stepwell.web import words
+from stepwell.web.batches import Batches
 from stepwell.web.access import Access, NotAllowed, NotSignedIn, Role, User
 from stepwell.web.problems import EXPECTED, problem_of
 from stepwell.web.redaction import Redactor
@@ -160,6 +161,7 @@ class Site:
         self.access = access
         self.redact = redact
         self.static = StaticFiles()
+        self.batches = Batches()
         self.router = Router()
         """Of all pages, by which their addresses are made."""
 
