@@ -475,3 +475,6 @@ class Store(Protocol):
 
     async def workers(self) -> list[WorkerState]:
         """Those that are registered."""
+
+    async def pulse(self) -> str:
+        """A text that is another one when something was written meanwhile, and sometimes for nothing. Cheap: it may be asked for each second."""

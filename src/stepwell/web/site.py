@@ -21,8 +21,9 @@ from starlette.routing import Router
 from stepwell.app import Stepwell
 from stepwell.core.records import instant
 from stepwell.web import words
-from stepwell.web.batches import Batches
 from stepwell.web.access import Access, NotAllowed, NotSignedIn, Role, User
+from stepwell.web.batches import Batches
+from stepwell.web.live import Live
 from stepwell.web.problems import EXPECTED, problem_of
 from stepwell.web.redaction import Redactor
 from stepwell.web.static import StaticFiles
@@ -162,6 +163,7 @@ class Site:
         self.redact = redact
         self.static = StaticFiles()
         self.batches = Batches()
+        self.live = Live(app.overview.pulse)
         self.router = Router()
         """Of all pages, by which their addresses are made."""
 

@@ -65,6 +65,8 @@ class MemoryStore:
         self._faults = faults
         self._listeners: dict[object, Callable[[Hint], None]] = {}
         self.commits = 0
+        self._told = 0
+        """How often somebody was told something."""
         self.gone: set[str] = set()
 
     # -- the store itself
@@ -99,6 +101,7 @@ class MemoryStore:
             told(hint)
 
     def _tell(self, hints: Collection[Hint]) -> None:
+        self._told += 1
         for hint in Hint:
             if hint in hints:
                 self.hint(hint)
@@ -455,6 +458,10 @@ class MemoryStore:
         """See `Store.workers`."""
         living = [known for known in self._tables.workers.values() if not known.dead]
         return [showing.worker(known) for known in sorted(living, key=lambda known: (known.new.started_at, known.new.name))]
+
+    async def pulse(self) -> str:
+        """See `Store.pulse`."""
+        return f"{self.commits}.{self._told}"
 
     def _matching(self, where: RunFilter) -> list[Row]:
         return matching(self._tables.rows.values(), where)

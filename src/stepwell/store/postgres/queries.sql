@@ -976,3 +976,7 @@ SELECT id, name, host, pid, queues, concurrency, lease, serves, running, parked,
 FROM stepwell.workers
 WHERE NOT dead
 ORDER BY started_at, name, id;
+
+-- name: pulse
+-- Where the log of the whole server ends.
+SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text;

@@ -268,3 +268,7 @@ class Verbs:
     async def workers(self) -> list[WorkerState]:
         """See `Store.workers`."""
         return await self._opened.search(reading.workers)
+
+    async def pulse(self) -> str:
+        """See `Store.pulse`."""
+        return await self._opened.search(reading.pulse)

@@ -865,3 +865,8 @@ SELECT id, name, host, pid, queues, concurrency, lease, serves, running, parked,
 FROM stepwell_workers
 WHERE NOT dead
 ORDER BY started_at, name, id;
+
+-- name: pulse
+-- What other connections have written changes the first, what this one has, the second.
+SELECT data_version, total_changes()
+FROM pragma_data_version;
