@@ -30,7 +30,10 @@ _FIELDS: Final = (
     ("hour", "0-23, such as 9, 9-17 or */6"),
     ("day-of-month", "1-31, L for the last day or LW for the last weekday, such as 1, 1-7 or 1,15"),
     ("month", "1-12 or JAN-DEC, such as 1, JAN,JUL or */3"),
-    ("day-of-week", "0-7 (both are Sunday) or SUN-SAT, such as MON-FRI, MON#1 for the first Monday of a month or 5L for its last Friday"),
+    (
+        "day-of-week",
+        "0-7 (0 and 7 are Sunday) or SUN-SAT, such as MON-FRI, MON#1 for the first Monday of a month or 5L for its last Friday",
+    ),
 )
 _LONGEST_TEXT: Final = 1_000  # every second, minute, hour and day, each named, is shorter
 
@@ -68,7 +71,8 @@ def checked_expression(expression: object) -> str:
     for number, field in enumerate(fields, len(_FIELDS) - len(fields)):
         if not _readable(field, number):
             name, takes = _FIELDS[number]
-            raise DefinitionError(f"schedule expression {expression!r}: the {name} field cannot be {field!r}; it takes {takes}")
+            hint = ". A range goes up: 22-4 is 22,23,0-4, and SAT-SUN is 6-7" if "-" in field else ""
+            raise DefinitionError(f"schedule expression {expression!r}: the {name} field cannot be {field!r}; it takes {takes}{hint}")
     if not _comes(fields):
         raise DefinitionError(
             f"schedule expression {expression!r} never comes: no date fits its day-of-month, month and day-of-week together; "
