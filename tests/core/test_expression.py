@@ -42,6 +42,7 @@ NO_EXPRESSION = "has neither five fields (minute, hour, day, month, weekday) nor
         ("* * 15W * *", "the day-of-month field cannot be '15W'"),
         ("٣ * * * *", "the minute field cannot be '٣'"),
         ("* * * * fr\u0131", "the day-of-week field cannot be"),  # becomes FRI in capitals
+        ("0 0 * JAN-MON/2 *", "the month field cannot be 'JAN-MON/2'"),
         ("1,,2 * * * *", "the minute field cannot be '1,,2'"),
         (
             "0 0 31 2 *",
@@ -86,6 +87,22 @@ def test_what_is_wrong_with_an_expression_is_said(expression: Any, message: str)
 def test_an_expression_that_comes_at_all_can_be(expression: str) -> None:
     assert checked_expression(f" {expression}\n") == expression
     assert Cron(expression, "Europe/Paris").after(0) is not None
+
+
+@pytest.mark.parametrize(
+    ("expression", "same"),
+    [
+        ("5-5/10 2 * * *", "5 2 * * *"),
+        ("0 02-2/3,4 * * *", "0 2,4 * * *"),
+        ("0 0 1-1/1 * *", "0 0 1 * *"),
+        ("0 0 1 jan-1/2,mar-MAR/2 *", "0 0 1 1,3 *"),
+        ("0 0 * * Mon-1/2,3-5/2,7-7/2", "0 0 * * 0,1,3,5"),
+        ("0 0 * * 0-00/2", "0 0 * * 0"),
+    ],
+)
+def test_a_range_of_one_is_that_one_whatever_its_steps(expression: str, same: str) -> None:
+    assert checked_expression(expression) == expression
+    assert list(Cron(expression, "UTC").between(0, 4e7)) == list(Cron(same, "UTC").between(0, 4e7))
 
 
 @pytest.mark.parametrize("alias", ALIASES)
