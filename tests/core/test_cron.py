@@ -99,7 +99,7 @@ def test_changes_by_less_than_a_minute_are_no_different() -> None:
 @pytest.mark.parametrize("zone", ZONES)
 def test_over_years_slots_are_those_that_are_counted_out(zone: str) -> None:
     """Quarters of an hour: but for a minute after midnight in St. John's, no clock here is changed at another time."""
-    years = range(2015, 2018) if zone == "America/Caracas" else range(2018, 2021)
+    years = range(2016, 2018) if zone == "America/Caracas" else range(2018, 2020)
     start, end = (int(seconds_of(f"{year}-01-01")) for year in (years.start, years.stop))
     span = Span(zone, start, end, tick=900)
 
