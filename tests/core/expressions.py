@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from tests.core.slots import MONTHS, WEEKDAYS
+from tests.core.counted import MONTHS, WEEKDAYS
 
 
 def _fields(low: int, high: int, names: tuple[str, ...] = ()) -> st.SearchStrategy[str]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from stepwell.core.cron import Cron, checked_zone
 from stepwell.errors import DefinitionError
+from tests.core.counted import DAY, Span, changes, seconds_of, shown
 from tests.core.expressions import expressions
-from tests.core.slots import DAY, Span, changes, seconds_of, shown
 
 YEARS = [
     ("Africa/Cairo", 2010),  # summer time pauses for a month

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from stepwell.core.cron import Cron, in_words
 from stepwell.core.expression import ALIASES, checked_expression
 from stepwell.errors import DefinitionError
+from tests.core.counted import shown
 from tests.core.expressions import expressions
-from tests.core.slots import shown
 
 NO_EXPRESSION = "has neither five fields (minute, hour, day, month, weekday) nor six with seconds first, and is none of @hourly, @daily,"
 
