@@ -104,7 +104,11 @@ def web_tokens() -> dict[str, str]:
     """
     text = os.environ.get(_variable("web_tokens"))
     project = project_settings()
-    said: Any = dict(pair.strip().rpartition("=")[::2] for pair in text.split(",")) if text else (project.table if project else {}).get("web_tokens", {})
+    said: Any = (
+        dict(pair.strip().rpartition("=")[::2] for pair in text.split(","))
+        if text
+        else (project.table if project else {}).get("web_tokens", {})
+    )
     if not isinstance(said, Mapping) or not all(isinstance(item, str) for pair in said.items() for item in pair):
         raise DefinitionError('web_tokens is a table of roles by token: web_tokens = { "a-long-random-text" = "viewer" }')
     for token in said:

@@ -61,7 +61,11 @@ def create_app(
     site = Site(app, Access(auth, roles, read_only=read_only), Redactor(redact))
     application = Starlette(
         routes=_routes(site),
-        middleware=[Middleware(Security), Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5), Middleware(_Opened, stepwell=app)],
+        middleware=[
+            Middleware(Security),
+            Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
+            Middleware(_Opened, stepwell=app),
+        ],
         lifespan=_lifespan(site),
     )
     site.router = application.router

@@ -19,7 +19,9 @@ class Redactor:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = tuple(name.lower() for name in names if name)
         part = "|".join(re.escape(name) for name in self._names)
-        self._pair = re.compile(rf'("[^"]*(?:{part})[^"]*"\s*:\s*)("(?:[^"\\]|\\.)*"?|[\[{{].*|[^,}}\]\s]+)', re.IGNORECASE) if part else None
+        self._pair = (
+            re.compile(rf'("[^"]*(?:{part})[^"]*"\s*:\s*)("(?:[^"\\]|\\.)*"?|[\[{{].*|[^,}}\]\s]+)', re.IGNORECASE) if part else None
+        )
 
     def __call__(self, value: Any) -> Any:
         """The value, as JSON has it, without what is hidden."""
