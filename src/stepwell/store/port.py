@@ -491,7 +491,7 @@ class Store(Protocol):
         """Those that are registered."""
 
     async def pulse(self) -> str:
-        """A text that is another one when something was written meanwhile, and sometimes for nothing. Cheap: it may be asked for each second."""
+        """A text that is another one when something was written meanwhile, and sometimes for nothing. Cheap to ask for."""
 
     # -- what pages show: no payload is read, nothing is counted to its end, and each may raise TooSlow
 

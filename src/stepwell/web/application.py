@@ -74,15 +74,12 @@ def create_app(
 
 
 def _routes(site: Site) -> list[BaseRoute]:
-    operator, admin = Role.OPERATOR, Role.ADMIN
-
     def page(path: str, handler: Any, name: str) -> Route:
         return Route(path, site.page(handler), name=name, methods=["GET"])
 
-    def deed(path: str, handler: Any, name: str, role: Role = operator) -> Route:
+    def deed(path: str, handler: Any, name: str, role: Role = Role.OPERATOR) -> Route:
         return Route(path, site.page(handler, role), name=name, methods=["POST"])
 
-    del admin
     return [
         page("/", _home, "home"),
         page("/tasks", tasks.show, "tasks"),
