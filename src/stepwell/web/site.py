@@ -151,7 +151,7 @@ class Visit:
         return str(self.request.scope.get("root_path", "")) or "/"
 
 
-_TOLD: Final = (*EXPECTED, HTTPException)
+_TOLD: Final[tuple[type[Exception], ...]] = (*EXPECTED, HTTPException)
 
 Handler: TypeAlias = Callable[[Visit], Awaitable[Response]]
 
