@@ -21,6 +21,7 @@ from stepwell.cli.migrate import migrate
 from stepwell.cli.output import complain
 from stepwell.cli.signaling import signal
 from stepwell.cli.start import start
+from stepwell.cli.ui import ui
 from stepwell.cli.worker import worker
 from stepwell.errors import StepwellError
 
@@ -51,7 +52,7 @@ def common(
         typer.echo(context.get_help())
 
 
-_first: tuple[Callable[..., None], ...] = (dev, worker, start, signal)
+_first: tuple[Callable[..., None], ...] = (dev, worker, ui, start, signal)
 for command in _first:
     cli.command()(command)
 runs.commands.add_typer(acting.commands)
