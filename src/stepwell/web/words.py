@@ -1,0 +1,76 @@
+"""Times, durations and numbers as people read them. Pure."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+CAP: Final = 1_000
+"""More than so many is not counted."""
+
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+_MINUTE: Final = 60.0
+
+
+def duration(length: timedelta | float | None) -> str:
+    """`212 ms`, `1.9 s`, `4 m 10 s`, `2 d 3 h`: at most two units. Of a negative one, nothing is said."""
+    if length is None:
+        return ""
+    seconds = length.total_seconds() if isinstance(length, timedelta) else length
+    if seconds < 0:
+        return ""
+    if seconds < 0.9995:  # noqa: PLR2004  # what would be rounded to a second is one
+        return f"{round(seconds * 1_000)} ms"
+    if seconds < 10:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    parts: list[str] = []
+    for size, unit in _UNITS:
+        count, whole = divmod(whole, size)
+        if count or parts:
+            parts.append(f"{count} {unit}" if count else "")
+        if len(parts) == 2:  # noqa: PLR2004
+            break
+    return " ".join(part for part in parts if part)
+
+
+def ago(when: datetime | None, now: datetime) -> str:
+    """`4 m ago`, `in 3 h`, `now`: one unit."""
+    if when is None:
+        return ""
+    seconds = (now - when).total_seconds()
+    length = _coarse(abs(seconds))
+    if not length:
+        return "now"
+    return f"in {length}" if seconds < 0 else f"{length} ago"
+
+
+def _coarse(seconds: float) -> str:
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{math.floor(seconds / size)} {unit}"
+    return ""
+
+
+def clock(when: datetime | None, zone: ZoneInfo, now: datetime) -> str:
+    """`12:01:07` of today, `14 Jan 12:01:07` of this year, `2026-01-14 12:01:07`."""
+    if when is None:
+        return ""
+    local, today = when.astimezone(zone), now.astimezone(zone)
+    if local.date() == today.date():
+        return f"{local:%H:%M:%S}"
+    if local.year == today.year:
+        return f"{local.day} {local:%b %H:%M:%S}"
+    return f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def iso(when: datetime | None) -> str:
+    """As a `<time>` has it."""
+    return "" if when is None else when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def count(number: int, cap: int = CAP) -> str:
+    """`12`, `1,000+`."""
+    return f"{cap:,}+" if number > cap else f"{number:,}"
