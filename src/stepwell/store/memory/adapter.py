@@ -167,6 +167,7 @@ class MemoryStore:
             told |= acting.take(self._tables, row, now, max_crashes)
         if len(taken) < limit:
             self._tables.workers.pop(worker, None)
+            self._tables.schedules.declares.pop(worker, None)
         self._tell(told)
         return len(taken)
 
@@ -216,7 +217,8 @@ class MemoryStore:
 
     async def fire(self, firings: Sequence[Firing], now: float) -> list[bool]:
         """See `Store.fire`."""
-        told = [scheduling.fire(self._tables, firing, now) for firing in firings]
+        first = {each.cursor[:2]: each for each in reversed(firings)}
+        told = [scheduling.fire(self._tables, each, now) if first[each.cursor[:2]] is each else None for each in firings]
         self._tell(set().union(*(hints for hints in told if hints is not None)))
         return [hints is not None for hints in told]
 
@@ -225,7 +227,7 @@ class MemoryStore:
         if not is_storable(input):
             raise WriteRefused(f"the input of run {run_id} has a text in it that is not valid Unicode, or contains the character NUL")
         row = self._tables.rows.get(run_id)
-        if row is None or row.worker != worker or row.claim != claim:
+        if row is None or row.worker != worker or row.claim != claim or not self._tables.lives(worker):
             return False
         row.input = input
         return True
