@@ -15,7 +15,8 @@ from stepwell.core.status import RunStatus
 from stepwell.errors import ScheduleNotFound
 from stepwell.store.memory.canceling import cancel
 from stepwell.store.memory.slots import Fired
-from stepwell.store.port import Hint
+from stepwell.store.memory.tables import is_storable
+from stepwell.store.port import Hint, WriteRefused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -53,8 +54,22 @@ def declare(tables: Tables, worker: str, declarations: Sequence[Declaration], re
     return release, told
 
 
-def fire(tables: Tables, firing: Firing, now: float) -> set[Hint] | None:
-    """See `Store.fire`. None: the cursor does not stand as it was seen."""
+def fire(tables: Tables, firings: Sequence[Firing], now: float) -> tuple[list[bool], set[Hint]]:
+    """See `Store.fire`."""
+    for run in (run for firing in firings for run in firing.runs):
+        _check_input(run.id, run.input)
+    first = {firing.cursor[:2]: firing for firing in reversed(firings)}
+    told = [_fire(tables, firing, now) if first[firing.cursor[:2]] is firing else None for firing in firings]
+    return [hints is not None for hints in told], set().union(*(hints for hints in told if hints is not None))
+
+
+def _check_input(run_id: str, text: str) -> None:
+    if not is_storable(text):
+        raise WriteRefused(f"the input of run {run_id} has a text in it that is not valid Unicode, or contains the character NUL")
+
+
+def _fire(tables: Tables, firing: Firing, now: float) -> set[Hint] | None:
+    """None: the cursor does not stand as it was seen."""
     schedules, seen = tables.schedules, firing.cursor
     key = (seen.workflow, seen.name)
     stands = schedules.cursor(tables, key)
@@ -80,8 +95,20 @@ def fire(tables: Tables, firing: Firing, now: float) -> set[Hint] | None:
 
 
 def _start(tables: Tables, run: NewRun) -> set[Hint]:
+    if run.id in tables.rows:
+        return set()
     row = tables.add(run)
     return row.hints() | ({Hint.DUE} if row.deadline_at is not None else set())
+
+
+def supply(tables: Tables, worker: str, run_id: str, claim: int, input: str) -> bool:
+    """See `Store.supply`."""
+    _check_input(run_id, input)
+    row = tables.rows.get(run_id)
+    if row is None or row.worker != worker or row.claim != claim or not tables.lives(worker):
+        return False
+    row.input = input
+    return True
 
 
 def forget_slots(tables: Tables, keys: Collection[Key], keep: int) -> None:
