@@ -154,14 +154,20 @@ async def test_those_who_fire_the_same_schedules_in_other_orders_do_not_stop_eac
 
 
 async def test_cursors_are_locked_in_the_order_of_their_names(place: Place, numbers: Iterator[int]) -> None:
-    async with opened(place) as store:
-        await declared(store, *(new_schedule(name) for name in ("a", "b", "B", "ä")))
-        seen = await store.cursors([("pay", name) for name in ("ä", "b", "a", "B")])
-        first = ["SELECT FROM schedules WHERE name = 'B' FOR UPDATE", "UPDATE schedules SET digest = digest WHERE name = 'a'"]
+    names = ("x", "b", "d", "a", "c")
+    async with opened(place) as store, await psycopg.AsyncConnection.connect(place.url) as other:
+        await declared(store, *(new_schedule(name) for name in names))
+        seen = [await cursor(store, name) for name in names]
+        table = f'"{place.namespace}".schedules'
+        await other.execute(f"SELECT FROM {table} WHERE name = 'c' FOR UPDATE")
+        waiting = asyncio.create_task(store.fire(firings_of(seen, numbers), SLOT))
+        await waits_for(place, other)
 
-        won = await behind(place, first, store.fire(firings_of(seen, numbers), SLOT))
+        free = await other.execute(f"SELECT name FROM {table} WHERE name <> 'c' ORDER BY 1 FOR UPDATE SKIP LOCKED")
+        assert await free.fetchall() == [("d",), ("x",)]
 
-        assert won == [True] * 4
+        await other.rollback()
+        assert await waiting == [True] * 5
 
 
 async def test_who_waited_for_another_sees_what_that_has_left(place: Place) -> None:
