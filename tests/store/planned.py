@@ -26,6 +26,7 @@ WORKERS: Final = 500
 """Who owns the runs that are running: a hundred each, if there are a million."""
 
 LANES: Final = 4
+SCHEDULES: Final = 10_000
 
 
 def worker_name(number: int) -> str:
@@ -65,7 +66,8 @@ _SCHEDULES: Final[LiteralString] = """
         next_at, last_run, changed)
     SELECT 'pay' || n % 4, 's' || n, 1, 'one', '0 * * * *', 'UTC', 'allow', 'latest', 'null', '', true, %(now)s + n,
         '01890000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'), n
-    FROM generate_series(0, 9999) n
+    FROM generate_series(1, %(count)s) n
+    ON CONFLICT DO NOTHING
 """.replace(" % ", " %% ")
 
 _SLOTS: Final[LiteralString] = """
@@ -100,7 +102,7 @@ def fill(connection: Connection, count: int) -> None:
     for (table,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'stepwell'").fetchall():
         connection.execute(sql.SQL("ALTER TABLE stepwell.{} SET (autovacuum_enabled = off)").format(sql.Identifier(table)))
     connection.execute(_RUNS, {"now": NOW, "count": count})
-    connection.execute(_SCHEDULES, {"now": NOW})
+    add_schedules(connection, SCHEDULES)
     connection.execute(_SLOTS, {"now": NOW, "count": count})
     for table, rows in _ROWS.items():
         connection.execute(sql.SQL("INSERT INTO stepwell.{} ").format(sql.Identifier(table)) + sql.SQL(rows))
@@ -111,6 +113,11 @@ def fill(connection: Connection, count: int) -> None:
     connection.execute(
         "INSERT INTO stepwell.notices (worker, run) SELECT worker, id FROM stepwell.runs WHERE worker IS NOT NULL ORDER BY id LIMIT 2000"
     )
+
+
+def add_schedules(connection: Connection, count: int) -> None:
+    """Those that are there already stay."""
+    connection.execute(_SCHEDULES, {"now": NOW, "count": count})
 
 
 def add_workers(connection: Connection) -> None:

@@ -19,7 +19,7 @@ from stepwell.store.postgres.store import PostgresStore
 from stepwell.store.sql import reading
 from tests.postgres.shared import FOLDER, GIVEN, fresh_database, server_url
 from tests.store.making import NOW, run_id
-from tests.store.planned import STATEMENTS, Node, Planned, Watched, add_workers, fill
+from tests.store.planned import SCHEDULES, STATEMENTS, Node, Planned, Watched, add_schedules, add_workers, fill
 
 RUNS: Final = 1_000_000
 
@@ -246,6 +246,22 @@ def test_what_was_done_to_schedules_is_seen_in_one_entry_of_an_index(plans: Plan
 def test_schedules_are_found_with_one_entry_of_an_index_each(plans: Plans, kind: str) -> None:
     for name in ("cursors", "lock_cursors", "move_cursors"):
         assert [node.read for node in plans.of(kind, name) if node.index == "schedules_pkey"] == [5]
+
+
+OF_SCHEDULES: Final = [name for name, indexes in INDEXES.items() if "schedules_pkey" in indexes]
+
+
+@pytest.mark.parametrize("few", [0, 1, 20])
+def test_what_was_planned_for_a_few_schedules_that_nobody_has_analyzed_is_right_for_many(few: int) -> None:
+    with fresh_database() as url, _migrated(url) as connection, Planned(url) as early:
+        connection.execute("ALTER TABLE stepwell.schedules SET (autovacuum_enabled = off)")
+        add_schedules(connection, few)
+        early.prepare(OF_SCHEDULES)
+        add_schedules(connection, SCHEDULES)
+
+        done = early.executed(OF_SCHEDULES)
+
+    assert {name: node.read for name, plan in done.items() for node in plan if node.table == "schedules" and node.read > 5} == {}
 
 
 @pytest.mark.parametrize("name", INDEXES)

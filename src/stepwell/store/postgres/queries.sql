@@ -247,13 +247,23 @@ CROSS JOIN LATERAL (
 ) s;
 
 -- name: move_cursors
-UPDATE stepwell.schedules s
-SET next_at = (x.value ->> 5)::float8, waiting_at = (x.value ->> 6)::float8, last_at = coalesce((x.value ->> 7)::float8, s.last_at),
-    last_run = coalesce(x.value ->> 8, s.last_run)
+-- All of them are there, and locked: so nothing is inserted. An UPDATE would be planned by how many schedules there are, and one that was
+-- planned for a few would read all of them for each that moves.
+INSERT INTO stepwell.schedules AS s (workflow, name, release, digest, expression, timezone, overlap, catch_up, version, declared, changed,
+    next_at, waiting_at, last_at, last_run)
+SELECT o.workflow, o.name, o.release, o.digest, o.expression, o.timezone, o.overlap, o.catch_up, o.version, o.declared, o.changed,
+    (x.value ->> 5)::float8, (x.value ->> 6)::float8, coalesce((x.value ->> 7)::float8, o.last_at), coalesce(x.value ->> 8, o.last_run)
 FROM jsonb_array_elements(:firings::jsonb) x
-WHERE s.workflow = x.value ->> 0 AND s.name = x.value ->> 1 AND s.digest = x.value ->> 2
-    AND s.next_at IS NOT DISTINCT FROM (x.value ->> 3)::float8 AND s.waiting_at IS NOT DISTINCT FROM (x.value ->> 4)::float8
-    AND s.paused_at IS NULL
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM stepwell.schedules
+    WHERE workflow = x.value ->> 0 AND name = x.value ->> 1 AND digest = x.value ->> 2
+        AND next_at IS NOT DISTINCT FROM (x.value ->> 3)::float8 AND waiting_at IS NOT DISTINCT FROM (x.value ->> 4)::float8
+        AND paused_at IS NULL
+    OFFSET 0
+) o
+ON CONFLICT (workflow, name) DO UPDATE SET
+    next_at = excluded.next_at, waiting_at = excluded.waiting_at, last_at = excluded.last_at, last_run = excluded.last_run
 RETURNING s.workflow, s.name;
 
 -- name: fail_inputs
