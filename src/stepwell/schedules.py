@@ -117,9 +117,7 @@ class Schedules:
         await self.get(workflow, name)
         return await self._home.store.schedule_events(*_key(workflow, name))
 
-    async def past(
-        self, workflow: Workflow[Any, Any] | str, name: str, start: datetime, end: datetime
-    ) -> builtins.list[datetime]:
+    async def past(self, workflow: Workflow[Any, Any] | str, name: str, start: datetime, end: datetime) -> builtins.list[datetime]:
         """The slots that a backfill of this time goes through, in UTC. Those among them that have had a run get no other.
 
         Args:

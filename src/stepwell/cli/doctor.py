@@ -60,7 +60,7 @@ class Finding:
 
 
 def doctor(context: typer.Context, *, database: Database = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
-    """Look whether all is well: the program, the database, the workers, the runs that wait, and the schedules. Fails if something is wrong."""
+    """Look whether all is well: the program, the database, workers, runs that wait, schedules. Fails if something is wrong."""
     findings = asyncio.run(_examine(place_of(context, database, namespace)))
     is_well = all(finding.ok for finding in findings)
     if as_json:

@@ -87,7 +87,7 @@ async def backfill_schedule(
     workflow: WorkflowName,
     name: ScheduleName = None,
     *,
-    first: Annotated[str, typer.Option("--from", metavar="T", help="The first instant: 2026-03-01, 2026-03-01T02:00, with an offset or not.")],
+    first: Annotated[str, typer.Option("--from", metavar="T", help="The first instant, as 2026-03-01 or 2026-03-01T02:00+01:00.")],
     end: Annotated[str, typer.Option("--to", metavar="T", help="The instant before which it ends, likewise.")],
     yes: Yes = False,
     as_json: AsJson = False,
