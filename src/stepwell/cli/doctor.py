@@ -193,9 +193,9 @@ async def _schedules(app: Stepwell) -> Finding:
         named = [f"{state.name} of {state.workflow} is {remark_on(state, now, workers)}" for state in overdue[:_NAMED]]
         more = [f"{len(overdue) - _NAMED:,} more are overdue"] if len(overdue) > _NAMED else []
         return Finding(what="schedules", ok=False, found="; ".join(named + more))
-    coming = [state.next_at for state in states if state.next_at is not None]
-    soon = f"none is overdue, the next one comes {how_soon(min(coming), now)}" if coming else "none is to come"
-    return Finding(what="schedules", ok=True, found=soon)
+    coming = [max(now, state.next_at) for state in states if state.next_at is not None]
+    found = f"none is overdue; the next slot comes {how_soon(min(coming), now)}" if coming else "none is to come"
+    return Finding(what="schedules", ok=True, found=found)
 
 
 async def _pending(app: Stepwell) -> AsyncIterator[Run]:

@@ -37,6 +37,7 @@ _OVERDUE: Final = timedelta(minutes=1)
 _AT_ONCE: Final = 50
 """Runs that are asked for at the same time."""
 
+_SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
 
 _COLUMNS: Final = (
@@ -147,9 +148,11 @@ def is_served(state: ScheduleState, now: datetime, workers: Iterable[WorkerState
 
 
 def how_soon(when: datetime, now: datetime) -> str:
-    """`in 3h12m`, `2d4h ago`: as much of it as people want to know."""
+    """`in 3h12m`, `2d4h ago`, `now`: as much of it as people want to know."""
     away = abs(when - now)
-    unit = timedelta(seconds=1) if away < timedelta(minutes=1) else timedelta(minutes=1) if away < _DAY else timedelta(hours=1)
+    if away < _SECOND:
+        return "now"
+    unit = _SECOND if away < timedelta(minutes=1) else timedelta(minutes=1) if away < _DAY else timedelta(hours=1)
     said = format_duration(away - away % unit)
     return f"in {said}" if when >= now else f"{said} ago"
 
@@ -203,8 +206,9 @@ async def show_schedule(
     """Show a schedule: its policies, its next slots, and what has become of the last ones, so why it did not fire."""
     state = await schedule_named(app, workflow, name)
     key = (state.workflow, state.name)
-    coming, records, events, statuses = await asyncio.gather(
-        app.schedules.preview(*key), app.schedules.slots(*key, limit=slots), app.schedules.events(*key), _statuses(app, [state])
+    coming = await app.schedules.preview(*key) if state.declared else []
+    records, events, statuses = await asyncio.gather(
+        app.schedules.slots(*key, limit=slots), app.schedules.events(*key), _statuses(app, [state])
     )
     if as_json:
         print_json(as_record(state, statuses) | {"next_slots": coming, "slots": records, "events": events})
