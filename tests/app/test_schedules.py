@@ -113,7 +113,11 @@ async def test_schedules_are_listed_by_workflow_and_name_with_all_that_they_say(
 @scenario
 async def test_schedules_of_one_workflow_are_listed_by_it_or_its_name(begun: Begun) -> None:
     async with begun(tidy, backup) as app:
-        assert await app.schedules.list(workflow="tidy") == await app.schedules.list(workflow=tidy) == [await app.schedules.get(tidy, "hourly")]
+        assert (
+            await app.schedules.list(workflow="tidy")
+            == await app.schedules.list(workflow=tidy)
+            == [await app.schedules.get(tidy, "hourly")]
+        )
         assert await app.schedules.list(workflow="nobody") == []
 
 
@@ -497,7 +501,7 @@ async def test_each_slot_makes_one_run_that_knows_it(begun: Begun) -> None:
 
 
 def test_code_without_an_event_loop_has_the_same(url: str) -> None:
-    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # noqa: TID251  # the app's clock is the real one
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # the app's clock is the real one
     with SyncStepwell(url, workflows=[backup, tidy]) as app, app.worker():
         assert app.schedules.pause(backup, "hourly", actor="ann").paused
         assert not app.schedules.resume(backup, "hourly", actor="ann").paused

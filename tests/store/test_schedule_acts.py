@@ -292,7 +292,10 @@ async def test_one_of_run_and_record_is_enough_to_know_that_a_slot_has_had_its_r
 
 async def test_a_slot_that_was_skipped_or_missed_can_be_backfilled(store: Store) -> None:
     await declared(store)
-    slots = (NewSlot(SLOT, SLOT + 2 * HOUR, 3, "missed", "no worker fired it"), NewSlot(SLOT + 3 * HOUR, SLOT + 3 * HOUR, 1, "skipped", "why"))
+    slots = (
+        NewSlot(SLOT, SLOT + 2 * HOUR, 3, "missed", "no worker fired it"),
+        NewSlot(SLOT + 3 * HOUR, SLOT + 3 * HOUR, 1, "skipped", "why"),
+    )
     await store.fire([firing(await cursor(store), next_at=SLOT + 4 * HOUR, slots=slots)], SLOT + 3 * HOUR)
     runs = [scheduled_run(number, SLOT + number * HOUR) for number in range(4)]
 

@@ -288,7 +288,9 @@ async def test_to_fire_nothing_does_nothing(store: Store) -> None:
     assert await store.fire([], SLOT) == []
 
 
-@pytest.mark.parametrize("name", ["Grüße ✓ \U0001f600", "o'clock \"x\" \\ :name $1 %s", "w[*/5 * * * *]", "n" * 255, " ", '{"a":[1]}', "e\u0301"])
+@pytest.mark.parametrize(
+    "name", ["Grüße ✓ \U0001f600", 'o\'clock "x" \\ :name $1 %s', "w[*/5 * * * *]", "n" * 255, " ", '{"a":[1]}', "e\u0301"]
+)
 async def test_schedules_and_workflows_may_have_odd_names(store: Store, name: str) -> None:
     await store.declare(ALICE, [declaration(new_schedule(name), new_schedule(name + "!"), workflow=name)], None, NOW)
     run = scheduled_run(workflow=name, schedule=name)
@@ -325,7 +327,9 @@ async def test_thousands_of_schedules_are_declared_and_fired(store: Store) -> No
 async def test_a_run_whose_input_could_not_be_computed_has_failed(store: Store) -> None:
     await due(store, NIGHTLY, "weekly")
     bad, good = scheduled_run(1, input=TO_COMPUTE, timeout=60.0), scheduled_run(2, schedule="weekly")
-    failed = firing(await cursor(store), bad, failed=((FIRST, INPUT_FAILED),), slots=(started(bad, outcome="failed", reason="no such table"),))
+    failed = firing(
+        await cursor(store), bad, failed=((FIRST, INPUT_FAILED),), slots=(started(bad, outcome="failed", reason="no such table"),)
+    )
 
     assert await store.fire([failed, firing(await cursor(store, "weekly"), good)], SLOT) == [True, True]
 

@@ -44,7 +44,9 @@ async def test_a_new_schedule_begins_with_its_first_slot(store: Store) -> None:
 async def test_a_schedule_is_shown_as_it_was_declared(store: Store) -> None:
     await declared(
         store,
-        new_schedule(expression=NOON, timezone="Asia/Seoul", overlap="wait", catch_up="all", jitter=1.5, input='{"a":[1,null]}', version="v2"),
+        new_schedule(
+            expression=NOON, timezone="Asia/Seoul", overlap="wait", catch_up="all", jitter=1.5, input='{"a":[1,null]}', version="v2"
+        ),
     )
 
     (state,) = await store.schedules()
