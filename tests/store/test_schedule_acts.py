@@ -1,6 +1,7 @@
 """What people do to schedules: pause, resume, trigger and backfill; and what they see of slots."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -142,7 +143,7 @@ async def test_to_resume_what_is_not_paused_changes_nothing(store: Store) -> Non
 
 
 @pytest.mark.parametrize("changed", [{"next_at": SLOT + 1.0}, {"digest": "two"}, {"name": "weekly"}, {"workflow": "ship"}], ids=str)
-async def test_a_schedule_that_does_not_stand_as_it_was_seen_is_not_resumed(store: Store, changed: dict[str, object]) -> None:
+async def test_a_schedule_that_does_not_stand_as_it_was_seen_is_not_resumed(store: Store, changed: dict[str, Any]) -> None:
     await declared(store)
     await store.pause_schedule("pay", NIGHTLY, NOW)
     seen = (await cursor(store))._replace(**changed)
@@ -292,7 +293,10 @@ async def test_one_of_run_and_record_is_enough_to_know_that_a_slot_has_had_its_r
 
 async def test_a_slot_that_was_skipped_or_missed_can_be_backfilled(store: Store) -> None:
     await declared(store)
-    slots = (NewSlot(SLOT, SLOT + 2 * HOUR, 3, "missed", "no worker fired it"), NewSlot(SLOT + 3 * HOUR, SLOT + 3 * HOUR, 1, "skipped", "why"))
+    slots = (
+        NewSlot(SLOT, SLOT + 2 * HOUR, 3, "missed", "no worker fired it"),
+        NewSlot(SLOT + 3 * HOUR, SLOT + 3 * HOUR, 1, "skipped", "why"),
+    )
     await store.fire([firing(await cursor(store), next_at=SLOT + 4 * HOUR, slots=slots)], SLOT + 3 * HOUR)
     runs = [scheduled_run(number, SLOT + number * HOUR) for number in range(4)]
 

@@ -1,5 +1,7 @@
 """A schedule fires: its cursor moves and its runs are made, in one transaction, for whoever comes first."""
 
+from typing import Any
+
 import pytest
 
 from stepwell.core.failure import error_text
@@ -213,7 +215,7 @@ async def test_what_has_not_fired_leaves_no_trace(store: Store) -> None:
     ],
     ids=str,
 )
-async def test_a_cursor_that_does_not_stand_as_it_was_seen_does_not_move(store: Store, changed: dict[str, object]) -> None:
+async def test_a_cursor_that_does_not_stand_as_it_was_seen_does_not_move(store: Store, changed: dict[str, Any]) -> None:
     await due(store)
     stands = await cursor(store)
 
@@ -288,7 +290,9 @@ async def test_to_fire_nothing_does_nothing(store: Store) -> None:
     assert await store.fire([], SLOT) == []
 
 
-@pytest.mark.parametrize("name", ["Grüße ✓ \U0001f600", "o'clock \"x\" \\ :name $1 %s", "w[*/5 * * * *]", "n" * 255, " ", '{"a":[1]}', "e\u0301"])
+@pytest.mark.parametrize(
+    "name", ["Grüße ✓ \U0001f600", 'o\'clock "x" \\ :name $1 %s', "w[*/5 * * * *]", "n" * 255, " ", '{"a":[1]}', "e\u0301"]
+)
 async def test_schedules_and_workflows_may_have_odd_names(store: Store, name: str) -> None:
     await store.declare(ALICE, [declaration(new_schedule(name), new_schedule(name + "!"), workflow=name)], None, NOW)
     run = scheduled_run(workflow=name, schedule=name)
@@ -325,7 +329,9 @@ async def test_thousands_of_schedules_are_declared_and_fired(store: Store) -> No
 async def test_a_run_whose_input_could_not_be_computed_has_failed(store: Store) -> None:
     await due(store, NIGHTLY, "weekly")
     bad, good = scheduled_run(1, input=TO_COMPUTE, timeout=60.0), scheduled_run(2, schedule="weekly")
-    failed = firing(await cursor(store), bad, failed=((FIRST, INPUT_FAILED),), slots=(started(bad, outcome="failed", reason="no such table"),))
+    failed = firing(
+        await cursor(store), bad, failed=((FIRST, INPUT_FAILED),), slots=(started(bad, outcome="failed", reason="no such table"),)
+    )
 
     assert await store.fire([failed, firing(await cursor(store, "weekly"), good)], SLOT) == [True, True]
 
@@ -456,7 +462,7 @@ async def test_who_listens_is_told_of_runs_to_claim(store: Store) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"available_at": SLOT + 5.0}, {"timeout": 60.0}], ids=str)
-async def test_who_listens_is_told_of_runs_that_come_due(store: Store, changed: dict[str, float]) -> None:
+async def test_who_listens_is_told_of_runs_that_come_due(store: Store, changed: dict[str, Any]) -> None:
     await due(store)
 
     async with listening(store) as listener:

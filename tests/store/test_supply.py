@@ -51,7 +51,9 @@ async def test_lists_and_searches_see_it(store: Store) -> None:
     assert found.input == {"day": "Grüße ✓"}
 
 
-@pytest.mark.parametrize("input", ["null", '""', "0", '"' + "x" * 300_000 + '"', '"\\u0000"', '"\U0001f600\u2028"'], ids=lambda text: text[:9])
+@pytest.mark.parametrize(
+    "input", ["null", '""', "0", '"' + "x" * 300_000 + '"', '"\\u0000"', '"\U0001f600\u2028"'], ids=lambda text: text[:9]
+)
 async def test_any_json_may_be_supplied(store: Store, input: str) -> None:
     claim = await claimed(store)
 

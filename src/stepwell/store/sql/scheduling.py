@@ -129,7 +129,7 @@ async def fire(transaction: Transaction, lanes: Lanes, firings: Sequence[Firing]
     return won
 
 
-def _seconds(microseconds: int | float | None) -> float | None:
+def _seconds(microseconds: float | None) -> float | None:
     return None if microseconds is None else microseconds / MICROSECONDS
 
 
