@@ -345,7 +345,7 @@ INPUTS: dict[str, Any] = {
 
 @scenario
 async def test_an_input_is_a_value_or_a_function_of_nothing_or_of_the_slot(database: Any) -> None:
-    schedules = [Schedule(name, "0 9 * * *", input=input, timezone="Asia/Seoul") for name, input in INPUTS.items()]
+    schedules = [Schedule(name, "0 9 * * *", input=given, timezone="Asia/Seoul") for name, given in INPUTS.items()]
     async with TestApp(scheduled(*schedules), self_moving=False, database=database) as app:
         await app.advance("1 day")
         runs = {run.schedule: run.output for run in await app.runs.list()}

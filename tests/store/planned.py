@@ -47,7 +47,8 @@ _RUNS: Final[LiteralString] = """
         CASE WHEN status IN ('completed', 'failed') THEN %(now)s + n END, CASE WHEN n % 20 = 0 THEN 'key' || n END,
         CASE WHEN n % 10 = 0 THEN '["t' || n / 10 % 100 || '"]' END,
         CASE WHEN n % 50 = 7 THEN '01890000-0000-7000-8000-' || lpad(to_hex(n - 1), 12, '0') END,
-        CASE WHEN n % 50 = 7 THEN 'step' END, CASE WHEN n % 2 = 1 THEN 's' || n % 10000 END, CASE WHEN n % 2 = 1 THEN %(now)s + n END, 'null'
+        CASE WHEN n % 50 = 7 THEN 'step' END, CASE WHEN n % 2 = 1 THEN 's' || n % 10000 END,
+        CASE WHEN n % 2 = 1 THEN %(now)s + n END, 'null'
     FROM (
         SELECT n, CASE
             WHEN n % 20 < 10 THEN 'pending'
@@ -217,7 +218,8 @@ _OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "fail_inputs": {"runs": [[run, "{}"] for run in _FEW]},
     "made": {"workflow": "pay1", "name": "s1", "first": NOW, "last": NOW + 1e7},
     "slots": {"workflow": "pay1", "name": "s1"},
-    **dict.fromkeys(("pause_schedule", "triggered"), {"workflow": "pay1", "name": "s1"}),
+    "pause_schedule": {"workflow": "pay1", "name": "s1"},
+    "triggered": {"workflow": "pay1", "name": "s1"},
     "resume_schedule": {"workflow": "pay1", "name": "s1", "seen": NOW + 1},
     "prospect": {"marks": [[[1, 0, run_id(500)]], [], []]},
     "awaited": {"run": run_id(6)},

@@ -1,6 +1,7 @@
 """What people do to schedules: pause, resume, trigger and backfill; and what they see of slots."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -142,7 +143,7 @@ async def test_to_resume_what_is_not_paused_changes_nothing(store: Store) -> Non
 
 
 @pytest.mark.parametrize("changed", [{"next_at": SLOT + 1.0}, {"digest": "two"}, {"name": "weekly"}, {"workflow": "ship"}], ids=str)
-async def test_a_schedule_that_does_not_stand_as_it_was_seen_is_not_resumed(store: Store, changed: dict[str, object]) -> None:
+async def test_a_schedule_that_does_not_stand_as_it_was_seen_is_not_resumed(store: Store, changed: dict[str, Any]) -> None:
     await declared(store)
     await store.pause_schedule("pay", NIGHTLY, NOW)
     seen = (await cursor(store))._replace(**changed)

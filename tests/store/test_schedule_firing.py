@@ -1,5 +1,7 @@
 """A schedule fires: its cursor moves and its runs are made, in one transaction, for whoever comes first."""
 
+from typing import Any
+
 import pytest
 
 from stepwell.core.failure import error_text
@@ -213,7 +215,7 @@ async def test_what_has_not_fired_leaves_no_trace(store: Store) -> None:
     ],
     ids=str,
 )
-async def test_a_cursor_that_does_not_stand_as_it_was_seen_does_not_move(store: Store, changed: dict[str, object]) -> None:
+async def test_a_cursor_that_does_not_stand_as_it_was_seen_does_not_move(store: Store, changed: dict[str, Any]) -> None:
     await due(store)
     stands = await cursor(store)
 
@@ -460,7 +462,7 @@ async def test_who_listens_is_told_of_runs_to_claim(store: Store) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"available_at": SLOT + 5.0}, {"timeout": 60.0}], ids=str)
-async def test_who_listens_is_told_of_runs_that_come_due(store: Store, changed: dict[str, float]) -> None:
+async def test_who_listens_is_told_of_runs_that_come_due(store: Store, changed: dict[str, Any]) -> None:
     await due(store)
 
     async with listening(store) as listener:

@@ -1,5 +1,7 @@
 """Releases say which schedules there are: whose word holds, and what it leaves of those that were there."""
 
+from typing import Any
+
 import pytest
 
 from stepwell.core.records import Cursor, instant
@@ -123,7 +125,7 @@ async def test_what_is_the_same_goes_on_where_it_stands(store: Store) -> None:
 @pytest.mark.parametrize(
     "changed", [{"input": "7"}, {"input": None}, {"overlap": "skip"}, {"catch_up": "none"}, {"jitter": 3.0}, {"version": "v2"}], ids=str
 )
-async def test_what_changes_anything_but_the_slots_goes_on_where_it_stands(store: Store, changed: dict[str, object]) -> None:
+async def test_what_changes_anything_but_the_slots_goes_on_where_it_stands(store: Store, changed: dict[str, Any]) -> None:
     await declared(store)
 
     await declared(store, new_schedule(first_at=LATER, **changed), worker=BOB, digest="two", now=SLOT + 1.0)
@@ -133,7 +135,7 @@ async def test_what_changes_anything_but_the_slots_goes_on_where_it_stands(store
 
 
 @pytest.mark.parametrize("changed", [{"expression": NOON}, {"timezone": "Asia/Seoul"}], ids=str)
-async def test_another_expression_or_zone_begins_with_its_own_first_slot(store: Store, changed: dict[str, object]) -> None:
+async def test_another_expression_or_zone_begins_with_its_own_first_slot(store: Store, changed: dict[str, Any]) -> None:
     await declared(store)
 
     await declared(store, new_schedule(first_at=LATER, **changed), worker=BOB, digest="two")
@@ -252,7 +254,7 @@ async def test_one_that_comes_back_is_paused_still(store: Store) -> None:
 
 
 @pytest.mark.parametrize("changed", [{}, {"expression": NOON}, {"input": "7"}], ids=str)
-async def test_a_paused_schedule_stays_paused_whatever_a_release_says(store: Store, changed: dict[str, object]) -> None:
+async def test_a_paused_schedule_stays_paused_whatever_a_release_says(store: Store, changed: dict[str, Any]) -> None:
     await declared(store)
     await store.pause_schedule("pay", NIGHTLY, NOW, "eve")
 

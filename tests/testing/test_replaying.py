@@ -415,7 +415,7 @@ async def test_a_run_that_its_schedule_has_given_no_input_has_no_history_to_expo
     def refuse() -> str:
         raise OSError("the disk is full")
 
-    definition = changed(trip.fn, schedules=[Schedule("yearly", "@yearly", input=refuse)])
+    definition = changed(trip.function, schedules=[Schedule("yearly", "@yearly", input=refuse)])
     async with TestApp(definition) as app:
         handle = await app.schedules.trigger("trip", "yearly")
         with pytest.raises(RunFailed, match="the disk is full"):

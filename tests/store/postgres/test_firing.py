@@ -229,7 +229,7 @@ async def test_a_run_that_ends_while_it_is_to_make_room_stays_ended(place: Place
         await store.fire([firing(await cursor(store), scheduled_run())], SLOT)
         await claim_one(store, now=SLOT)
         seen = await cursor(store)
-        ended = [f"UPDATE runs SET status = 'completed', worker = NULL, finished_at = 1 WHERE id = '{FIRST}'"]  # our own
+        ended = [f"UPDATE runs SET status = 'completed', worker = NULL, finished_at = 1 WHERE id = '{FIRST}'"]
 
         won = await behind(place, ended, store.fire([firing(seen, scheduled_run(2), cancel=FIRST)], SLOT))
 
