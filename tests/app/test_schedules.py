@@ -130,7 +130,8 @@ async def test_a_schedule_that_no_worker_has_declared_yet_is_shown_as_such_and_c
         assert (hourly.declared, hourly.timezone, hourly.input, hourly.overlap) == (False, "Asia/Seoul", {"type": "incremental"}, "skip")
         assert await app.schedules.get(backup, "hourly") == hourly
         assert await app.schedules.preview(backup, "hourly", 1) == [hourly.next_at]
-        assert await app.schedules.slots(backup, "hourly") == await app.schedules.events(backup, "hourly") == []
+        assert await app.schedules.slots(backup, "hourly") == []
+        assert await app.schedules.events(backup, "hourly") == []
         for act in (app.schedules.pause, app.schedules.resume, app.schedules.trigger):
             with pytest.raises(ScheduleNotFound, match=r"has no schedule 'hourly'; a worker that declares it makes it known"):
                 await act(backup, "hourly")
@@ -139,13 +140,15 @@ async def test_a_schedule_that_no_worker_has_declared_yet_is_shown_as_such_and_c
 @scenario
 async def test_a_name_that_is_not_there_is_told_with_those_that_are(begun: Begun) -> None:
     async with begun(backup) as app:
-        schedules, hour = app.schedules, past_hours(app, 1)
+        schedules, (begin, end) = app.schedules, past_hours(app, 1)
         for call in (
-            schedules.get, schedules.preview, schedules.slots, schedules.events, schedules.pause, schedules.resume, schedules.trigger,
-            lambda *key: schedules.past(*key, *hour), lambda *key: schedules.backfill(*key, *hour),
+            schedules.get("backup", "weekly"), schedules.preview("backup", "weekly"), schedules.slots("backup", "weekly"),
+            schedules.events("backup", "weekly"), schedules.pause("backup", "weekly"), schedules.resume("backup", "weekly"),
+            schedules.trigger("backup", "weekly"), schedules.past("backup", "weekly", begin, end),
+            schedules.backfill("backup", "weekly", begin, end),
         ):  # fmt: skip
             with pytest.raises(ScheduleNotFound) as caught:
-                await call(backup, "weekly")
+                await call
             assert str(caught.value) == "workflow 'backup' has no schedule 'weekly'; it has 'daily', 'hourly'"
             assert (caught.value.workflow, caught.value.schedule) == ("backup", "weekly")
 
