@@ -88,6 +88,17 @@ def test_a_timezone_that_there_is_not_is_refused(timezone: str) -> None:
         settings_of(None, None, timezone)
 
 
+def test_an_app_whose_timezone_there_is_not_is_not_made_wherever_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.stepwell]\ntimezone = "Mars/Olympus"\n')
+    with pytest.raises(DefinitionError, match="there is no timezone 'Mars/Olympus'"):
+        Stepwell()
+    monkeypatch.setenv("STEPWELL_TIMEZONE", "Mars/Hellas")
+    with pytest.raises(DefinitionError, match="there is no timezone 'Mars/Hellas'"):
+        Stepwell()
+    with pytest.raises(DefinitionError, match="there is no timezone 'Mars/Tharsis'"):
+        Stepwell(timezone="Mars/Tharsis")
+
+
 # -- where it is said
 
 

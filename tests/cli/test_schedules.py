@@ -77,8 +77,16 @@ def test_list_is_a_table_for_people(plant: Path, call: Call) -> None:
     assert "At 02:00" in daily
     assert "Asia/Seoul" in daily
     assert "Every hour" in hourly
-    assert " (in " in hourly
+    assert "  in " in hourly
     assert only.endswith("no worker lives that has tidy")
+
+
+def test_a_narrow_terminal_shows_that_a_schedule_is_paused(plant: Path, call: Call) -> None:
+    call("schedules", "pause", "backup", "hourly")
+
+    with Command("schedules", "list", cwd=plant, columns=60) as listed:
+        listed.says("paused by cli:")
+        assert listed.ends() == 0
 
 
 def test_list_takes_one_workflow(plant: Path, call: Call) -> None:
@@ -136,7 +144,7 @@ def test_a_schedule_that_nobody_fires_is_overdue(plant: Path, call: Call) -> Non
     assert finding(call) == {"what": "schedules", "ok": False, "found": "hourly of backup is overdue: no worker lives that has backup"}
     assert call("doctor").code == 1
     row = call("schedules", "list", "--workflow", "backup").out.splitlines()[2]
-    assert " ago)" in row
+    assert " ago " in row
     assert row.endswith("overdue: no worker lives that has backup")
 
     call("schedules", "pause", "backup", "hourly")
@@ -231,7 +239,9 @@ def test_a_name_may_be_left_out_where_there_is_only_one(plant: Path, call: Call)
     "command", [["show"], ["preview"], ["pause"], ["resume"], ["trigger"], ["backfill", "--from", "2026-01-01", "--to", "2026-01-02"]]
 )
 def test_names_that_are_not_there_are_told_with_those_that_may_be_meant(plant: Path, call: Call, command: list[str]) -> None:
-    workflow, name, part = (call("schedules", *command, *names) for names in (["back_up", "daily"], ["backup", "dayly"], ["backup", "hour"]))
+    workflow, name, part = (
+        call("schedules", *command, *names) for names in (["back_up", "daily"], ["backup", "dayly"], ["backup", "hour"])
+    )
 
     assert (workflow.code, workflow.out) == (1, "")
     assert workflow.err == "error: no worker has ever declared a schedule of a workflow 'back_up'; did you mean 'backup'?\n"

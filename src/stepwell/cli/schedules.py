@@ -46,10 +46,11 @@ _COLUMNS: Final = (
     Column(title="expression", rank=4),
     Column(title="in words", rank=5, short=32),
     Column(title="zone", rank=6),
-    Column(title="next"),
+    Column(title="comes"),
+    Column(title="at", rank=1),
     Column(title="last slot", rank=3),
-    Column(title="its run", rank=2),
-    Column(title="remark", rank=1, short=24, elastic=True),
+    Column(title="last run", rank=2),
+    Column(title="remark", short=16, elastic=True),
 )
 
 
@@ -86,7 +87,8 @@ def _row(state: ScheduleState, statuses: dict[str, str], now: datetime, workers:
         state.expression,
         None if words == state.expression else words,
         state.timezone,
-        None if state.next_at is None else f"{local_time(state.next_at)} ({how_soon(state.next_at, now)})",
+        None if state.next_at is None else how_soon(state.next_at, now),
+        state.next_at,
         state.last_at,
         statuses.get(state.last_run_id or ""),
         remark_on(state, now, workers),
