@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stepwell import DefinitionError, RunStatus
+from stepwell import DefinitionError, RunStatus, Stepwell
 from stepwell.config import Settings, project_settings, settings_of
 from stepwell.core.retention import ENDS
 
