@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -47,7 +48,7 @@ class SchedulesMachine(RuleBasedStateMachine):
         """The number of the newest run."""
         self.releases: dict[tuple[str, str], int] = {}
         self.seen: list[Cursor] = []
-        """All there ever were."""
+        """As they have stood lately, each once."""
 
     def teardown(self) -> None:
         for opened in self.opened:
@@ -62,7 +63,7 @@ class SchedulesMachine(RuleBasedStateMachine):
 
     def cursors(self) -> list[Cursor]:
         found: list[Cursor] = sorted(self.both(lambda store: _sorted(store.cursors(KEYS))))
-        self.seen += found
+        self.seen = [*(each for each in self.seen if each not in found), *found][-12:]
         return found
 
     def new_run(self, cursor: tuple[Any, ...], slot: float, **changed: Any) -> NewRun:
@@ -204,13 +205,13 @@ class SchedulesMachine(RuleBasedStateMachine):
     @invariant()
     def of_slots_the_same_is_recorded(self) -> None:
         for key in KEYS:
-            self.both(lambda store, key=key: _records(store, key))
+            self.both(partial(_records, key=key))
 
     @invariant()
     def each_slot_has_one_run_at_most(self) -> None:
         slots: Counter[Any] = Counter()
         for number in range(1, self.last + 1):
-            run, events = self.both(lambda store, number=number: _seen(store, run_id(number)))
+            run, events = self.both(partial(_seen, run=run_id(number)))
             if run is not None and not any(event.action == "trigger" for event in events):
                 slots[run.workflow, run.schedule, run.scheduled_at] += 1
         assert [slot for slot, count in slots.items() if count > 1] == []
