@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stepwell.core.records import Claimed, NewRun, NewWorker
+from stepwell.core.records import Claimed, Declaration, NewRun, NewWorker
 from stepwell.core.registry import Lane
 from stepwell.core.status import Action, RunStatus
 from stepwell.store.port import Batch, Beat, Hint, Look, Notices, Pin
@@ -70,10 +70,15 @@ class NullStore:
     async def enqueue(self, runs: Sequence[NewRun]) -> list[str]:
         raise NotImplementedError("its runs are given to it when it is made")
 
+    async def declare(self, worker: str, declarations: Sequence[Declaration], release: int | None, now: float) -> int:
+        return 1
+
     expire = make_ready
     act: Any = enqueue
     act_on_all: Any = enqueue
+    backfill: Any = enqueue
     count: Any = enqueue
+    cursors: Any = enqueue
     definitions: Any = enqueue
     delete: Any = enqueue
     delete_all: Any = enqueue
@@ -82,6 +87,8 @@ class NullStore:
     enqueue_within: Any = enqueue
     events: Any = enqueue
     find: Any = enqueue
+    fire: Any = enqueue
+    forget_slots: Any = enqueue
     fork: Any = enqueue
     get: Any = enqueue
     halt: Any = enqueue
@@ -91,10 +98,16 @@ class NullStore:
     logs: Any = enqueue
     news: Any = enqueue
     outcomes: Any = enqueue
+    pause_schedule: Any = enqueue
     rescue: Any = enqueue
+    resume_schedule: Any = enqueue
+    schedules: Any = enqueue
     signal: Any = enqueue
     signal_all: Any = enqueue
+    slots: Any = enqueue
     standing: Any = enqueue
     steps: Any = enqueue
+    supply: Any = enqueue
     transact: Any = enqueue
+    trigger: Any = enqueue
     workers: Any = enqueue
