@@ -113,11 +113,7 @@ class Scheduler:
         self.inputs = inputs
         self._workflows = [workflow.name for workflow in registry.newest()]
         self._own = {(own.workflow.name, own.schedule.name): own for own in _own(registry, inputs, timezone)}
-        self._of: dict[str, list[Own]] = {name: [] for name in self._workflows}
-        """The same by workflow; an empty list, too, is a word about it."""
-        for own in self._own.values():
-            self._of[own.workflow.name].append(own)
-        self._digests = {name: _digest(each) for name, each in self._of.items()}
+        self._digests = {name: _digest(own for key, own in self._own.items() if key[0] == name) for name in self._workflows}
         self._release: int | None = None
         self._declared_by = ""
         """The id of the worker under which it has said so."""
@@ -228,7 +224,10 @@ class Scheduler:
 
     async def _declare(self) -> None:
         worker, now = self._worker.id, self._clock.now()
-        said = [Declaration(name, self._digests[name], tuple(own.declared(now) for own in each)) for name, each in self._of.items()]
+        said = [
+            Declaration(name, self._digests[name], tuple(own.declared(now) for key, own in self._own.items() if key[0] == name))
+            for name in self._workflows
+        ]
         try:
             self._release = await self._store.declare(worker, said, self._release, now)
         except WorkerLost:
