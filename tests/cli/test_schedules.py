@@ -231,7 +231,9 @@ def test_a_name_may_be_left_out_where_there_is_only_one(plant: Path, call: Call)
     "command", [["show"], ["preview"], ["pause"], ["resume"], ["trigger"], ["backfill", "--from", "2026-01-01", "--to", "2026-01-02"]]
 )
 def test_names_that_are_not_there_are_told_with_those_that_may_be_meant(plant: Path, call: Call, command: list[str]) -> None:
-    workflow, name, part = (call("schedules", *command, *names) for names in (["back_up", "daily"], ["backup", "dayly"], ["backup", "hour"]))
+    workflow, name, part = (
+        call("schedules", *command, *names) for names in (["back_up", "daily"], ["backup", "dayly"], ["backup", "hour"])
+    )
 
     assert (workflow.code, workflow.out) == (1, "")
     assert workflow.err == "error: no worker has ever declared a schedule of a workflow 'back_up'; did you mean 'backup'?\n"
