@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.cli.command import BadUsage, Failed
@@ -98,7 +98,7 @@ def server_of(app: Stepwell, host: str, *, read_only: bool = False) -> Any:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
     class Server(uvicorn.Server):
-        def capture_signals(self) -> AbstractContextManager[None]:
+        def capture_signals(self) -> Any:  # of a generator, as it is there
             """Whoever serves hears of signals by himself."""
             return nullcontext()
 
