@@ -15,34 +15,41 @@ async function refresh(force = false) {
   if (!force && isDisturbing()) { showPill(true); return; }
   page.busy = true;
   try {
-    const answer = await fetch(location.href, { headers: page.tag ? { "If-None-Match": page.tag } : {}, cache: "no-store" });
-    if (answer.status === 200) {
-      page.tag = answer.headers.get("ETag");
-      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const main = $("#main", fresh);
-      if (main) morph($("#main"), main);
-    }
+    const fresh = await asked();
+    if (fresh) morph($("#main"), fresh);
     showPill(false);
-  } catch { /* the stream says that the server is away */ } finally {
+  } finally {
     page.busy = false;
     page.last = Date.now();
     if (page.again) { page.again = false; setTimeout(refresh, PAUSE); }
   }
 }
 
+// What the page should show now; null: nothing else than it does, or nobody answers, which the stream says.
+async function asked() {
+  let text;
+  try {
+    const answer = await fetch(location.href, { headers: page.tag ? { "If-None-Match": page.tag } : {}, cache: "no-store" });
+    if (answer.status !== 200) return null;
+    text = await answer.text();
+    page.tag = answer.headers.get("ETag");
+  } catch {
+    return null;
+  }
+  return $("#main", new DOMParser().parseFromString(text, "text/html"));
+}
+
 function morph(old, fresh) {
-  Idiomorph.morph(old, fresh, {
+  Idiomorph.morph(old, [...fresh.childNodes], {
     morphStyle: "innerHTML",
     ignoreActiveValue: true,
     callbacks: {
-      // What somebody has opened, ticked or typed stays.
-      beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") && !(name === "checked"),
-      // So does what another script has drawn.
-      beforeNodeMorphed: (node) => !(node.dataset && ("keep" in node.dataset || (node.tagName === "TEXTAREA" && node.dataset.touched))),
+      // What somebody has opened, ticked, typed or gone to stays.
+      beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") && name !== "checked" && name !== "data-here",
+      beforeNodeMorphed: (node) => !(node.dataset && node.dataset.touched),
     },
   });
   afterChange();
-  document.dispatchEvent(new Event("stepwell:morphed"));
 }
 
 // Rows do not move away from under a pointer, and no form loses what was typed.
@@ -60,8 +67,6 @@ function showPill(shown) {
 function afterChange() {
   tick();
   countSelected();
-  const here = $("tr.here") || $("[data-follow] .running:last-of-type");
-  if (here && here.closest("[data-follow]") && root.dataset.following === "on") here.scrollIntoView({ block: "nearest" });
 }
 
 // -- live: one stream for all tabs of a browser; the tab that has the lock holds it
@@ -173,7 +178,7 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submits]")) event.target.form.requestSubmit();
 });
 
-document.addEventListener("input", (event) => { if (event.target.tagName === "TEXTAREA") event.target.dataset.touched = "yes"; });
+document.addEventListener("input", (event) => { if (event.target.type !== "checkbox") event.target.dataset.touched = "yes"; });
 
 document.addEventListener("submit", (event) => {
   const form = event.target, by = event.submitter;
@@ -214,10 +219,10 @@ const PLACES = { t: 0, w: 1, s: 2, k: 3, c: 4 };
 function row(step) {
   const rows = $$("[data-row]");
   if (!rows.length) return;
-  const at = rows.findIndex((each) => each.classList.contains("here"));
-  rows.forEach((each) => each.classList.remove("here"));
+  const at = rows.findIndex((each) => "here" in each.dataset);
+  for (const each of rows) delete each.dataset.here;
   const next = rows[Math.min(rows.length - 1, Math.max(0, at < 0 ? 0 : at + step))];
-  next.classList.add("here");
+  next.dataset.here = "";
   next.scrollIntoView({ block: "nearest" });
   const link = $("a", next);
   if (link) link.focus({ preventScroll: true });
@@ -235,7 +240,7 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable], dialog");
   if (event.key === "Escape" && typing && !typing.closest("dialog")) { typing.blur(); return; }
   if (typing || root.dataset.keys === "off") return;
-  const now = Date.now(), key = event.key, here = $("[data-row].here");
+  const now = Date.now(), key = event.key, here = $("[data-here]");
   if (now - prefix < 1500 && key in PLACES) { prefix = 0; $$(".frame nav a")[PLACES[key]].click(); }
   else if (key === "g") prefix = now;
   else if (key === "?") $("#keys").showModal();
