@@ -7,22 +7,29 @@ const root = document.documentElement;
 
 // -- the page, as it is now
 
-const page = { tag: null, busy: false, again: false, last: 0 };
+const page = { tag: null, busy: false, again: false, missed: false, timer: 0, last: 0 };
 const PAUSE = 500; // milliseconds between two looks at the most
 
 async function refresh(force = false) {
   if (page.busy) { page.again = true; return; }
-  if (!force && isDisturbing()) { showPill(true); return; }
+  page.missed = !force && isDisturbing();
+  if (page.missed) { showPill(true); return; }
   page.busy = true;
   try {
     const fresh = await asked();
-    if (fresh) morph($("#main"), fresh);
-    showPill(false);
+    page.missed = Boolean(fresh) && !force && isDisturbing(); // since it was asked for
+    if (page.missed) page.tag = null;
+    else if (fresh) morph($("#main"), fresh);
+    showPill(page.missed);
   } finally {
     page.busy = false;
     page.last = Date.now();
-    if (page.again) { page.again = false; setTimeout(refresh, PAUSE); }
+    if (page.again) { page.again = false; refreshSoon(); }
   }
+}
+
+function refreshSoon() {
+  page.timer ||= setTimeout(() => { page.timer = 0; refresh(); }, Math.max(0, PAUSE - (Date.now() - page.last)));
 }
 
 // What the page should show now; null: nothing else than it does, or nobody answers, which the stream says.
@@ -115,7 +122,7 @@ function say(word) {
 
 function heard(word) {
   if (!live.on) return;
-  if (word === "changed") { show("live"); if (!document.hidden) setTimeout(refresh, Math.max(0, PAUSE - (Date.now() - page.last))); }
+  if (word === "changed") { show("live"); if (!document.hidden) refreshSoon(); }
   else show(word);
 }
 
@@ -158,7 +165,11 @@ function lasting(ms) {
   return `${seconds} s`;
 }
 
-setInterval(() => { if (!document.hidden) tick(); }, 1000);
+setInterval(() => {
+  if (document.hidden) return;
+  tick();
+  if (page.missed && !isDisturbing()) refresh();
+}, 1000);
 
 // -- selections, questions, and what is copied
 
@@ -228,6 +239,19 @@ function row(step) {
   if (link) link.focus({ preventScroll: true });
 }
 
+// To the next step of a timeline, or the one before; only to those that have failed, if so asked.
+function goToStep(by, failed) {
+  const links = $$(".tl-rows .tl-link[href]");
+  const at = links.findIndex((link) => link === document.activeElement);
+  const from = at < 0 ? links.findIndex((link) => link.hasAttribute("aria-current")) : at;
+  for (let next = from < 0 && by < 0 ? links.length - 1 : from + by; next in links; next += by) {
+    if (!failed || links[next].closest("li").classList.contains("failed")) { links[next].focus(); return true; }
+  }
+  return false;
+}
+
+const STEPS = { ArrowDown: [1, false], ArrowUp: [-1, false], n: [1, true], N: [-1, true] };
+
 function press(key) {
   const target = $(`[data-key="${CSS.escape(key)}"]`);
   if (!target || target.disabled) return false;
@@ -249,7 +273,7 @@ document.addEventListener("keydown", (event) => {
   else if (key === "r") toggleLive();
   else if (key === "t") { const form = $(".menu form"); form.elements.theme.value = { auto: "light", light: "dark", dark: "auto" }[root.dataset.theme]; form.requestSubmit(); }
   else if (key === "Escape") { const up = $("[data-up]"); if (!up) return; up.click(); }
-  else if (!press(key)) return;
+  else if (!(key in STEPS ? goToStep(...STEPS[key]) : press(key))) return;
   event.preventDefault();
 });
 
