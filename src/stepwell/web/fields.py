@@ -260,7 +260,7 @@ def _declared(schema: Schema) -> Kind:
     return _KINDS.get(schema.types, Kind.JSON)
 
 
-_KINDS: Final = {
+_KINDS: Final[Mapping[tuple[str, ...], Kind]] = {
     ("string",): Kind.TEXT,
     ("integer",): Kind.INTEGER,
     ("number",): Kind.NUMBER,
