@@ -159,7 +159,9 @@ async def test_what_was_missed_while_no_worker_ran_is_made_up_for_as_catch_up_sa
 
     slots = [last - hours * 3600 for hours in (4, 3, 2, 1, 0)]
     assert slots_made(database) == slots[5 - fired :]
-    left = [(slot, until, count) for slot, until, count, outcome, reason, _ in records(database) if outcome == "missed" and catch_up in reason]
+    left = [
+        (slot, until, count) for slot, until, count, outcome, reason, _ in records(database) if outcome == "missed" and catch_up in reason
+    ]
     assert left == ([(slots[0], slots[missed - 1], missed)] if missed else [])
     assert [slot for slot, _, _, outcome, *_ in records(database) if outcome == "started"] == slots[5 - fired :]
     assert database.execute(f"SELECT next_at FROM {database.table('schedules')}") == [(last + 3600,)]
