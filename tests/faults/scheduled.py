@@ -1,7 +1,7 @@
-"""Workflows with schedules in several releases, and a worker of one of them: `python -m tests.faults.scheduled FOLDER RELEASE [OPTION=VALUE …]`.
+"""Workflows with schedules in several releases, and a worker of one of them: `python -m tests.faults.scheduled FOLDER RELEASE`.
 
-A number on its input sets the clock of its machine, as far as this process sees it: so many seconds ahead of the real one. With the
-option `ahead`, it is wrong from the start.
+Options of the worker may follow, `lease=5s`. A number on its input sets the clock of its machine, as far as this process sees it: so many
+seconds ahead of the real one. With the option `ahead`, it is wrong from the start.
 """
 
 from __future__ import annotations

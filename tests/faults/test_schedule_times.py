@@ -12,7 +12,7 @@ from time import monotonic
 import pytest
 
 from stepwell.core import slots
-from tests.faults.databases import Database, database_of, on_postgres, say_where
+from tests.faults.databases import Database, on_postgres, say_where
 from tests.faults.processes import Program, until
 from tests.faults.scheduled import each_second, made, release_in, slots_made, without_gap
 from tests.faults.test_schedules import IS_LONG, fires_more, made_in, records

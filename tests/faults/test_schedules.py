@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -84,6 +85,19 @@ async def test_a_slot_whose_worker_is_killed_while_it_computes_the_input_is_fire
 
     assert slots_made(database)[0] == slot
     assert without_gap(slots_made(database))
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_worker_killed_at_any_commit_while_a_slot_is_due_leaves_one_run_of_it_or_none_and_another_makes_it_one(
+    folder: Path, side: str
+) -> None:
+    with Program("firings", folder, side) as program:
+        assert program.ends(50) == 0, program.errors
+    *killed, undisturbed = [json.loads(line) for line in program.said]
+
+    assert {report["left"] for report in killed} == {0, 1}
+    for report in (*killed, undisturbed):
+        assert (report["made"], report["records"]) == ([report["slot"]], [[report["slot"], "started"]])
 
 
 @on_a_loop
