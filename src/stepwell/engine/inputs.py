@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from stepwell.core.codec import codec_of, input_text
 from stepwell.core.options import takes_slot
 from stepwell.engine.attempts import is_async
+from stepwell.errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
