@@ -168,6 +168,14 @@ class Scheduler:
             self._may_have_ended = True
             self.waker.set()
 
+    async def sees_an_end(self) -> bool:
+        """Whether a run has ended that a slot waits for. It is seen to, then. Raises DatabaseUnavailable."""
+        waiting = await self._store.cursors(list(self._waiting)) if self._waiting else []
+        has_ended = any(not cursor.going for cursor in waiting)
+        if has_ended:
+            self.heard_of_an_end()
+        return has_ended
+
     def own(self, workflow: str, name: str) -> Own | None:
         """The schedule of that name; None: it is not declared here."""
         return self._own.get((workflow, name))
