@@ -111,9 +111,12 @@ class Scheduler:
         self._clock = worker.clock
         self._ids = RunIds(worker.clock)
         self.inputs = inputs
-        self._workflows = [workflow.name for workflow in registry.newest()]
         self._own = {(own.workflow.name, own.schedule.name): own for own in _own(registry, inputs, timezone)}
-        self._digests = {name: _digest(own for key, own in self._own.items() if key[0] == name) for name in self._workflows}
+        self._said: dict[str, list[Own]] = {workflow.name: [] for workflow in registry.newest()}
+        """By workflow: also of those without any, whose schedules have ended."""
+        for own in self._own.values():
+            self._said[own.workflow.name].append(own)
+        self._digests = {name: _digest(each) for name, each in self._said.items()}
         self._release: int | None = None
         self._declared_by = ""
         """The id of the worker under which it has said so."""
@@ -232,10 +235,7 @@ class Scheduler:
 
     async def _declare(self) -> None:
         worker, now = self._worker.id, self._clock.now()
-        said = [
-            Declaration(name, self._digests[name], tuple(own.declared(now) for key, own in self._own.items() if key[0] == name))
-            for name in self._workflows
-        ]
+        said = [Declaration(name, self._digests[name], tuple(own.declared(now) for own in each)) for name, each in self._said.items()]
         try:
             self._release = await self._store.declare(worker, said, self._release, now)
         except WorkerLost:
