@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -11,13 +14,14 @@ import pytest
 
 from stepwell import Retry, RunInfo, RunStatus, Schedule, Step, Workflow, workflow
 from stepwell.core.cron import Cron
-from stepwell.core.records import Run, RunFilter, Slot
+from stepwell.core.records import Cursor, Run, RunFilter, Slot
 from stepwell.core.slots import skipped_while_paused
 from stepwell.core.status import Action
+from stepwell.engine.scheduler import KEPT
 from stepwell.engine.worker import Worker
 from stepwell.testing.clock import EPOCH
 from tests.engine.harness import scenario, until
-from tests.engine.rig import Gate, Rig
+from tests.engine.rig import Database, Gate, Rig
 from tests.loops import turns
 
 EVERY_MINUTE = "* * * * *"
@@ -578,3 +582,206 @@ async def test_a_late_slot_is_not_put_off_beyond_the_jitter_from_its_time() -> N
     runs_of_it = await runs(rig)
     assert len(runs_of_it) == 50
     assert all(run.available_at == run.created_at for run in runs_of_it)
+
+
+# -- what it costs
+
+VERBS = ("declare", "cursors", "fire")
+
+
+async def asks(rig: Rig, seconds: float, worker: Worker) -> dict[str, int]:
+    """What the store is asked about schedules in this time. After whatever happens, the scheduler waits: it never turns in a circle."""
+    rig.store.asked.clear()
+    for _ in range(int(seconds * 4)):
+        await rig.passes(0.25)
+        assert worker.scheduler.waker.waiting
+    return {verb: rig.store.asked[verb] for verb in VERBS if rig.store.asked[verb]}
+
+
+def daily(count: int) -> list[Schedule]:
+    return [Schedule(f"s{place}", "0 0 * * *") for place in range(count)]
+
+
+@scenario
+async def test_ten_thousand_idle_schedules_cost_no_questions() -> None:
+    asked = []
+    for rig in (Rig(job()), Rig(*(job(*daily(100), name=f"job_{place}") for place in range(100)))):
+        async with rig.worker() as worker:
+            await rig.passes(1.0)
+            assert await asks(rig, 25.0, worker) == {}
+            asked.append(dict(rig.store.asked))
+
+    assert len(worker.scheduler._own) == 10_000
+    assert asked[0] == asked[1]
+
+
+@scenario
+async def test_a_schedule_takes_little_memory() -> None:
+    rig = Rig(job(*daily(1_000)))
+    gc.collect()
+    tracemalloc.start()
+    async with rig.worker():
+        await rig.passes(1.0)
+        used, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert used < 1_000 * 4_000
+
+
+@scenario
+async def test_a_slot_costs_one_question_how_its_schedule_stands_and_one_firing() -> None:
+    rig = Rig(job(minutely(), *daily(1_000)))
+    async with fires(rig) as worker:
+        await rig.passes(1.0)
+
+        assert await asks(rig, 50.0, worker) == {}
+        assert await asks(rig, 50.0, worker) == {"cursors": 1, "fire": 1}
+
+
+@scenario
+async def test_without_schedules_nothing_is_asked() -> None:
+    rig = Rig(job())
+    async with fires(rig) as worker:
+        await rig.passes(1.0)
+
+        assert await asks(rig, 120.0, worker) == {}
+
+
+@scenario
+async def test_a_paused_schedule_costs_nothing() -> None:
+    rig = Rig(job(minutely()))
+    async with fires(rig) as worker:
+        await pause(rig)
+        await rig.passes(2.0)
+
+        assert await asks(rig, 180.0, worker) == {}
+
+
+@scenario
+async def test_a_release_that_is_outvoted_asks_every_ten_seconds_whether_it_is_still() -> None:
+    rig = Rig(job(minutely()))
+    async with fires(rig) as worker, fires(rig.beside(job(*daily(1)))):
+        await rig.passes(2.0)
+
+        assert await asks(rig, 180.0, worker) == {"declare": 18, "cursors": 18}
+
+
+@scenario
+async def test_a_slot_that_waits_costs_a_question_a_second() -> None:
+    rig = Rig(gated(Gate(), minutely(overlap="wait")))
+    async with fires(rig) as worker:
+        await rig.passes(122.0)
+        asked = await asks(rig, 50.0, worker)
+
+        assert set(asked) == {"cursors"}
+        assert 45 <= asked["cursors"] <= 55
+
+
+@scenario
+async def test_runs_that_end_all_the_time_do_not_each_cost_a_question_of_those_that_wait() -> None:
+    rig = Rig(gated(Gate(), minutely(overlap="wait")), job(name="other"))
+    async with fires(rig) as worker:
+        await rig.passes(122.0)
+        rig.store.asked.clear()
+        for _ in range(500):
+            await rig.start("other")
+            await rig.passes(0.002)
+
+        assert rig.store.asked["commit"] >= 400
+        assert rig.store.asked["cursors"] <= 25
+        assert len(worker.scheduler._heap) <= 5
+
+
+@scenario
+async def test_an_end_that_comes_just_after_another_is_seen_all_the_same() -> None:
+    gate = Gate()
+    rig = Rig(gated(gate, minutely(overlap="wait")), job(name="other"))
+    async with fires(rig):
+        await rig.passes(122.0)
+        await rig.start("other")
+        await rig.passes(0.01, step=0.01)
+        gate.open()
+        await rig.passes(0.02, step=0.01)
+        await rig.passes(0.1, step=0.1)
+
+        assert await fired(rig) == [60.0, 120.0]
+
+
+@scenario
+async def test_hundreds_of_slots_that_wait_are_looked_at_in_batches() -> None:
+    gate = Gate()
+    rig = Rig(gated(gate, *(Schedule(f"s{place}", EVERY_MINUTE, overlap="wait") for place in range(300))))
+    async with fires(rig, concurrency=1_000) as worker:
+        for _ in range(2):
+            await rig.jumps(61.0)
+            await turns(200)
+        assert len(worker.scheduler._waiting) == 300
+
+        gate.open()
+        await turns(200)
+        await rig.passes(1.5)
+
+        assert worker.scheduler._waiting == {}
+        assert len(await runs(rig)) == 600
+
+
+@scenario
+async def test_without_its_lease_a_worker_asks_nothing() -> None:
+    rig = Rig(job(minutely()))
+    async with rig.worker(lease=6.0) as worker:
+        rig.store.go_away("beat")
+        await rig.passes(10.0)
+
+        assert await asks(rig, 120.0, worker) == {}
+
+
+@scenario
+async def test_while_the_database_is_away_it_is_asked_once_a_second() -> None:
+    rig = Rig(job(minutely()))
+    async with fires(rig) as worker:
+        await rig.passes(55.0)
+        rig.store.go_away("cursors")
+        asked = await asks(rig, 60.0, worker)
+
+        assert set(asked) == {"cursors"}
+        assert 50 <= asked["cursors"] <= 60
+
+
+class Behind(Database):
+    """A database that tells its own time, which is behind that of this machine."""
+
+    def __init__(self, rig: Rig, seconds: float) -> None:
+        super().__init__()
+        self._clock = rig.clock
+        self._seconds = seconds
+
+    async def cursors(self, keys: Collection[tuple[str, str]]) -> list[Cursor]:
+        now = self._clock.now() - self._seconds
+        return [cursor._replace(seen_at=now) for cursor in await super().cursors(keys)]
+
+
+@scenario
+async def test_nothing_fires_before_the_database_says_that_it_is_time() -> None:
+    rig = Rig(job(minutely()))
+    rig.store = Behind(rig, 5.0)
+    async with fires(rig) as worker:
+        await rig.passes(59.5)
+        asked = await asks(rig, 5.25, worker)
+        too_early = await fired(rig)
+        await rig.passes(1.0)
+
+    assert too_early == []
+    assert asked["cursors"] <= 7
+    assert await fired(rig) == [60.0]
+
+
+@scenario
+async def test_the_oldest_records_of_a_schedule_that_comes_each_second_are_forgotten() -> None:
+    rig = Rig(job(Schedule("each", "* * * * * *", catch_up="all"), queue="elsewhere"))
+    async with fires(rig, queues={"default"}):
+        for _ in range(4):
+            await rig.jumps(400.0)
+            await turns(50)
+
+    assert KEPT <= len(rig.store._tables.schedules.slots["job", "each"]) <= KEPT * 5 // 4
+    assert len(await runs(rig)) > 1_500
