@@ -212,7 +212,9 @@ class Claims:
         """Give the run its input, once for all, or let it fail."""
         try:
             text = await self._computed(claimed)
-        except Exception as error:  # noqa: BLE001  # whatever the user's function raises is the run's failure
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever the user's function raises is the run's failure and not the worker's
             log.warning("the input of run %s of %s failed: %r", claimed.id, claimed.workflow, error)
             if self._is_here(name, claimed):
                 self._worker.committer.put(Move(claimed.id, claimed.claim, Action.FAIL, error=error_text(describe(error))), self)

@@ -343,9 +343,7 @@ class Scheduler:
         try:
             return await self.inputs.computed(own.workflow, own.schedule, slot, own.timezone)
         except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise
-            return DefinitionError(f"the input function of schedule {own.schedule.name!r} was canceled")
+            raise
         except BaseException as error:  # noqa: BLE001  # SystemExit, too, is the failure of the run and not of the worker
             log.warning("the input of schedule %s of %s failed: %r", own.schedule.name, own.workflow.name, error)
             return error
