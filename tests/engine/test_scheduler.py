@@ -32,11 +32,10 @@ LONG = 1e9
 def job(*schedules: Schedule, name: str = "job", **options: Any) -> Workflow[Any, Any]:
     """A workflow that does nothing, on these schedules."""
 
-    @workflow(name=name, schedules=schedules, **options)
     async def does_nothing(run: RunInfo) -> str:
         return str(run.scheduled_at)
 
-    return does_nothing
+    return workflow(does_nothing, name=name, schedules=schedules, **options)
 
 
 def gated(gate: Gate, *schedules: Schedule) -> Workflow[Any, Any]:

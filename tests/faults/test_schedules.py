@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from stepwell import RunStatus, Schedule, Stepwell
-from stepwell.core.options import CatchUp
-from stepwell.engine import cleaner, inputs
+from stepwell import RunStatus
 from tests.faults.databases import Database, database_of
 from tests.faults.processes import Program, until
-from tests.faults.scheduled import EVERY_SECOND, each_second, holds_once, job, made, release_in, slots_made, without_gap
+from tests.faults.scheduled import made, release_in, slots_made, without_gap
 from tests.loops import on_a_loop
 
 IS_LONG: Final = bool(os.environ.get("STEPWELL_TEST_LONG"))

@@ -25,7 +25,7 @@ from stepwell.core.slots import planned
 from stepwell.engine.clock import RunIds
 from stepwell.engine.inputs import takes_slot
 from stepwell.engine.service import Waker
-from stepwell.errors import DatabaseUnavailable, DefinitionError
+from stepwell.errors import DatabaseUnavailable
 from stepwell.store.port import WorkerLost
 
 if TYPE_CHECKING:
