@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.faults.processes import say
-from tests.faults.scheduled import release_in
+from tests.faults.scheduled import work
 
 LEASE: Final = "3s"
 
@@ -37,7 +37,7 @@ class Fleet:
         os.close(self._holds)
         threading.Thread(target=self._end_with_parent, daemon=True).start()
         try:
-            asyncio.run(work(self._folder, self._release))
+            asyncio.run(work(self._folder, self._release, lease=LEASE))
         finally:
             os._exit(1 if sys.exc_info()[0] else 0)
 
@@ -57,11 +57,6 @@ class Fleet:
         for worker in self._workers:
             os.kill(worker, signal.SIGTERM)
         return all(os.waitpid(worker, 0)[1] == 0 for worker in self._workers)
-
-
-async def work(folder: Path, release: str) -> None:
-    async with release_in(folder, release) as app:
-        await app.worker(lease=LEASE).run()
 
 
 def main(folder: str, release: str, number: str) -> None:

@@ -69,6 +69,7 @@ RELEASES: Final[dict[str, Callable[[], Workflow[Any, Any]]]] = {
     "all": lambda: each_second("old", catch_up="all"),
     "new": lambda: job(Schedule("it", "*/2 * * * * *", input="new")),
     "without": job,
+    "other": lambda: job(Schedule("other", EVERY_SECOND, input="other"), name="other"),
     "holds": lambda: each_second(holds_once),
 }
 
@@ -96,7 +97,7 @@ class Made(NamedTuple):
 def made(database: Database, name: str = "it") -> list[Made]:
     """The runs of a schedule, by their slots: counted without the app."""
     columns = "scheduled_at, created_at, preview, id, status"
-    where = f"workflow = 'job' AND schedule = '{name}'"
+    where = f"schedule = '{name}'"
     return [Made(*row) for row in database.execute(f"SELECT {columns} FROM {database.table('runs')} WHERE {where} ORDER BY scheduled_at")]
 
 
@@ -131,13 +132,12 @@ class Shifted:
 
 async def work(folder: Path, release: str, **options: Any) -> None:
     """Until it is told to stop."""
-    async with release_in(folder, release) as app, app.worker(**options) as worker:
-        say("fires")
-        await asyncio.Event().wait()
-        await worker.stop()
+    async with release_in(folder, release) as app:
+        await app.worker(**options).run()
 
 
 def main(folder: str, release: str, *options: str) -> None:
+    """Work on a machine with such a clock."""
     given = dict(option.split("=") for option in options)
     clock = Shifted(float(given.pop("ahead", "0")))
     vars(time).update(time=clock.time)
