@@ -54,6 +54,16 @@ async def one_slot(input: Any, **options: Any) -> tuple[Rig, Run]:
     return rig, run
 
 
+def behind(gate: Gate, value: int) -> Callable[[], Awaitable[int]]:
+    """A function that returns this when the gate is opened."""
+
+    async def compute() -> int:
+        await gate.step()
+        return value
+
+    return compute
+
+
 # -- which functions
 
 
@@ -341,7 +351,7 @@ def _nothing() -> None: ...
 @scenario
 async def test_slots_that_come_while_an_input_is_computed_are_dealt_with_after_it() -> None:
     gate = Gate()
-    rig = Rig(echo(lambda: gate.step(1), catch_up="all"))
+    rig = Rig(echo(behind(gate, 1), catch_up="all"))
     async with fires(rig) as worker:
         await rig.passes(185.0)
         assert (gate.calls, await fired(rig)) == (1, [])
@@ -355,7 +365,7 @@ async def test_slots_that_come_while_an_input_is_computed_are_dealt_with_after_i
 @scenario
 async def test_a_schedule_that_is_paused_while_an_input_is_computed_does_not_fire() -> None:
     gate = Gate()
-    rig = Rig(echo(lambda: gate.step(1)))
+    rig = Rig(echo(behind(gate, 1)))
     async with fires(rig) as worker:
         await rig.passes(61.0)
         await rig.store.pause_schedule("job", "each", rig.clock.now(), "ops")
@@ -370,7 +380,7 @@ async def test_a_schedule_that_is_paused_while_an_input_is_computed_does_not_fir
 @scenario
 async def test_of_workers_that_compute_the_same_slot_one_starts_its_run() -> None:
     gate = Gate()
-    rig = Rig(echo(lambda: gate.step(1)))
+    rig = Rig(echo(behind(gate, 1)))
     async with fires(rig) as first, fires(rig) as second:
         await rig.passes(60.0)
         await until(lambda: gate.calls == 2)
@@ -385,7 +395,7 @@ async def test_of_workers_that_compute_the_same_slot_one_starts_its_run() -> Non
 @scenario
 async def test_an_input_that_was_computed_while_the_database_was_away_is_used_or_computed_again() -> None:
     gate = Gate()
-    rig = Rig(echo(lambda: gate.step(1)))
+    rig = Rig(echo(behind(gate, 1)))
     async with fires(rig) as worker:
         await rig.passes(60.0)
         rig.store.go_away()
@@ -559,7 +569,7 @@ async def test_a_run_that_is_paused_while_its_input_is_computed_begins_when_it_i
     assert (run.status, run.input, run.output) == (COMPLETED, 7, 14)
 
 
-def _double(value: int) -> int:
+async def _double(value: int) -> int:
     return 2 * value
 
 
@@ -588,7 +598,7 @@ async def test_a_run_that_is_canceled_while_its_input_is_computed_stays_so(fails
 @scenario
 async def test_a_worker_that_stops_while_it_computes_the_input_of_a_run_leaves_it_to_others() -> None:
     gate = Gate()
-    async with triggered(lambda: gate.step(3)) as (rig, _, run_id):
+    async with triggered(behind(gate, 3)) as (rig, _, run_id):
         assert gate.waiting == 1
     gate.open()
     assert await rig.status(run_id) is RunStatus.PENDING
@@ -601,7 +611,7 @@ async def test_a_worker_that_stops_while_it_computes_the_input_of_a_run_leaves_i
 @scenario
 async def test_a_worker_that_is_taken_for_dead_while_it_computes_the_input_of_a_run_writes_nothing() -> None:
     gate = Gate()
-    async with triggered(lambda: gate.step(3)) as (rig, worker, run_id):
+    async with triggered(behind(gate, 3)) as (rig, worker, run_id):
         beat = rig.store._tables.workers[worker.id].beat
         await rig.store.rescue(worker.id, beat, rig.clock.now(), 500, 5)
         await rig.passes(12.0)
@@ -616,7 +626,7 @@ async def test_a_worker_that_is_taken_for_dead_while_it_computes_the_input_of_a_
 @scenario
 async def test_an_input_is_written_once_however_often_the_database_has_to_be_asked(fault: str) -> None:
     gate = Gate()
-    async with triggered(lambda: gate.step(3)) as (rig, _, run_id):
+    async with triggered(behind(gate, 3)) as (rig, _, run_id):
         setattr(rig.store, fault, frozenset({"supply"}))
         gate.open()
         await rig.passes(3.0)
