@@ -486,10 +486,7 @@ async def test_a_run_whose_schedule_has_a_value_now_gets_that() -> None:
 async def test_a_retry_computes_the_input_anew_on_whatever_worker() -> None:
     rig, run = await one_slot(_raising(ValueError("no rates today"), is_async=True))
     await rig.act(run.id, Action.RETRY)
-    other = rig.beside(echo(lambda slot: int(slot.timestamp() - EPOCH)))
-    async with fires(other) as worker:
-        await until(lambda: not worker.claims.busy and not worker.running)
-        await turns(40)
+    await rig.beside(echo(lambda slot: int(slot.timestamp() - EPOCH))).worker().run_until_idle()
 
     again = await rig.run(run.id)
     assert (again.status, again.input, again.output, again.error) == (COMPLETED, 60, 60, None)
