@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from stepwell.core.records import UNRESOLVED, NewRun, RunFilter
+from stepwell.core.records import TO_COMPUTE, UNRESOLVED, NewRun, RunFilter
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.clock import RunIds
 from stepwell.engine.waiters import Waiters
@@ -193,7 +193,8 @@ class Operator(Person):
     def _mend(self, runs: list[str]) -> None:
         """What made steps fail is over, for some."""
         new = self.world.watch.new
-        self.world.mended.update(int(new[run_id].input) for run_id in runs if run_id in new and self.chance.random() < 0.7)
+        inputs = [new[run_id].input for run_id in runs if run_id in new and new[run_id].input != TO_COMPUTE]
+        self.world.mended.update(int(text) for text in inputs if self.chance.random() < 0.7)
 
     async def _fork(self, source: str) -> None:
         world, seen = self.world, self.world.watch.runs[source]
@@ -202,7 +203,7 @@ class Operator(Person):
         now, key = self.clock.now(), self.chance.choice(sorted(seen.outcomes))
         before = world.watch.new[source]
         new = before._replace(id=self.ids.new(), key=None, created_at=now, available_at=now, input=(await self._history(source)).input)
-        new = new._replace(version=(await self._history(source)).version)
+        new = new._replace(version=(await self._history(source)).version, schedule=None, scheduled_at=None)
         world.watch.new[new.id] = new
         world.forks[new.id] = source
         world.confirmed.add(await self.until_known(lambda: self.link.fork(source, new, key, "simulated")))

@@ -136,7 +136,7 @@ class Process:
         self._could_not_begin = False
         self.worker = Worker(
             cast("Store", self.link),
-            Registry(ALL if whole or chance.random() < 0.7 else OLD),
+            Registry((*(ALL if whole or chance.random() < 0.7 else OLD), world.timetable.release(whole=whole))),
             self.clock,
             name=self.name,
             queues=None if whole or chance.random() < 0.7 else {"default"},
