@@ -37,6 +37,8 @@ class Schedules:
     declares: dict[str, dict[str, str]] = field(default_factory=dict)
     """By worker: the digest of each workflow."""
     records: int = 0
+    releases: int = 0
+    """How many numbers of releases were given."""
 
     @property
     def last_deed(self) -> int:

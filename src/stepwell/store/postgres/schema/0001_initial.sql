@@ -248,6 +248,13 @@ CREATE TABLE stepwell.schedules (
 ) WITH (fillfactor = 50);
 CREATE INDEX schedules_changed ON stepwell.schedules (changed);
 
+-- The number that the newest release was given, in one row. Numbers are never given again, also when nothing is left of what their
+-- releases have said.
+CREATE TABLE stepwell.releases (
+    id integer PRIMARY KEY,
+    number integer NOT NULL
+);
+
 -- What has become of slots, for those who ask why.
 CREATE TABLE stepwell.slots (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -232,6 +232,13 @@ CREATE TABLE stepwell_schedules (
 ) WITHOUT ROWID;
 CREATE INDEX stepwell_schedules_changed ON stepwell_schedules (changed);
 
+-- The number that the newest release was given, in one row. Numbers are never given again, also when nothing is left of what their
+-- releases have said.
+CREATE TABLE stepwell_releases (
+    id INTEGER PRIMARY KEY,
+    number INTEGER NOT NULL
+);
+
 -- What has become of slots, for those who ask why.
 CREATE TABLE stepwell_slots (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
