@@ -1,7 +1,7 @@
-"""Workflows with schedules in several releases, and a worker of one of them: `python -m tests.faults.scheduled FOLDER RELEASE [OPTION=VALUE …]`.
+"""Workflows with schedules in several releases, and a worker of one of them: `python -m tests.faults.scheduled FOLDER RELEASE`.
 
-A number on its input sets the clock of its machine, as far as this process sees it: so many seconds ahead of the real one. With the
-option `ahead`, it is wrong from the start.
+Options of the worker may follow, `lease=5s`. A number on its input sets the clock of its machine, as far as this process sees it: so many
+seconds ahead of the real one. With the option `ahead`, it is wrong from the start.
 """
 
 from __future__ import annotations
@@ -46,10 +46,16 @@ def holds_once(slot: datetime) -> float:
 
 
 def job(*schedules: Schedule, name: str = "job") -> Workflow[Any, Any]:
-    """A workflow of this name, with these schedules. What it returns is its input."""
+    """A workflow of this name, with these schedules. What it returns is its input; with the input `stays`, it never ends."""
+
+    async def stay() -> None:
+        say("stays")
+        await asyncio.Event().wait()
 
     @workflow(name=name, schedules=schedules)
     async def body(input: Any, step: Step) -> Any:
+        if input == "stays":
+            await step.run("stay", stay)
         return input
 
     return body
@@ -68,6 +74,7 @@ RELEASES: Final[dict[str, Callable[[], Workflow[Any, Any]]]] = {
     "old": lambda: each_second("old"),
     "all": lambda: each_second("old", catch_up="all"),
     "new": lambda: job(Schedule("it", "*/2 * * * * *", input="new")),
+    "stays": lambda: each_second("stays"),
     "without": job,
     "other": lambda: job(Schedule("other", EVERY_SECOND, input="other"), name="other"),
     "holds": lambda: each_second(holds_once),

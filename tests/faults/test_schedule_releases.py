@@ -53,6 +53,23 @@ async def test_the_release_started_last_wins_at_once_and_when_its_workers_are_ki
 
 
 @on_a_loop
+async def test_an_older_release_takes_over_also_while_the_last_worker_of_a_newer_one_still_stops(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "OUTVOTED", 0.5)
+    database = await made_in(folder)
+    async with release_in(folder, "old") as app, app.worker():
+        await fires_by(database, "o")
+        with Program("scheduled", folder, "stays", "grace=1h") as newer:
+            await newer.says_meanwhile("stays")
+            newer.signal(signal.SIGTERM)
+            await fires_by(database, "soo")
+            assert newer.process.poll() is None
+
+    assert one_each(database)
+
+
+@on_a_loop
 async def test_a_release_that_is_started_again_wins_again_and_one_without_the_schedule_ends_it(folder: Path) -> None:
     database = await made_in(folder)
     with Program("scheduled", folder, "old"), Program("scheduled", folder, "old"):

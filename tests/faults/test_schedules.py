@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -86,6 +87,19 @@ async def test_a_slot_whose_worker_is_killed_while_it_computes_the_input_is_fire
     assert without_gap(slots_made(database))
 
 
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_worker_killed_at_any_commit_while_a_slot_is_due_leaves_one_run_of_it_or_none_and_another_makes_it_one(
+    folder: Path, side: str
+) -> None:
+    with Program("firings", folder, side) as program:
+        assert program.ends(50) == 0, program.errors
+    *killed, undisturbed = [json.loads(line) for line in program.said]
+
+    assert {report["left"] for report in killed} == {0, 1}
+    for report in (*killed, undisturbed):
+        assert (report["made"], report["records"]) == ([report["slot"]], [[report["slot"], "started"]])
+
+
 @on_a_loop
 async def test_when_one_of_several_workers_of_a_release_leaves_the_others_fire_without_a_gap(folder: Path) -> None:
     database = await made_in(folder)
@@ -159,7 +173,9 @@ async def test_what_was_missed_while_no_worker_ran_is_made_up_for_as_catch_up_sa
 
     slots = [last - hours * 3600 for hours in (4, 3, 2, 1, 0)]
     assert slots_made(database) == slots[5 - fired :]
-    left = [(slot, until, count) for slot, until, count, outcome, reason, _ in records(database) if outcome == "missed" and catch_up in reason]
+    left = [
+        (slot, until, count) for slot, until, count, outcome, reason, _ in records(database) if outcome == "missed" and catch_up in reason
+    ]
     assert left == ([(slots[0], slots[missed - 1], missed)] if missed else [])
     assert [slot for slot, _, _, outcome, *_ in records(database) if outcome == "started"] == slots[5 - fired :]
     assert database.execute(f"SELECT next_at FROM {database.table('schedules')}") == [(last + 3600,)]

@@ -10,6 +10,7 @@ import asyncio
 import heapq
 import logging
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -124,6 +125,8 @@ class Scheduler:
         self._release: int | None = None
         self._declared_by = ""
         """The id of the worker under which it has said so."""
+        self._is_silent = False
+        """Whether it has taken that back."""
         self._declare_at: float | None = None
         self._deed = -1
         """The last that was done to schedules, as far as is known here."""
@@ -224,6 +227,8 @@ class Scheduler:
     async def _pass(self) -> bool:
         """Whether there may be more to do at once."""
         worker = self._worker
+        if worker.stops and not self._is_silent:
+            await self._fall_silent()
         if not worker.may_claim:
             return False
         if self._declared_by != worker.id or (self._declare_at is not None and self._declare_at <= self._clock.now()):
@@ -256,6 +261,12 @@ class Scheduler:
         self._declared_by = worker
         self._declare_at = None
         self._deed = -1
+
+    async def _fall_silent(self) -> None:
+        """It fires no more, and may take long to stop: a release that it has overruled need not wait for that."""
+        with suppress(WorkerLost):  # nobody heeds it any more
+            await self._store.declare(self._worker.id, [], self._release, self._clock.now())
+        self._is_silent = True
 
     async def _reload(self) -> None:
         """See how all of them stand."""

@@ -469,6 +469,11 @@ class Worker:
         return self.concurrency - len(self._running) - len(self._woken) - self.claims.loading
 
     @property
+    def stops(self) -> bool:
+        """Whether it was told to stop. What executes may still go on for long."""
+        return self._stopping.has_begun
+
+    @property
     def may_claim(self) -> bool:
         """Whether it takes new runs."""
         return self.may_start and self.registered
@@ -498,6 +503,7 @@ class Worker:
     def no_more(self) -> None:
         """It stops: nothing new begins, and what executes may end."""
         self._see_what_may()
+        self.scheduler.waker.set()
         for execution in list(self.here.values()):
             execution.drain()
         self.changed()
