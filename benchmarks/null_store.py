@@ -103,6 +103,7 @@ class NullStore:
     pause_schedule: Any = enqueue
     rescue: Any = enqueue
     resume_schedule: Any = enqueue
+    schedule_events: Any = enqueue
     schedules: Any = enqueue
     signal: Any = enqueue
     signal_all: Any = enqueue

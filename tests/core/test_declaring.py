@@ -128,11 +128,19 @@ def test_a_paused_schedule_stays_paused_whatever_is_said_of_it() -> None:
     assert declare(new(), there=(replace(paused, declared=False, next_at=None),)).rows[0].is_paused
 
 
-def test_no_slot_of_a_paused_schedule_is_missed() -> None:
-    """They are skipped, and resuming it says so."""
+def test_slots_of_a_paused_schedule_are_skipped_and_not_missed_when_it_ends_or_its_times_change() -> None:
     paused = row(is_paused=True, next_at=NOW - 60.0)
+    skipped = [("each", NewSlot(NOW - 60.0, NOW, None, "skipped", "the schedule was paused"))]
 
-    assert declare(there=(paused,)).missed == declare(new(expression="0 * * * *"), there=(paused,)).missed == []
+    assert declare(there=(paused,)).missed == declare(new(expression="0 * * * *"), there=(paused,)).missed == skipped
+    assert declare(new(), there=(paused,)).missed == []
+
+
+def test_a_slot_that_waits_when_its_schedule_ends_is_missed_with_a_record() -> None:
+    verdict = declare(there=(row(waiting_at=NOW - 90.0),))
+
+    reason = "the schedule was taken away while this slot waited"
+    assert verdict.missed == [("each", NewSlot(NOW - 90.0, NOW - 90.0, 1, "missed", reason))]
 
 
 def test_a_slot_that_waits_goes_on_waiting_under_another_release() -> None:

@@ -17,9 +17,8 @@ import pytest
 from stepwell import Logger, Retry, Run, RunStatus, Schedule, Step, Workflow, workflow
 from stepwell.core.records import TO_COMPUTE, NewRun
 from stepwell.core.status import Action
-from stepwell.engine.inputs import takes_slot
 from stepwell.engine.worker import Worker
-from stepwell.errors import DefinitionError, InvalidInput
+from stepwell.errors import InvalidInput
 from stepwell.testing.clock import EPOCH
 from tests.engine.harness import scenario, until
 from tests.engine.rig import Gate, Rig
@@ -64,73 +63,10 @@ def behind(gate: Gate, value: int) -> Callable[[], Awaitable[int]]:
     return compute
 
 
-# -- which functions
-
-
-def _of_nothing() -> int:
-    return 1
-
-
-def _of_the_slot(slot: datetime) -> int:
-    return 1
-
-
-def _of_the_slot_perhaps(slot: datetime | None = None) -> int:
-    return 1
-
-
-def _of_anything(*args: Any, **kwargs: Any) -> int:
-    return 1
-
-
-class _Numbers:
-    def __call__(self, slot: datetime) -> int:
-        return 1
-
-    def method(self, slot: datetime) -> int:
-        return 1
-
-
-@pytest.mark.parametrize(
-    ("function", "takes"),
-    [
-        (_of_nothing, False),
-        (_of_the_slot, True),
-        (_of_the_slot_perhaps, False),
-        (_of_anything, False),
-        (lambda: 1, False),
-        (lambda slot: 1, True),
-        (_Numbers(), True),
-        (_Numbers().method, True),
-        (functools.partial(_of_the_slot, datetime(2027, 1, 1, tzinfo=ZoneInfo("UTC"))), False),
-        (dict, False),
-    ],
-)
-def test_a_function_of_the_slot_is_one_with_a_parameter_that_must_be_given(function: Callable[..., Any], takes: bool) -> None:
-    assert takes_slot(function) is takes
-
-
-def _of_two(slot: datetime, other: int) -> int:
-    return 1
-
-
-def _by_name(*, slot: datetime) -> int:
-    return 1
-
-
-@pytest.mark.parametrize("function", [_of_two, _by_name])
-@scenario
-async def test_a_worker_refuses_a_schedule_whose_function_takes_anything_else(function: Any) -> None:
-    with pytest.raises(DefinitionError, match="takes nothing, or the slot's time; this one needs slot"):
-        Rig(echo(function)).worker()
-
-
 @scenario
 async def test_a_worker_refuses_a_value_that_does_not_fit_and_says_of_which_schedule_it_is() -> None:
-    with pytest.raises(InvalidInput) as raised:
+    with pytest.raises(InvalidInput, match="schedule 'each'"):
         Rig(echo("seven")).worker()
-
-    assert raised.value.__notes__ == ["It is the input of schedule 'each'."]
 
 
 # -- what a function returns

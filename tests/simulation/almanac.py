@@ -87,7 +87,10 @@ class Almanac:
 
     def _declared(self, args: tuple[Any, ...], number: int) -> None:
         worker, declarations, _, now = args
-        (declaration,) = (each for each in declarations if each.workflow == NAME)
+        declaration = next((each for each in declarations if each.workflow == NAME), None)
+        if declaration is None:  # it says no more
+            self._words.pop(worker, None)
+            return
         self._words[worker] = declaration.digest
         newest, digest = self._heard
         is_said = any(word == digest and other != worker and self._world.tables.lives(other) for other, word in self._words.items())
@@ -103,10 +106,10 @@ class Almanac:
             if new and old and account.next_at is not None and (new.expression, new.timezone) == (old.expression, old.timezone):
                 account.said = new
                 continue
-            if old is not None and account.next_at is not None and account.next_at <= now and not account.is_paused:
-                account.records[Told(account.next_at, "missed", None)] += 1
+            if account.next_at is not None and account.next_at <= now:
+                account.records[Told(account.next_at, "skipped" if account.is_paused else "missed", None)] += 1
             if new is None and account.waiting_at is not None:
-                account.records[Told(account.waiting_at, "skipped", None)] += 1
+                account.records[Told(account.waiting_at, "missed", None)] += 1
                 account.waiting_at = None
             account.said, account.next_at, account.started = new, None if new is None else new.first_at, set()
 

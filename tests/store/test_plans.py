@@ -59,10 +59,11 @@ INDEXES = {
     "triggered": {"PRIMARY KEY"},
     "made": {"stepwell_slots_schedule", "stepwell_runs_schedule", "stepwell_events_run"},
     "slots": {"stepwell_slots_schedule"},
+    "subject_events": {"stepwell_events_subject"},
     "forget_slots": {"stepwell_slots_schedule", "INTEGER PRIMARY KEY"},
 }
 WRITES = ("record", "attempt", "log", "started", "declare", "add_slots", "backfilled")
-ORDERED = ("look", "make_ready", "expired", "ready", "heads", "last_deed", "slots", "forget_slots")
+ORDERED = ("look", "make_ready", "expired", "ready", "heads", "last_deed", "slots", "forget_slots", "subject_events")
 
 
 @pytest.fixture

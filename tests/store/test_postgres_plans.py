@@ -106,6 +106,7 @@ INDEXES: Final[Mapping[str, set[str]]] = {
     "triggered": {"schedules_pkey"},
     "made": {"slots_schedule", "runs_schedule", "events_run"},
     "slots": {"slots_schedule"},
+    "subject_events": {"events_subject"},
     "forget_slots": {"slots_schedule", "slots_pkey"},
 }
 WRITES: Final = (

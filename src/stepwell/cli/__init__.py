@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from stepwell.cli import acting, deleting, operate, runs
+from stepwell.cli import acting, deleting, operate, runs, schedules, scheduling
 from stepwell.cli.check import check
 from stepwell.cli.command import Database, Namespace, Place
 from stepwell.cli.dev import dev
@@ -57,6 +57,8 @@ for command in _first:
 runs.commands.add_typer(acting.commands)
 runs.commands.add_typer(deleting.commands)
 cli.add_typer(runs.commands, name="runs")
+schedules.commands.add_typer(scheduling.commands)
+cli.add_typer(schedules.commands, name="schedules")
 cli.add_typer(operate.workers, name="workers")
 cli.add_typer(operate.workflows, name="workflows")
 cli.add_typer(operate.queues, name="queues")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -108,7 +109,7 @@ class Schedule:
         jitter: up to which delay each slot is put off; None keeps to the time.
 
     Raises:
-        DefinitionError: the name, the expression, the zone, `overlap` or `catch_up` cannot be.
+        DefinitionError: the name, the expression, the zone, `overlap` or `catch_up` cannot be, or the function takes more than the slot.
         ValueError, TypeError: `jitter` is no duration.
     """
 
@@ -158,7 +159,7 @@ class Schedule:
             name, expression = None, name
         object.__setattr__(self, "name", "" if name is None else checked_name(name, "schedule"))
         object.__setattr__(self, "expression", checked_expression(expression))
-        object.__setattr__(self, "input", input)
+        object.__setattr__(self, "input", _checked_input(input, self.name or self.expression))
         object.__setattr__(self, "timezone", None if timezone is None else checked_zone(timezone).key)
         object.__setattr__(self, "overlap", _one_of(get_args(Overlap), overlap, "overlap"))
         object.__setattr__(self, "catch_up", _one_of(get_args(CatchUp), catch_up, "catch_up"))
@@ -167,6 +168,11 @@ class Schedule:
     def named(self, workflow: str) -> Schedule:
         """This schedule as one of the workflow's, with a name in any case."""
         return self if self.name else replace(self, name=f"{workflow}[{self.expression}]")
+
+
+def takes_slot(function: Callable[..., Any]) -> bool:
+    """Whether a function of a schedule is one of the slot's time: it has a parameter that must be given."""
+    return bool(_must_be_given(function))
 
 
 def checked_count(value: object, what: str) -> int:
@@ -193,6 +199,24 @@ def _some_time(value: object, what: str) -> timedelta:
     if not duration:
         raise DefinitionError(f"{what} is longer than zero")
     return duration
+
+
+def _checked_input(input: Any, schedule: str) -> Any:
+    needed = _must_be_given(input) if callable(input) else []
+    if len(needed) > 1 or any(each.kind is each.KEYWORD_ONLY for each in needed):
+        raise DefinitionError(
+            f"the input function of schedule {schedule!r} takes nothing, or the slot's time; "
+            f"this one needs {', '.join(each.name for each in needed)}: {input!r}"
+        )
+    return input
+
+
+def _must_be_given(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError):  # of some built-ins nobody knows
+        return []
+    return [each for each in parameters if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
 
 
 def _one_of(choices: tuple[Any, ...], value: object, what: str) -> Any:

@@ -333,6 +333,9 @@ class Store(Protocol):
     async def slots(self, workflow: str, name: str, limit: int, before: int | None = None) -> list[Slot]:
         """What has become of its slots, the newest record first; with `before`, those with a smaller number."""
 
+    async def schedule_events(self, workflow: str, name: str) -> list[Event]:
+        """Who has paused and resumed it, in order; none of one that nobody has declared."""
+
     async def forget_slots(self, keys: Collection[tuple[str, str]], keep: int) -> None:
         """Forget records of slots of these schedules, but for the newest `keep` of each."""
 

@@ -237,7 +237,7 @@ class MemoryStore:
     async def resume_schedule(self, seen: Cursor, next_at: float | None, skipped: NewSlot | None, now: float, actor: str | None) -> bool:
         """See `Store.resume_schedule`."""
         self._tell({Hint.DUE})
-        return scheduling.resume(self._tables, seen, next_at, skipped, now)
+        return scheduling.resume(self._tables, seen, next_at, skipped, now, actor)
 
     async def trigger(self, run: NewRun, now: float, actor: str | None = None) -> str:
         """See `Store.trigger`."""
@@ -253,6 +253,11 @@ class MemoryStore:
     async def slots(self, workflow: str, name: str, limit: int, before: int | None = None) -> list[Slot]:
         """See `Store.slots`."""
         return scheduling.slots(self._tables, (workflow, name), limit, before)
+
+    async def schedule_events(self, workflow: str, name: str) -> list[Event]:
+        """See `Store.schedule_events`."""
+        fired = self._tables.schedules.fired.get((workflow, name))
+        return [] if fired is None else list(fired.events)
 
     async def forget_slots(self, keys: Collection[tuple[str, str]], keep: int) -> None:
         """See `Store.forget_slots`."""

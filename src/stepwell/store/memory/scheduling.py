@@ -165,6 +165,7 @@ def pause(tables: Tables, key: Key, now: float, actor: str | None) -> bool:
     fired = schedules.fired[key]
     if fired.paused_at is None:
         fired.paused_at, fired.paused_by = now, actor
+        fired.events.append(Event(at=instant(now), action="pause", actor=actor))
         schedules.change(key, next_at=row.next_at, waiting_at=None)
         if row.waiting_at is not None:
             reason = "the schedule was paused while this slot waited"
@@ -172,14 +173,16 @@ def pause(tables: Tables, key: Key, now: float, actor: str | None) -> bool:
     return True
 
 
-def resume(tables: Tables, seen: Cursor, next_at: float | None, skipped: NewSlot | None, now: float) -> bool:
+def resume(tables: Tables, seen: Cursor, next_at: float | None, skipped: NewSlot | None, now: float, actor: str | None) -> bool:
     """See `Store.resume_schedule`."""
     schedules, key = tables.schedules, (seen.workflow, seen.name)
     stands = schedules.cursor(tables, key)
     if stands is None or (stands.digest, stands.next_at) != (seen.digest, seen.next_at):
         return False
     if stands.paused:
-        schedules.fired[key].paused_at = schedules.fired[key].paused_by = None
+        fired = schedules.fired[key]
+        fired.paused_at = fired.paused_by = None
+        fired.events.append(Event(at=instant(now), action="resume", actor=actor))
         schedules.change(key, next_at=next_at if schedules.said[key].declared else None, waiting_at=stands.waiting_at)
         if skipped is not None:
             schedules.record(key, skipped, now)

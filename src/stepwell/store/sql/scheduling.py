@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 
 from stepwell.core.backfilling import Ahead, backfilled, slot_of
 from stepwell.core.declaring import Declared, is_outranked, said
-from stepwell.core.records import Cursor, NewSlot, ScheduleState, Slot, instant
+from stepwell.core.records import Cursor, Event, NewSlot, ScheduleState, Slot, instant
 from stepwell.core.status import Action
 from stepwell.errors import IllegalTransition, RunNotFound, ScheduleNotFound
 from stepwell.store.port import Hint, WorkerLost
@@ -235,7 +235,17 @@ async def _begin_deed(transaction: Transaction) -> int:
 
 
 async def _keep_event(transaction: Transaction, workflow: str, name: str, now: float, action: str, actor: str | None) -> None:
-    await transaction.execute("event", run=None, subject=f"schedule {workflow}/{name}", at=now, action=action, actor=actor)
+    await transaction.execute("event", run=None, subject=_subject(workflow, name), at=now, action=action, actor=actor)
+
+
+async def events(transaction: Transaction, workflow: str, name: str) -> list[Event]:
+    """See `Store.schedule_events`."""
+    rows = await transaction.many("subject_events", subject=_subject(workflow, name))
+    return [Event(at=instant(at), action=action, actor=actor) for at, action, actor in rows]
+
+
+def _subject(workflow: str, name: str) -> str:
+    return f"schedule {workflow}/{name}"
 
 
 async def trigger(transaction: Transaction, lanes: Lanes, run: NewRun, now: float, actor: str | None) -> str:

@@ -872,6 +872,13 @@ FROM stepwell_events
 WHERE run = :run
 ORDER BY id;
 
+-- name: subject_events
+-- Of a workflow, a queue, a schedule or a worker.
+SELECT at, action, actor
+FROM stepwell_events
+WHERE run IS NULL AND subject = :subject
+ORDER BY id;
+
 -- name: workers
 SELECT id, name, host, pid, queues, concurrency, lease, serves, running, parked, draining, started_at, beat_at
 FROM stepwell_workers

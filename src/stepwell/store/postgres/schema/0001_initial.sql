@@ -172,6 +172,7 @@ CREATE TABLE stepwell.events (
     actor text
 );
 CREATE INDEX events_run ON stepwell.events (run, id) WHERE run IS NOT NULL;
+CREATE INDEX events_subject ON stepwell.events (subject, id) WHERE run IS NULL;
 
 CREATE TABLE stepwell.definitions (
     name text COLLATE "C" NOT NULL,

@@ -157,6 +157,7 @@ CREATE TABLE stepwell_events (
     actor TEXT
 );
 CREATE INDEX stepwell_events_run ON stepwell_events (run) WHERE run IS NOT NULL;
+CREATE INDEX stepwell_events_subject ON stepwell_events (subject) WHERE run IS NULL;
 
 CREATE TABLE stepwell_definitions (
     name TEXT NOT NULL,
