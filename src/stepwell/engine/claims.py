@@ -267,7 +267,9 @@ class Claims:
 
     def _compare(self, owned: set[tuple[str, int]]) -> None:
         worker = self._worker
-        strays = {(run_id, claim) for run_id, claim in owned if run_id not in worker.here and run_id not in self._loading}
+        here = {run_id: execution.claimed.claim for run_id, execution in worker.here.items()}
+        here |= {run_id: claimed.claim for run_id, claimed in self._loading.items()}
+        strays = {(run_id, claim) for run_id, claim in owned if here.get(run_id, -1) < claim}  # an older claim of it may be leaving still
         for run_id, claim in self._strays & strays:
             log.warning("%s gives back run %s, which it was given and never got", worker.label, run_id)
             worker.committer.put(Move(run_id, claim, Action.RELEASE), self)
