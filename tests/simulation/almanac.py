@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stepwell.core.records import Declaration, Firing, NewRun, NewSchedule
+from stepwell.core.records import Cursor, Declaration, Firing, NewRun, NewSchedule, NewSlot
 from stepwell.core.slots import LATE
 from tests.simulation.timetable import NAME, period_of
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+PROMPT = 6.0
+"""Seconds within which a worker that nothing ails does what is to be done."""
 
 _EARLY = 1e-3
 """See `Watch`."""
@@ -42,6 +45,9 @@ class Account:
     """Slots that have fired, since its times were changed."""
     ever_started: set[float] = field(default_factory=set)
     records: Counter[Told] = field(default_factory=Counter)
+    last_run: str | None = None
+    changed_at: float = 0.0
+    """When somebody last changed it, by other than a slot."""
 
 
 class Almanac:
@@ -54,6 +60,7 @@ class Almanac:
         """Number and digest of the release that is heard."""
         self._words: dict[str, str] = {}
         """What each worker has said last: a digest."""
+        self._said_at: dict[str, float] = {}
 
     def before(self, verb: str, args: tuple[Any, ...]) -> None:
         """The store has done this, and what it has made of runs is about to be looked at."""
@@ -92,6 +99,7 @@ class Almanac:
             self._words.pop(worker, None)
             return
         self._words[worker] = declaration.digest
+        self._said_at[worker] = self._world.loop.time()
         newest, digest = self._heard
         is_said = any(word == digest and other != worker and self._world.tables.lives(other) for other, word in self._words.items())
         if number >= newest or not is_said:
@@ -111,6 +119,7 @@ class Almanac:
             if new is None and account.waiting_at is not None:
                 account.records[Told(account.waiting_at, "missed", None)] += 1
                 account.waiting_at = None
+            account.changed_at = self._world.loop.time()
             account.said, account.next_at, account.started = new, None if new is None else new.first_at, set()
 
     # -- slots
@@ -141,6 +150,7 @@ class Almanac:
         self._check_slots(account, account.said, firing, now, where)
         for run in firing.runs:
             self._check_run(account, account.said, run, firing.cursor.last_run, where)
+            account.last_run = run.id
             self._world.confirmed.add(run.id)
         account.records.update(Told(each.slot, each.outcome, each.run) for each in firing.slots)
         account.next_at, account.waiting_at = firing.next_at, firing.waiting_at
@@ -149,14 +159,15 @@ class Almanac:
         """Each from where it stood on is accounted for once: it makes a run, or there is a record, or it waits."""
         period = period_of(said.expression)
         due = _slots(account.next_at, firing.next_at, period)
-        told = [slot for record in firing.slots for slot in _slots(record.slot, record.until + period, period)]
-        if account.waiting_at != firing.waiting_at:
-            due += [] if account.waiting_at is None else [account.waiting_at]
-            told += [] if firing.waiting_at is None else [firing.waiting_at]
-        if sorted(due) != sorted(told):
-            self._wrong(f"{where}: accounts for {sorted(told)}, and should for {sorted(due)}")
-        if told and max(told) > now + _EARLY:
-            self._wrong(f"{where}: was fired {max(told) - now:g} s too early")
+        if account.waiting_at is not None and account.waiting_at != firing.waiting_at:
+            due.insert(0, account.waiting_at)
+        told = [slot for record in firing.slots for slot in _within(due, record)]
+        if firing.waiting_at is not None and firing.waiting_at != account.waiting_at:
+            told.append(firing.waiting_at)
+        if sorted(told) != due or any(each.count not in (None, len(_within(due, each))) for each in firing.slots):
+            self._wrong(f"{where}: accounts for {sorted(told)}, and should for {due}")
+        if due and due[-1] > now + self._world.spread + _EARLY:
+            self._wrong(f"{where}: was fired {due[-1] - now:g} s too early")
         started = [run.scheduled_at for run in firing.runs]
         if started != [each.slot for each in firing.slots if each.outcome in ("started", "failed")]:
             self._wrong(f"{where}: has made runs of {started}")
@@ -203,11 +214,13 @@ class Almanac:
                 self._wrong(f"schedule {seen.name}: was resumed, skipping {told}, and should have skipped {due}")
         if skipped is not None:
             account.records[Told(skipped.slot, skipped.outcome, None)] += 1
-        account.next_at = next_at
+        account.next_at, account.changed_at = next_at, self._world.loop.time()
 
     def _triggered(self, args: tuple[Any, ...], run_id: str) -> None:
         run: NewRun = args[0]
-        self.accounts[str(run.schedule)].records[Told(round(run.created_at, 6), "triggered", run_id)] += 1
+        account = self.accounts[str(run.schedule)]
+        account.records[Told(round(run.created_at, 6), "triggered", run_id)] += 1
+        account.last_run = run_id
         self._world.confirmed.add(run_id)
 
     def _backfilled(self, args: tuple[Any, ...], ids: list[str]) -> None:
@@ -221,19 +234,40 @@ class Almanac:
                 account.records[Told(slot, "backfilled", run.id)] += 1
                 self._world.confirmed.add(run.id)
 
-    # -- when all is over
+    def told_of(self, cursors: Iterable[Cursor]) -> None:
+        """Somebody has asked how schedules stand."""
+        for cursor in cursors:
+            account = self.accounts[cursor.name]
+            stands = (cursor.digest, cursor.next_at, cursor.waiting_at, cursor.paused)
+            if stands != (expected := (self._heard[1], account.next_at, account.waiting_at, account.is_paused)):
+                self._wrong(f"schedule {cursor.name} stands at {stands}, and should at {expected}")
 
-    async def check_progress(self) -> None:
-        """Nothing that is due has stayed behind."""
-        now, link = self._world.loop.time(), self._world.operator.link
-        for name, account in sorted(self.accounts.items()):
-            if account.said is None or account.is_paused or account.said.input is None:
+    # -- in time
+
+    def check_promptness(self) -> None:
+        """A worker that nothing ails says which schedules it has, and leaves nothing of them undone that is due."""
+        now = self._world.loop.time()
+        for process in self._world.processes.values():
+            if process.fit_since > now - PROMPT:
                 continue
-            if account.next_at is not None and account.next_at < now - self._world.skew - 5.0:
-                self._wrong(f"schedule {name}: stands at {account.next_at}, {now - account.next_at:g} s behind")
-            (cursor,) = await link.cursors([(NAME, name)])
-            if account.waiting_at is not None and not cursor.going:
-                self._wrong(f"schedule {name}: {account.waiting_at} waits for a run that is not going")
+            worker = process.worker.id
+            if worker not in self._words:
+                self._wrong(f"{process.name} does not say which schedules it has")
+            elif self._words[worker] == self._heard[1] and self._said_at[worker] < now - PROMPT:
+                self._check_done(process.clock.now(), process.name)
+
+    def _check_done(self, now: float, who: str) -> None:
+        watch, since = self._world.watch, self._world.loop.time() - PROMPT
+        for name, account in self.accounts.items():
+            if account.said is None or account.said.input is None or account.is_paused or account.changed_at > since:
+                continue
+            if account.next_at is not None and account.next_at < now - PROMPT:
+                self._wrong(f"schedule {name} stands at {account.next_at}, {now - account.next_at:g} s ago, and {who} does nothing")
+            last = watch.runs.get(account.last_run or "")
+            if account.waiting_at is not None and last is not None and last.status.ended and watch.since[str(account.last_run)] < since:
+                self._wrong(f"schedule {name}: {account.waiting_at} waits for a run that has ended, and {who} does nothing")
+
+    # -- when all is over
 
     async def check(self) -> None:
         """The store says of each schedule and each slot what is said here."""
@@ -255,6 +289,10 @@ class Almanac:
 
     def _wrong(self, what: str) -> None:
         self._world.wrong(what)
+
+
+def _within(slots: Iterable[float], record: NewSlot) -> list[float]:
+    return [slot for slot in slots if record.slot <= slot <= record.until]
 
 
 def _slots(first: float | None, end: float | None, period: int) -> list[float]:

@@ -85,7 +85,10 @@ class Keeper(Person):
             await self.resume(name)
 
     async def _trigger(self, name: str) -> None:
-        await self.until_known(lambda: self._schedules.trigger(NAME, name, actor="simulated"))
+        handle = await self.until_known(lambda: self._schedules.trigger(NAME, name, actor="simulated"))
+        if self.chance.random() < 0.5:
+            await asyncio.sleep(self.chance.choice((0.0, 0.5)))  # its input may be under way
+            self.world.begin(self.world.operator.do("pause and resume", handle.run_id))
 
     async def _backfill(self, name: str) -> None:
         end = self.clock.now()

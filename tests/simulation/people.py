@@ -134,9 +134,10 @@ class Operator(Person):
             living = [run_id for run_id, seen in runs.items() if not seen.status.ended]
             if runs:
                 run_id = chance.choice(sorted(living if living and chance.random() < 0.6 else runs))
-                self.world.begin(self._do(chance.choice(_DEEDS), run_id))  # several at once
+                self.world.begin(self.do(chance.choice(_DEEDS), run_id))  # several at once
 
-    async def _do(self, deed: str, run_id: str) -> None:
+    async def do(self, deed: str, run_id: str) -> None:
+        """One of the deeds."""
         self.world.note(f"{self.name}: {deed} {self.world.short(run_id)}")
         self.world.counts["deeds"] += 1
         try:

@@ -78,6 +78,8 @@ class Watch:
 
     def saw(self, verb: str, args: tuple[Any, ...], kwargs: dict[str, Any], answer: Any) -> None:
         """The store has done this."""
+        if verb == "cursors":
+            self.almanac.told_of(answer)
         if verb in _READS:
             return
         if verb == "register":

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from stepwell.engine.worker import Worker
+from tests.simulation.almanac import PROMPT
 from tests.simulation.ending import check_all
 from tests.simulation.keeper import Keeper
 from tests.simulation.ledger import Ledger
@@ -132,6 +133,7 @@ class World:
             end = self.loop.time() + self.chance.choice((8.0, 15.0, 30.0))
             while self.loop.time() < end and not self.mistakes:
                 await asyncio.sleep(1.0)
+                self.watch.almanac.check_promptness()
             for task in living:
                 task.cancel()
             await asyncio.gather(*living, return_exceptions=True)
@@ -163,8 +165,7 @@ class World:
         """They catch up; then they are paused, or this would go on for ever."""
         if not self.timetable.is_empty:
             await self.keeper.resume_all()
-            await self._keep_up(6.0)
-            await self.watch.almanac.check_progress()
+            await self._keep_up(2 * PROMPT)
         await self.keeper.pause_all()
 
     async def _keep_up(self, seconds: float) -> None:
@@ -172,6 +173,7 @@ class World:
         end = self.loop.time() + seconds
         while self.loop.time() < end:
             await asyncio.sleep(1.0)
+            self.watch.almanac.check_promptness()
             for place in self.places:
                 place.keep_up()
 
