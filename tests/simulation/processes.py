@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _ROUNDED = 1e-6
-"""Seconds by which alarms of a clock that is off ring late: rounded down, it would not be time yet, again and again."""
+"""Seconds by which alarms ring late: a loop calls what is due within a nanosecond, when it would not be time yet, again and again."""
 
 
 SPREAD = 0.1
@@ -76,7 +76,7 @@ class ProcessClock:
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Alarm:
         """See `Clock.call_at`."""
-        return _Alarm(self, when - self.ahead + (_ROUNDED if self.ahead else 0.0), callback)
+        return _Alarm(self, when - self.ahead + _ROUNDED, callback)
 
     def random(self) -> float:
         """See `Clock.random`."""
@@ -134,9 +134,10 @@ class Process:
         self._world = world
         self._chance = chance
         self._could_not_begin = False
+        self._born_at = world.loop.time()
         self.worker = Worker(
             cast("Store", self.link),
-            Registry(ALL if whole or chance.random() < 0.7 else OLD),
+            Registry((*(ALL if whole or chance.random() < 0.7 else OLD), world.timetable.release(whole=whole))),
             self.clock,
             name=self.name,
             queues=None if whole or chance.random() < 0.7 else {"default"},
@@ -164,6 +165,14 @@ class Process:
     def is_up(self) -> bool:
         """Whether it works, or is about to."""
         return not (self.link.gone or self._could_not_begin or self.worker._stopping.has_begun)
+
+    @property
+    def fit_since(self) -> float:
+        """Since when it works, and nothing ails it."""
+        worker = self.worker
+        if not self.is_up or not worker.registered or not worker.leased or self.clock.is_frozen or self.link.away or self.link.deaf:
+            return self._world.loop.time()
+        return max(self.thawed_at, self.link.trouble_at, self._born_at)
 
     def crash(self) -> None:
         """It is gone from one moment to the next. What it has asked the store for is done all the same."""
@@ -261,6 +270,8 @@ class Place:
         self._chance = chance
         self.ahead = world.ahead + chance.choice((0.0, 0.0, chance.uniform(-SPREAD, SPREAD)))
         """Seconds by which its clock is ahead of those of clients."""
+        self._absence = chance.choice((0.0, 0.0, 0.5))
+        """How often nobody begins another process for a while."""
 
     def boot(self, *, whole: bool = False) -> Process:
         """Begin with a new process."""
@@ -273,6 +284,8 @@ class Place:
         await asyncio.sleep(chance.choice((0.0, 0.0, 0.5)))
         while True:
             if self.process is None or not self.process.is_up:
+                if chance.random() < self._absence:
+                    await asyncio.sleep(chance.uniform(11.0, 25.0))
                 self.boot()
             await asyncio.sleep(chance.expovariate(1 / weather.mishap_every))
             if self.process is not None and self.process.is_up:

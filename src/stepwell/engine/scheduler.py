@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +52,9 @@ AGAIN: Final = 1.0
 
 OUTVOTED: Final = 10.0
 """Seconds between two looks whether the release that has overruled this one lives still."""
+
+ENDS_APART: Final = 0.1
+"""Seconds between two looks whether a run has ended that a slot waits for: in a busy system, others end all the time."""
 
 KEPT: Final = 1_000
 """Records of slots that are kept of each schedule; up to a quarter more."""
@@ -115,9 +119,12 @@ class Scheduler:
         self._clock = worker.clock
         self._ids = RunIds(worker.clock)
         self.inputs = inputs
-        self._workflows = [workflow.name for workflow in registry.newest()]
         self._own = {(own.workflow.name, own.schedule.name): own for own in _own(registry, inputs, timezone)}
-        self._digests = {name: _digest(own for key, own in self._own.items() if key[0] == name) for name in self._workflows}
+        self._said: dict[str, list[Own]] = {workflow.name: [] for workflow in registry.newest()}
+        """By workflow: also of those without any, whose schedules have ended."""
+        for own in self._own.values():
+            self._said[own.workflow.name].append(own)
+        self._digests = {name: _digest(each) for name, each in self._said.items()}
         self._release: int | None = None
         self._declared_by = ""
         """The id of the worker under which it has said so."""
@@ -131,10 +138,13 @@ class Scheduler:
         """When each comes that fires here."""
         self._heap: list[tuple[float, Key]] = []
         """The same, with some that have moved since."""
-        self._waiting: set[Key] = set()
+        self.ends_at: float | None = None
+        """When to look whether a run has ended that a slot waits for; None: nobody has heard of an end."""
+        self._waiting: dict[Key, None] = {}
         """Those of which a slot waits for the end of the last run."""
-        self._may_have_ended = False
-        """Whether one of those runs may have."""
+        self._in_doubt: list[Key] = []
+        """Those of them that are to be looked at now."""
+        self._ends_seen_at = -math.inf
         self._jobs: dict[Key, _Job] = {}
         self._computed: list[Firing] = []
         self._room = asyncio.Semaphore(COMPUTED_AT_ONCE)
@@ -171,8 +181,18 @@ class Scheduler:
     def heard_of_an_end(self) -> None:
         """Some run has ended. It may be one that a slot waits for."""
         if self._waiting:
-            self._may_have_ended = True
+            now = self._clock.now()
+            is_crowded = 0.0 < now - self._ends_seen_at < ENDS_APART
+            self.ends_at = self._ends_seen_at + ENDS_APART if is_crowded else now
             self.waker.set()
+
+    async def sees_an_end(self) -> bool:
+        """Whether a run has ended that a slot waits for. It is seen to, then. Raises DatabaseUnavailable."""
+        waiting = await self._store.cursors(list(self._waiting)) if self._waiting else []
+        has_ended = any(not cursor.going for cursor in waiting)
+        if has_ended:
+            self.heard_of_an_end()
+        return has_ended
 
     def own(self, workflow: str, name: str) -> Own | None:
         """The schedule of that name; None: it is not declared here."""
@@ -205,7 +225,7 @@ class Scheduler:
     def _wakes_at(self) -> float | None:
         if not self._worker.may_claim:
             return None  # it is told when it may
-        return min((when for when in (self.next_at, self._declare_at) if when is not None), default=None)
+        return min((when for when in (self.next_at, self._declare_at, self.ends_at) if when is not None), default=None)
 
     async def _pass(self) -> bool:
         """Whether there may be more to do at once."""
@@ -232,10 +252,7 @@ class Scheduler:
 
     async def _declare(self) -> None:
         worker, now = self._worker.id, self._clock.now()
-        said = [
-            Declaration(name, self._digests[name], tuple(own.declared(now) for key, own in self._own.items() if key[0] == name))
-            for name in self._workflows
-        ]
+        said = [Declaration(name, self._digests[name], tuple(own.declared(now) for own in each)) for name, each in self._said.items()]
         try:
             self._release = await self._store.declare(worker, said, self._release, now)
         except WorkerLost:
@@ -270,8 +287,8 @@ class Scheduler:
     def _see(self, cursor: Cursor) -> None:
         """It stands so: remember when it comes, if it fires here."""
         key = (cursor.workflow, cursor.name)
-        self._next.pop(key, None)
-        self._waiting.discard(key)
+        before = self._next.pop(key, None)
+        self._waiting.pop(key, None)
         if cursor.digest != self._digests[cursor.workflow]:
             if self._declare_at is None:
                 self._declare_at = self._clock.now() + OUTVOTED
@@ -280,14 +297,17 @@ class Scheduler:
             return
         if cursor.next_at is not None:
             self._next[key] = cursor.next_at
-            heapq.heappush(self._heap, (cursor.next_at, key))
+            if cursor.next_at != before:
+                heapq.heappush(self._heap, (cursor.next_at, key))
         if cursor.waiting_at is not None:
-            self._waiting.add(key)
+            self._waiting[key] = None
 
     def _due(self, now: float) -> list[Key]:
         """Schedules to look at now, those that have come first before the others. They are not due any more until they were looked at."""
-        keys = [key for key in self._waiting if key not in self._jobs] if self._may_have_ended else []
-        self._may_have_ended = False
+        if self.ends_at is not None and self.ends_at <= now:
+            self.ends_at, self._ends_seen_at, self._in_doubt = None, now, list(self._waiting)
+        keys = [key for key in self._in_doubt[:AT_ONCE] if key not in self._jobs]
+        del self._in_doubt[:AT_ONCE]
         while len(keys) < AT_ONCE and (next_at := self.next_at) is not None and next_at <= now:
             _, key = heapq.heappop(self._heap)
             del self._next[key]

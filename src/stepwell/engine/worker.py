@@ -326,11 +326,12 @@ class Worker:
             return False
         try:
             look = await self._store.look(self.id, self.clock.now())
+            has_ended = await self.scheduler.sees_an_end()
         except DatabaseUnavailable as error:
             self.outage.met("look for work", error)
             return False
         self.timers.learn(look.due)
-        return (look.due is None or look.due > self.clock.now()) and not self._running and self.timers.waker.waiting
+        return not has_ended and (look.due is None or look.due > self.clock.now()) and not self._running and self.timers.waker.waiting
 
     def changed(self) -> None:
         """A run has left or fallen asleep, there is nothing more to claim: who waits for the worker's end is to look."""
