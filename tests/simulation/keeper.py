@@ -88,7 +88,7 @@ class Keeper(Person):
         handle = await self.until_known(lambda: self._schedules.trigger(NAME, name, actor="simulated"))
         if self.chance.random() < 0.5:
             await asyncio.sleep(self.chance.choice((0.0, 0.5)))  # its input may be under way
-            self.world.begin(self.world.operator.do("pause and resume", handle.run_id))
+            self.world.begin(self.world.operator.do(self.chance.choice(("pause", "pause and resume")), handle.run_id))
 
     async def _backfill(self, name: str) -> None:
         end = self.clock.now()

@@ -270,8 +270,6 @@ class Place:
         self._chance = chance
         self.ahead = world.ahead + chance.choice((0.0, 0.0, chance.uniform(-SPREAD, SPREAD)))
         """Seconds by which its clock is ahead of those of clients."""
-        self._absence = chance.choice((0.0, 0.0, 0.5))
-        """How often nobody begins another process for a while."""
 
     def boot(self, *, whole: bool = False) -> Process:
         """Begin with a new process."""
@@ -284,8 +282,6 @@ class Place:
         await asyncio.sleep(chance.choice((0.0, 0.0, 0.5)))
         while True:
             if self.process is None or not self.process.is_up:
-                if chance.random() < self._absence:
-                    await asyncio.sleep(chance.uniform(11.0, 25.0))
                 self.boot()
             await asyncio.sleep(chance.expovariate(1 / weather.mishap_every))
             if self.process is not None and self.process.is_up:
@@ -320,13 +316,18 @@ class Place:
                     await asyncio.sleep(2.0 * chance.random())
                     process.crash()
 
+    def go_dark(self) -> None:
+        """Its process dies, and there is no other for a while."""
+        if self.process is not None and self.process.is_up:
+            self.process.crash()
+
     def calm_down(self) -> None:
-        """Nothing goes wrong any more. What works here goes on; in the first place, with a process that can do everything."""
+        """Nothing goes wrong any more. What works here goes on, or a new process."""
         process = self.process
         if process is not None:
             process.thaw()
             process.link.deaf = process.link.away = False
-            if not self._number and process.is_up:
+            if not self._number and process.is_up and self._chance.random() < 0.5:
                 process.crash()
         self.keep_up()
 

@@ -93,7 +93,7 @@ class Timetable:
 
         async def compute(slot: datetime) -> int:
             chance = STEPS.world.chance
-            await asyncio.sleep(chance.choice((0.0, 0.0, 0.1, 1.0, 12.0 if chance.random() < 0.2 else 0.0)))
+            await asyncio.sleep(chance.choice((0.0, 0.0, 0.1, 1.0, 4.0)))
             if chance.random() < fails:
                 raise ConnectionError(f"nothing is known of {slot}")
             return computed_for(slot.timestamp())

@@ -13,6 +13,7 @@ from collections.abc import Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
+from stepwell.core.slots import LATE
 from stepwell.engine.worker import Worker
 from tests.simulation.almanac import PROMPT
 from tests.simulation.ending import check_all
@@ -148,6 +149,10 @@ class World:
     async def _calm_down(self) -> None:
         self.note("nothing goes wrong any more")
         self.weather = None
+        if not self.timetable.is_empty and self.chance.random() < 0.5:
+            for place in self.places:
+                place.go_dark()
+            await asyncio.sleep(2 * LATE)
         await asyncio.sleep(2 * LONGEST)  # calls that hang still come through
         for place in self.places:
             place.calm_down()
