@@ -180,23 +180,24 @@ def within(where: RunFilter, statuses: frozenset[RunStatus]) -> RunFilter:
     return replace(where, statuses=statuses if where.statuses is None else statuses & where.statuses)
 
 
-def listing(transaction: Transaction, where: RunFilter, part: Part, *, newest: bool, start: str | None = None) -> str:
-    """The statement that reads the ids of a part in order, up to `:limit`; with `start`, beyond `:start`."""
+def listing(transaction: Transaction, where: RunFilter, part: Part, *, newest: bool, start: str | None = None, also: str = "") -> str:
+    """The statement that reads the ids of a part in order, up to `:limit`; with `start`, beyond `:start`; those for which `also` holds."""
     by_tag = bool(where.tags) and not part.condition and where.within is None
     base = "find_newest" if where.within is not None else "find_by_tag" if by_tag else "find"
-    column = "r.finished_at" if part.by_end else "t.run" if by_tag else "r.id"
-    beyond = f"AND r.id {'<' if newest else '>'} :start" if start is not None else ""
+    run = "t.run" if by_tag else "r.id"
+    column = "r.finished_at" if part.by_end else run
+    beyond = f"AND {run} {'<' if newest else '>'} :start" if start is not None else ""
     order = f"ORDER BY {column} {'DESC' if newest else 'ASC'} LIMIT :limit"
     filters = "" if part.whole else transaction.part("filters")
-    return "\n".join(filter(None, (transaction.part(base), part.condition, id_range(where), filters, beyond, order)))
+    return "\n".join(filter(None, (transaction.part(base), part.condition, id_range(where, run), also, filters, beyond, order)))
 
 
-def id_range(where: RunFilter) -> str:
+def id_range(where: RunFilter, run: str = "r.id") -> str:
     """The condition for ids, where there is one."""
     ranges = {
-        "AND r.id >= :id_prefix AND r.id < :id_prefix || '~'": where.id_prefix,
-        "AND r.id >= :id_from": where.id_from,
-        "AND r.id < :id_below": where.id_below,
+        f"AND {run} >= :id_prefix AND {run} < :id_prefix || '~'": where.id_prefix,
+        f"AND {run} >= :id_from": where.id_from,
+        f"AND {run} < :id_below": where.id_below,
     }
     return " ".join(condition for condition, given in ranges.items() if given is not None)
 
