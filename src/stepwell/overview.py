@@ -135,6 +135,11 @@ class Overview:
         refuse_in_body(*LOOKS)
         return await self._home.store.facts(_machine_time(self._home.clock))
 
+    async def pulse(self) -> str:
+        """A text that is another one when something was written since, and sometimes for nothing."""
+        refuse_in_body(*LOOKS)
+        return await self._home.store.pulse()
+
 
 def _machine_time(clock: Clock) -> Callable[[], float]:
     """The time of this machine, from whatever thread. The app's need not be it: that follows the database's."""

@@ -19,7 +19,7 @@ _SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
 _EVERY_HOUR: Final = frozenset(range(24))
 _LAST_YEAR: Final = 9998  # of the next one, some instants are beyond the calendar in some zone
-_END: Final = datetime(_LAST_YEAR + 1, 1, 1, tzinfo=UTC).timestamp()
+_END: Final = datetime(_LAST_YEAR, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 
 
 class Cron:
@@ -58,7 +58,8 @@ class Cron:
 
     def between(self, after: float, until: float) -> Iterator[float]:
         """The slots that are later than `after` and not later than `until`, in order, each worked out when it is asked for."""
-        if after >= min(until, _END):
+        until = min(until, _END)
+        if after >= until:
             return
         start = _instant(max(after, -1.0))
         for slot in self._in_elapsed_time(start) if self._elapsed else self._by_the_clock(start):
@@ -114,9 +115,10 @@ class Cron:
         """
         try:
             for wall in CronSim(self._expression, shown, reverse=back):
-                if wall.year > _LAST_YEAR:
+                if wall.year <= _LAST_YEAR:
+                    yield wall
+                elif not back:
                     return
-                yield wall
         except OverflowError:  # its search left the calendar
             return
 

@@ -30,15 +30,25 @@ _FIELDS: Final = (
     ("hour", "0-23, such as 9, 9-17 or */6"),
     ("day-of-month", "1-31, L for the last day or LW for the last weekday, such as 1, 1-7 or 1,15"),
     ("month", "1-12 or JAN-DEC, such as 1, JAN,JUL or */3"),
-    ("day-of-week", "0-7 (both are Sunday) or SUN-SAT, such as MON-FRI, MON#1 for the first Monday of a month or 5L for its last Friday"),
+    (
+        "day-of-week",
+        "0-7 (0 and 7 are Sunday) or SUN-SAT, such as MON-FRI, MON#1 for the first Monday of a month or 5L for its last Friday",
+    ),
 )
 _LONGEST_TEXT: Final = 1_000  # every second, minute, hour and day, each named, is shorter
 
+_NUMBERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        name: str(number)
+        for first, names in ((1, "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC"), (0, "SUN MON TUE WED THU FRI SAT"))
+        for number, name in enumerate(names.split(), first)
+    }
+)
 _VALUE: Final = r"(?:\d+|[A-Z]{3})"
 _SPAN: Final = rf"{_VALUE}(?:-{_VALUE})?"
 _VALUES: Final = re.compile(rf"{_VALUE}(?:,{_VALUE})*")
 _SPANS: Final = re.compile(rf"{_SPAN}(?:,{_SPAN})*")
-_STEPS_OF_SPAN: Final = re.compile(rf"{_VALUE}-{_VALUE}/\d+")
+_STEPS_OF_SPAN: Final = re.compile(rf"({_VALUE})-({_VALUE})/\d+")
 _STEPS: Final = re.compile(r"(\*|\d+)/(\d+)")
 _ONE_OF_MONTH: Final = re.compile(rf"{_VALUE}#\d|\dL")
 _WHOLE_WEEK: Final = re.compile(r"(0|SUN)-7")
@@ -59,7 +69,7 @@ def checked_expression(expression: object) -> str:
         raise DefinitionError(
             f"schedule expression {expression[:50]!r}… is longer than {_LONGEST_TEXT:,} characters; write ranges and steps"
         )
-    fields = spelled_out(expression).split()
+    fields = ALIASES.get(expression, expression).split()
     if len(fields) not in {len(_FIELDS) - 1, len(_FIELDS)}:
         raise DefinitionError(
             f"schedule expression {expression!r} has neither five fields (minute, hour, day, month, weekday) nor six with seconds first, "
@@ -68,8 +78,9 @@ def checked_expression(expression: object) -> str:
     for number, field in enumerate(fields, len(_FIELDS) - len(fields)):
         if not _readable(field, number):
             name, takes = _FIELDS[number]
-            raise DefinitionError(f"schedule expression {expression!r}: the {name} field cannot be {field!r}; it takes {takes}")
-    if not _comes(fields):
+            hint = ". A range goes up: 22-4 is 22,23,0-4, and SAT-SUN is 6-7" if "-" in field else ""
+            raise DefinitionError(f"schedule expression {expression!r}: the {name} field cannot be {field!r}; it takes {takes}{hint}")
+    if not _comes(spelled_out(expression)):
         raise DefinitionError(
             f"schedule expression {expression!r} never comes: no date fits its day-of-month, month and day-of-week together; "
             "the last day of any month is L"
@@ -78,8 +89,11 @@ def checked_expression(expression: object) -> str:
 
 
 def spelled_out(expression: str) -> str:
-    """The fields that an alias stands for; of others, themselves."""
-    return ALIASES.get(expression, expression)
+    """The expression as the library understands it: fields for an alias, and capitals.
+
+    In `5-5/10` it takes the 5 for a beginning, as in `5/10`. A range of one is written as that one.
+    """
+    return _STEPS_OF_SPAN.sub(_without_steps_of_one, ALIASES.get(expression, expression).upper())
 
 
 def in_words(expression: str) -> str:
@@ -88,7 +102,7 @@ def in_words(expression: str) -> str:
     Where no words are known that say the same, and for a text that is no expression, the answer is the text itself.
     """
     try:
-        fields = spelled_out(checked_expression(expression)).upper().split()
+        fields = spelled_out(checked_expression(expression)).split()
     except DefinitionError:
         return expression
     if len(fields) < len(_FIELDS):
@@ -110,12 +124,17 @@ def _readable(field: str, number: int) -> bool:
     return True
 
 
-def _comes(fields: list[str]) -> bool:
+def _comes(expression: str) -> bool:
     # The rarest, a leap day that is a certain weekday, comes again within forty years; the library looks fifty ahead.
     try:
-        return next(CronSim(" ".join(fields), ANY_TIME), None) is not None
+        return next(CronSim(expression, ANY_TIME), None) is not None
     except CronSimError:
         return False
+
+
+def _without_steps_of_one(found: re.Match[str]) -> str:
+    low, high = (_NUMBERS.get(value, value).lstrip("0") for value in found.groups())
+    return found[1] if low == high else found[0]
 
 
 def _plain(field: str) -> str:

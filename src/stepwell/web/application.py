@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from stepwell.app import Stepwell
 from stepwell.config import web_tokens
 from stepwell.errors import DefinitionError
-from stepwell.web import run, settings, tasks
+from stepwell.web import live, run, settings, tasks
 from stepwell.web.access import Access, Auth, Role, role_of
 from stepwell.web.redaction import Redactor
 from stepwell.web.security import Security
@@ -61,8 +61,12 @@ def create_app(
     site = Site(app, Access(auth, roles, read_only=read_only), Redactor(redact))
     application = Starlette(
         routes=_routes(site),
-        middleware=[Middleware(Security), Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5), Middleware(_Opened, stepwell=app)],
-        lifespan=_lifespan(app),
+        middleware=[
+            Middleware(Security),
+            Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
+            Middleware(_Opened, stepwell=app),
+        ],
+        lifespan=_lifespan(site),
     )
     site.router = application.router
     application.state.site = site
@@ -70,21 +74,19 @@ def create_app(
 
 
 def _routes(site: Site) -> list[BaseRoute]:
-    operator, admin = Role.OPERATOR, Role.ADMIN
-
     def page(path: str, handler: Any, name: str) -> Route:
         return Route(path, site.page(handler), name=name, methods=["GET"])
 
-    def deed(path: str, handler: Any, name: str, role: Role = operator) -> Route:
+    def deed(path: str, handler: Any, name: str, role: Role = Role.OPERATOR) -> Route:
         return Route(path, site.page(handler, role), name=name, methods=["POST"])
 
-    del admin
     return [
         page("/", _home, "home"),
         page("/tasks", tasks.show, "tasks"),
         deed("/tasks", tasks.act, "act_on_tasks"),
         page("/runs/{run_id}", run.show, "run"),
         deed("/runs/{run_id}/{action}", run.act, "act_on_run"),
+        page("/-/events", live.stream, "events"),
         deed("/-/settings", settings.change, "settings", Role.VIEWER),
         Route("/static/{hash}/{name:path}", site.static.serve, name="static", methods=["GET"]),
     ]
@@ -108,10 +110,13 @@ class _Opened:
         await self._app(scope, receive, send)
 
 
-def _lifespan(app: Stepwell) -> Any:
+def _lifespan(site: Site) -> Any:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with app:
-            yield
+        async with site.app:
+            try:
+                yield
+            finally:
+                site.live.close()
 
     return lifespan

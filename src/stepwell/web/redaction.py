@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 HIDDEN: Final = "•••"
+
+_PAIR: Final = r"""("[^"]*(?:{part})[^"]*"\s*:\s*)("(?:[^"\\]|\\.)*"?|[\[{{].*|[^,}}\]\s]+)"""
+"""A name in JSON and what follows, also where the text is cut off."""
 
 
 class Redactor:
@@ -17,6 +21,8 @@ class Redactor:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = tuple(name.lower() for name in names if name)
+        part = "|".join(re.escape(name) for name in self._names)
+        self._pair = re.compile(_PAIR.format(part=part), re.IGNORECASE) if part else None
 
     def __call__(self, value: Any) -> Any:
         """The value, as JSON has it, without what is hidden."""
@@ -25,6 +31,10 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self(item) for item in value]
         return value
+
+    def text(self, json: str) -> str:
+        """The beginning of a JSON text, without what is hidden."""
+        return json if self._pair is None else self._pair.sub(rf"\1{HIDDEN}", json)
 
     def hides(self, name: object) -> bool:
         """Whether what has this name is hidden."""

@@ -22,6 +22,8 @@ from stepwell.app import Stepwell
 from stepwell.core.records import instant
 from stepwell.web import words
 from stepwell.web.access import Access, NotAllowed, NotSignedIn, Role, User
+from stepwell.web.batches import Batches
+from stepwell.web.live import Live
 from stepwell.web.problems import EXPECTED, problem_of
 from stepwell.web.redaction import Redactor
 from stepwell.web.static import StaticFiles
@@ -149,6 +151,8 @@ class Visit:
         return str(self.request.scope.get("root_path", "")) or "/"
 
 
+_TOLD: Final[tuple[type[Exception], ...]] = (*EXPECTED, HTTPException)
+
 Handler: TypeAlias = Callable[[Visit], Awaitable[Response]]
 
 
@@ -160,6 +164,8 @@ class Site:
         self.access = access
         self.redact = redact
         self.static = StaticFiles()
+        self.batches = Batches()
+        self.live = Live(app.overview.pulse)
         self.router = Router()
         """Of all pages, by which their addresses are made."""
 
@@ -183,7 +189,7 @@ class Site:
                 visit = Visit(site=self, request=request, user=user, now=instant(self.app.now()))
                 visit.need(role)
                 return await handler(visit)
-            except (*EXPECTED, HTTPException) as error:
+            except _TOLD as error:
                 return self._problem_page(request, user, error)
 
         return endpoint

@@ -376,3 +376,8 @@ def _worker(
         beat_at=instant(beat_at),
         serves=frozenset(served),
     )
+
+
+async def pulse(transaction: Transaction) -> str:
+    """See `Store.pulse`."""
+    return ".".join(str(each) for each in await transaction.one("pulse") or ())

@@ -166,6 +166,10 @@ class Verbs:
         """See `Store.slots`."""
         return await self._opened.search(scheduling.slots, workflow, name, limit, before)
 
+    async def schedule_events(self, workflow: str, name: str) -> list[Event]:
+        """See `Store.schedule_events`."""
+        return await self._opened.search(scheduling.events, workflow, name)
+
     async def forget_slots(self, keys: Collection[tuple[str, str]], keep: int) -> None:
         """See `Store.forget_slots`."""
         await self._opened.write(scheduling.forget_slots, keys, keep)
@@ -285,6 +289,10 @@ class Verbs:
     async def workers(self) -> list[WorkerState]:
         """See `Store.workers`."""
         return await self._opened.search(reading.workers)
+
+    async def pulse(self) -> str:
+        """See `Store.pulse`."""
+        return await self._opened.search(reading.pulse)
 
     # -- what pages show
 

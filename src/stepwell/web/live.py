@@ -1,0 +1,110 @@
+"""Tells browsers that something has changed, and nothing of what: each asks for its own page again.
+
+One watcher asks the store for all of them, and only while somebody listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import StreamingResponse
+
+from stepwell.errors import DatabaseUnavailable, StepwellError
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from stepwell.web.site import Visit
+
+log = logging.getLogger(__name__)
+
+MAX_STREAMS: Final = 100
+"""In one process. Whoever comes then is told to ask by himself."""
+
+EVERY: Final = 0.25
+"""Seconds between two looks of the watcher."""
+
+SILENCE: Final = 15.0
+"""Seconds after which a stream says that it is still there: what lies between closes those that say nothing."""
+
+_CHANGED: Final = "event: changed\ndata: \n\n"
+_FULL: Final = "retry: 60000\nevent: full\ndata: \n\n"
+_STILL_THERE: Final = ": still there\n\n"
+
+
+class Live:
+    """Those who listen, in this process.
+
+    Args:
+        pulse: gives a text that is another one when something has changed.
+    """
+
+    def __init__(self, pulse: Callable[[], Awaitable[str]]) -> None:
+        self._pulse = pulse
+        self._listeners: set[asyncio.Event] = set()
+        self._watcher: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @property
+    def streams(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
+    async def events(self) -> AsyncIterator[str]:
+        """What one listener is told, until it goes away or the application ends."""
+        if len(self._listeners) >= MAX_STREAMS:
+            yield _FULL
+            return
+        changed = asyncio.Event()
+        self._listeners.add(changed)
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.get_running_loop().create_task(self._watch(), name="stepwell-web-watch")
+        try:
+            yield _STILL_THERE
+            while not self._closing:
+                try:
+                    async with asyncio.timeout(SILENCE):
+                        await changed.wait()
+                except TimeoutError:
+                    yield _STILL_THERE
+                    continue
+                changed.clear()
+                if not self._closing:
+                    yield _CHANGED
+        finally:
+            self._listeners.discard(changed)
+
+    def close(self) -> None:
+        """Let all streams end."""
+        self._closing = True
+        self._tell()
+
+    async def _watch(self) -> None:
+        known = None
+        while self._listeners and not self._closing:
+            try:
+                pulse = await self._pulse()
+            except DatabaseUnavailable as error:
+                log.debug("nobody knows whether something has changed: %s", error)
+                pulse = None
+            except StepwellError:
+                log.exception("changes are not told any more")
+                return
+            if known is not None and pulse != known:
+                self._tell()
+            known = pulse
+            await asyncio.sleep(EVERY)
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener.set()
+
+
+async def stream(visit: Visit) -> Response:
+    """The stream of a browser."""
+    return StreamingResponse(
+        visit.site.live.events(), media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
+    )

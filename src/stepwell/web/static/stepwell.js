@@ -1,0 +1,253 @@
+// What pages do beyond links and forms: they follow what happens, and can be worked with keys. Without it, everything still works.
+"use strict";
+
+const $ = (selector, within = document) => within.querySelector(selector);
+const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
+const root = document.documentElement;
+
+// -- the page, as it is now
+
+const page = { tag: null, busy: false, again: false, last: 0 };
+const PAUSE = 500; // milliseconds between two looks at the most
+
+async function refresh(force = false) {
+  if (page.busy) { page.again = true; return; }
+  if (!force && isDisturbing()) { showPill(true); return; }
+  page.busy = true;
+  try {
+    const answer = await fetch(location.href, { headers: page.tag ? { "If-None-Match": page.tag } : {}, cache: "no-store" });
+    if (answer.status === 200) {
+      page.tag = answer.headers.get("ETag");
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const main = $("#main", fresh);
+      if (main) morph($("#main"), main);
+    }
+    showPill(false);
+  } catch { /* the stream says that the server is away */ } finally {
+    page.busy = false;
+    page.last = Date.now();
+    if (page.again) { page.again = false; setTimeout(refresh, PAUSE); }
+  }
+}
+
+function morph(old, fresh) {
+  Idiomorph.morph(old, fresh, {
+    morphStyle: "innerHTML",
+    ignoreActiveValue: true,
+    callbacks: {
+      // What somebody has opened, ticked or typed stays.
+      beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") && !(name === "checked"),
+      beforeNodeMorphed: (node) => !(node.tagName === "TEXTAREA" && node.dataset.touched),
+    },
+  });
+  afterChange();
+}
+
+// Rows do not move away from under a pointer, and no form loses what was typed.
+function isDisturbing() {
+  const active = document.activeElement;
+  const types = active && active.closest("#main") && /^(INPUT|TEXTAREA|SELECT)$/.test(active.tagName) && active.type !== "checkbox";
+  return Boolean(types || $("dialog[open]") || $("[data-list]:hover") || $("[data-row] input:checked"));
+}
+
+function showPill(shown) {
+  const pill = $("[data-pill]");
+  if (pill) pill.hidden = !shown;
+}
+
+function afterChange() {
+  tick();
+  countSelected();
+  const here = $("tr.here") || $("[data-follow] .running:last-of-type");
+  if (here && here.closest("[data-follow]") && root.dataset.following === "on") here.scrollIntoView({ block: "nearest" });
+}
+
+// -- live: one stream for all tabs of a browser; the tab that has the lock holds it
+
+const live = { on: localStorage.getItem("stepwell-live") !== "off", state: "", source: null, timer: null, release: null };
+const channel = "BroadcastChannel" in window ? new BroadcastChannel("stepwell") : null;
+
+function follow() {
+  if (!live.on || document.hidden || live.release) return;
+  if (!navigator.locks || !channel) { listen(); return; }
+  const waiting = new AbortController();
+  live.release = () => waiting.abort();
+  navigator.locks.request("stepwell-events", { signal: waiting.signal }, () => new Promise((resolve) => {
+    live.release = () => { hush(); resolve(); };
+    listen();
+  })).catch(() => {});
+  show("live");
+}
+
+function listen() {
+  live.source = new EventSource(document.body.dataset.events);
+  live.source.addEventListener("open", () => say("live"));
+  live.source.addEventListener("changed", () => say("changed"));
+  live.source.addEventListener("full", () => { hush(); say("retrying"); });
+  live.source.addEventListener("error", () => {
+    say("retrying");
+    if (live.source && live.source.readyState === EventSource.CLOSED) { hush(); setTimeout(() => { if (live.on && !document.hidden) listen(); }, 10000); }
+  });
+}
+
+function hush() {
+  if (live.source) live.source.close();
+  live.source = null;
+}
+
+function leave() {
+  if (live.release) live.release();
+  live.release = null;
+  hush();
+}
+
+function say(word) {
+  if (channel) channel.postMessage(word);
+  heard(word);
+}
+
+function heard(word) {
+  if (!live.on) return;
+  if (word === "changed") { show("live"); if (!document.hidden) setTimeout(refresh, Math.max(0, PAUSE - (Date.now() - page.last))); }
+  else show(word);
+}
+
+function show(state) {
+  if (state === live.state) return;
+  live.state = state;
+  const button = $("[data-live]");
+  if (button) {
+    button.hidden = false;
+    button.dataset.state = state;
+    button.firstElementChild.textContent = { live: "●", paused: "○", retrying: "△" }[state];
+    $("[data-live-word]", button).textContent = state;
+  }
+  clearInterval(live.timer);
+  live.timer = state === "retrying" ? setInterval(() => { if (!document.hidden) refresh(); }, 5000) : null;
+}
+
+function toggleLive() {
+  live.on = !live.on;
+  localStorage.setItem("stepwell-live", live.on ? "on" : "off");
+  if (live.on) { follow(); refresh(true); show("live"); } else { leave(); show("paused"); }
+}
+
+if (channel) channel.addEventListener("message", (event) => heard(event.data));
+document.addEventListener("visibilitychange", () => { if (document.hidden) leave(); else { follow(); if (live.on) refresh(); } });
+addEventListener("pagehide", leave);
+
+// -- times that go on
+
+function tick() {
+  const now = Date.now();
+  for (const each of $$("[data-since]")) each.textContent = lasting(now - Date.parse(each.dataset.since));
+}
+
+function lasting(ms) {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  for (const [size, unit, small, word] of [[86400, "d", 3600, "h"], [3600, "h", 60, "m"], [60, "m", 1, "s"]]) {
+    if (seconds >= size) return `${Math.floor(seconds / size)} ${unit} ${Math.floor((seconds % size) / small)} ${word}`;
+  }
+  return `${seconds} s`;
+}
+
+setInterval(() => { if (!document.hidden) tick(); }, 1000);
+
+// -- selections, questions, and what is copied
+
+function countSelected() {
+  const boxes = $$("[data-row] input[type=checkbox]");
+  const count = boxes.filter((box) => box.checked).length;
+  for (const box of boxes) box.closest("[data-row]").setAttribute("aria-selected", box.checked);
+  const all = $("[data-all]");
+  if (all) { all.checked = count > 0 && count === boxes.length; all.indeterminate = count > 0 && count < boxes.length; }
+  for (const each of $$("[data-selected]")) each.textContent = `${count} selected`;
+  for (const each of $$("[data-needs-selection]")) each.disabled = !count;
+}
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-all]")) for (const box of $$("[data-row] input[type=checkbox]")) box.checked = event.target.checked;
+  if (event.target.matches("[data-all], [data-row] input")) countSelected();
+  if (event.target.matches("[data-submits]")) event.target.form.requestSubmit();
+});
+
+document.addEventListener("input", (event) => { if (event.target.tagName === "TEXTAREA") event.target.dataset.touched = "yes"; });
+
+document.addEventListener("submit", (event) => {
+  const form = event.target, by = event.submitter;
+  const question = (by && by.dataset.confirm) || form.dataset.confirm;
+  if (!question || form.dataset.sure) return;
+  event.preventDefault();
+  const dialog = $("#confirm");
+  $("[data-question]", dialog).textContent = question.replace("{count}", $$("[data-row] input:checked").length);
+  dialog.onclose = () => {
+    if (dialog.returnValue !== "yes") return;
+    form.dataset.sure = "yes";
+    form.requestSubmit(by);
+    delete form.dataset.sure;
+  };
+  dialog.returnValue = "";
+  dialog.showModal();
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy], [data-dialog], [data-live], [data-pill]");
+  if (!button) { for (const menu of $$("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false; return; }
+  if (button.matches("[data-dialog]")) $(`#${button.dataset.dialog}`).showModal();
+  else if (button.matches("[data-live]")) toggleLive();
+  else if (button.matches("[data-pill]")) refresh(true);
+  else navigator.clipboard.writeText(button.dataset.copy).then(() => announce("copied"));
+});
+
+function announce(text) {
+  const region = $("[data-announce]");
+  if (region) region.textContent = text;
+}
+
+// -- keys
+
+let prefix = 0;
+const PLACES = { t: 0, w: 1, s: 2, k: 3, c: 4 };
+
+function row(step) {
+  const rows = $$("[data-row]");
+  if (!rows.length) return;
+  const at = rows.findIndex((each) => each.classList.contains("here"));
+  rows.forEach((each) => each.classList.remove("here"));
+  const next = rows[Math.min(rows.length - 1, Math.max(0, at < 0 ? 0 : at + step))];
+  next.classList.add("here");
+  next.scrollIntoView({ block: "nearest" });
+  const link = $("a", next);
+  if (link) link.focus({ preventScroll: true });
+}
+
+function press(key) {
+  const target = $(`[data-key="${CSS.escape(key)}"]`);
+  if (!target || target.disabled) return false;
+  if (/^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName)) { target.focus(); if (target.select) target.select(); } else target.click();
+  return true;
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  const typing = event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable], dialog");
+  if (event.key === "Escape" && typing && !typing.closest("dialog")) { typing.blur(); return; }
+  if (typing || root.dataset.keys === "off") return;
+  const now = Date.now(), key = event.key, here = $("[data-row].here");
+  if (now - prefix < 1500 && key in PLACES) { prefix = 0; $$(".frame nav a")[PLACES[key]].click(); }
+  else if (key === "g") prefix = now;
+  else if (key === "?") $("#keys").showModal();
+  else if (key === "j" || key === "k") row(key === "j" ? 1 : -1);
+  else if (key === "x" && here) { const box = $("input[type=checkbox]", here); if (box) { box.checked = !box.checked; countSelected(); } }
+  else if (key === "r") toggleLive();
+  else if (key === "t") { const form = $(".menu form"); form.elements.theme.value = { auto: "light", light: "dark", dark: "auto" }[root.dataset.theme]; form.requestSubmit(); }
+  else if (key === "Escape") { const up = $("[data-up]"); if (!up) return; up.click(); }
+  else if (!press(key)) return;
+  event.preventDefault();
+});
+
+// -- begin
+
+for (const each of $$("[data-dialog]")) each.hidden = false;
+afterChange();
+if (live.on) follow(); else show("paused");
