@@ -72,10 +72,10 @@ async def test_filters_mean_what_they_mean_to_app_runs(opened: Opened) -> None:
             {"created_before": now - timedelta(hours=1)},
             {"created_after": now - timedelta(hours=1), "created_before": now + timedelta(hours=1), "search": "ada"},
         ):
-            expected = await app.runs.list(**filters)  # type: ignore[arg-type]
-            shown = await app.overview.runs(**filters)  # type: ignore[arg-type]
+            expected = await app.runs.list(**filters)
+            shown = await app.overview.runs(**filters)
             assert [run.id for run in shown] == [run.id for run in expected], filters
-            tallied = await app.overview.tally(**filters)  # type: ignore[arg-type]
+            tallied = await app.overview.tally(**filters)
             assert sum(tallied.values()) == len(expected), filters
 
 

@@ -1,7 +1,7 @@
 """What pages ask and what takes too long is stopped, and nobody else is the worse for it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from stepwell.core.records import RunFilter
 from stepwell.errors import TooSlow
 from stepwell.store.port import Store
 from stepwell.store.postgres.store import PostgresStore
+from stepwell.store.sql.transaction import Verb
 from stepwell.store.sql.verbs import Verbs
 from stepwell.store.sqlite import SqliteStore
 from tests.store.adapters import ADAPTERS, POOLED, with_workers
@@ -30,7 +31,7 @@ async def endless(transaction: Any) -> Any:
     return await transaction.query(ENDLESS, {})
 
 
-async def show(store: Store, verb: Callable[..., Awaitable[Any]] = endless) -> Any:
+async def show(store: Store, verb: Verb[Any] = endless) -> Any:
     assert isinstance(store, Verbs)
     return await store._opened.show(verb)
 
