@@ -1,4 +1,4 @@
-"""Pictures of timelines in a real browser, to be looked at: `python -m tests.web.pictures FOLDER [EXAMPLE …]`.
+"""Pictures of timelines in a real browser, to be looked at: `python -m tests.web.pictures FOLDER [NAME …]`.
 
 They are served with the policy that pages have, and what a page says of a breach of it is printed.
 """
@@ -14,10 +14,17 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import as_file, files
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from tests.web.timelines import EXAMPLES, markup
 
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'"
+ASKED: dict[str, dict[str, Any]] = {
+    "chosen": {"step": "charge_card", "attempt": 3},
+    "zoomed": {"begin": 1.0, "end": 2.0},
+    "opened": {"opened": ("send_email_*",), "only": "slow"},
+}
+"""What else than all of an example is looked at."""
 WIDTHS = (1440, 768, 375)
 THEMES = ("light", "dark")
 FLAGS = (
@@ -59,7 +66,7 @@ def main(folder: Path, names: list[str]) -> None:
 
 
 def _take(chromium: str, port: int, served: Path, folder: Path, name: str) -> None:
-    timeline = markup(EXAMPLES[name]().timeline())
+    timeline = markup(EXAMPLES[name]().timeline(**ASKED.get(name, {})))
     for theme in THEMES:
         page = f"{name}-{theme}.html"
         (served / page).write_text(PAGE.format(theme=theme, name=name, timeline=timeline))

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -30,6 +31,7 @@ from tests.web.timelines import (
     at,
     concurrent,
     drawn,
+    odd,
     retried,
     running_now,
     thousands,
@@ -154,6 +156,15 @@ def test_each_attempt_of_several_has_an_address_and_a_single_one_is_that_of_its_
     ]
     assert charged.href == "?step=charge_card&attempt=3"
     assert row(timeline, "create_order").segments[0].href is None
+
+
+def test_where_many_attempts_fail_one_after_another_not_each_has_a_sign() -> None:
+    poll = row(odd().timeline(), "poll")
+
+    signs = [float(segment.edge.removesuffix("%")) for segment in poll.segments if segment.edge]
+    assert poll.attempts == 61
+    assert len(signs) > 3
+    assert min(later - sooner for sooner, later in pairwise(signs)) >= 4.99
 
 
 # -- odd runs

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from stepwell.core.naming import name_of
+from stepwell.core.naming import key_name, name_of
 from stepwell.core.records import Event, Run, StepRecord
 from stepwell.core.status import RunStatus
 from stepwell.web.timeline import Timeline, View, timeline_of
@@ -169,6 +169,24 @@ def asleep_now() -> Example:
     return Example(run=a_run(RunStatus.SLEEPING, begun=0.4), steps=steps, now=30 * MINUTE)
 
 
+def odd() -> Example:
+    """Long names, a canceled step, one that was cut off, many attempts, and a name that is markup."""
+    steps = [
+        a_step("fetch_the_customers_whose_orders_have_not_been_paid_within_thirty_days", 0.2, 1.4),
+        a_step(key_name("<script>alert(1)</script>"), 1.5, 2.0),
+        a_step("@0.1.4.2/race", 2.1, 3.0, "canceled"),
+        a_step("lost", 2.1, None),
+        a_step("lost", 4.0, 4.4, attempt=2),
+        *(a_step("poll", 5 + place * 0.05, 5.03 + place * 0.05, "failed", attempt=place + 1) for place in range(60)),
+        a_step("poll", 8.2, 9.0, attempt=61),
+        a_step("tiny", 9.1, 9.1001),
+        a_step("after_an_hour", 9.2, HOUR, kind="sleep"),
+        a_step("after_a_day", HOUR, HOUR + DAY, kind="signal"),
+        a_step("end", HOUR + DAY, HOUR + DAY + 1),
+    ]
+    return Example(run=a_run(RunStatus.CANCELED, begun=MINUTE / 600, over=HOUR + DAY + 1), steps=steps)
+
+
 EXAMPLES = {
     "retried": retried,
     "concurrent": concurrent,
@@ -176,6 +194,10 @@ EXAMPLES = {
     "thousands": thousands,
     "running": running_now,
     "waiting": asleep_now,
+    "chosen": retried,
+    "zoomed": concurrent,
+    "opened": thousands,
+    "odd": odd,
 }
 
 

@@ -129,7 +129,7 @@ def _breaks(spans: Spans, scale: Scale) -> tuple[Break, ...]:
         anchor = "start" if middle < room / 2 else "end" if FULL - middle < room / 2 else "middle"
         begin = middle - {"start": 0.0, "middle": room / 2, "end": room}[anchor]
         crowded = begin < free
-        free = max(free, middle if crowded else begin + room)
+        free = free if crowded else begin + room
         found.append(Break(percent(left), percent(right - left), percent(middle), text, anchor, crowded))
     return tuple(found)
 

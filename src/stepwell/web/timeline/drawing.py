@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from statistics import median_low
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
@@ -11,7 +12,7 @@ from stepwell.core.records import instant
 from stepwell.core.status import RunStatus
 from stepwell.web.timeline.axis import axis_of, scale_of
 from stepwell.web.timeline.drawn import Choice, Link, Part, Row, Timeline
-from stepwell.web.timeline.groups import PAGE, Group, Inner, items_of, page_of, pattern_of
+from stepwell.web.timeline.groups import PAGE, Group, Inner, items_of, locate
 from stepwell.web.timeline.picking import SLOW_TIMES, Picked, picked
 from stepwell.web.timeline.segments import group_segments, present_segment, run_segments, segments_of
 from stepwell.web.timeline.spans import spans_of
@@ -192,6 +193,11 @@ class _Drawing:
             attempts=0,
         )
 
+    @cached_property
+    def _closed(self) -> list[Item]:
+        """All rows, with all groups closed."""
+        return items_of(self.tracks, ())
+
     def _href(self, track: Track, attempt: int) -> str:
         return f"{self._address}step={quote_plus(track.key)}&attempt={attempt}"
 
@@ -199,9 +205,8 @@ class _Drawing:
         """To a step, wherever it is: with nothing filtered away, and its group open."""
         if track is None:
             return None
-        items = items_of(self.tracks, ())
-        opened = () if (pattern := pattern_of(track, items)) is None else (pattern,)
-        page = page_of(track, items_of(self.tracks, opened) if opened else items)
+        pattern, page = locate(track, self._closed)
+        opened = () if pattern is None else (pattern,)
         view = replace(self.view, only="all", find="", begin=None, end=None, opened=opened, page=page if page > 1 else None)
         return Link(label, f"{view.but(step=track.key, attempt=track.attempts[-1].record.attempt)}#step-{track.index}")
 
@@ -225,11 +230,10 @@ def _items(picks: Picked, scale: Scale, view: View, chosen: Track | None) -> tup
     items = items_of(shown, view.opened)
     if chosen is None or view.page is not None:
         return items, view
-    pattern = pattern_of(chosen, items)
+    pattern, page = locate(chosen, items)
     if pattern is not None and pattern not in view.opened:
         view = replace(view, opened=(*view.opened, pattern))
         items = items_of(shown, view.opened)
-    page = page_of(chosen, items)
     return items, replace(view, page=page if page > 1 else None)
 
 

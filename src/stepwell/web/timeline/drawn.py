@@ -25,7 +25,7 @@ class Segment(NamedTuple):
     open: bool = False
     """It goes on now."""
     edge: str = ""
-    """Where it ends, `15.5%`, if it goes on, or has failed: there is a sign then."""
+    """Where it ends, `15.5%`, if it has a sign there: that it goes on, or has failed."""
     level: int = 4
     """How high it is. Of a group: how many are under way, in quarters of the most; 5 where some have failed."""
 

@@ -74,17 +74,14 @@ def items_of(tracks: Sequence[Track], opened: Collection[str]) -> list[Item]:
     return items
 
 
-def pattern_of(track: Track, items: Sequence[Item]) -> str | None:
-    """The group that a step is in; None: it is shown by itself, or not at all."""
-    return next((item.pattern for item in items if isinstance(item, Group) and track in item.tracks), None)
-
-
-def page_of(track: Track, items: Sequence[Item]) -> int:
-    """On which page its own row is; 1: on none."""
+def locate(track: Track, items: Sequence[Item]) -> tuple[str | None, int]:
+    """The group that a step is in, if it is in one, and the page on which its own row is when that is open."""
     for place, item in enumerate(items):
-        if (item.track if isinstance(item, Inner) else item) is track:
-            return place // PAGE + 1
-    return 1
+        if item is track:
+            return None, place // PAGE + 1
+        if isinstance(item, Group) and track in item.tracks:
+            return item.pattern, (place + 1 + item.tracks.index(track)) // PAGE + 1
+    return None, 1
 
 
 def _patterns(tracks: Sequence[Track]) -> dict[str, str]:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 LEAST: Final = 0.5
 """Percent: three pixels of a row of 600."""
 
+_SEEN: Final = 0.05
+"""Percent. What is narrower than this is nothing."""
+_SIGNS_APART: Final = 5.0
+"""Percent between two signs of failure on a row."""
 _BUCKETS: Final = 200
 """Of a group: as many as are wide enough to be seen."""
 _LEVELS: Final = 4
@@ -38,7 +42,7 @@ def percent(x: float) -> str:
 class _Placed:
     """A segment as long as what follows can still change it."""
 
-    __slots__ = ("attempt", "count", "kind", "left", "open", "right", "status", "title")
+    __slots__ = ("attempt", "count", "kind", "left", "open", "right", "signed", "status", "title")
 
     def __init__(self, kind: str, status: str, left: float, right: float, title: str, attempt: Attempt | None = None) -> None:
         self.kind = kind
@@ -49,6 +53,7 @@ class _Placed:
         self.attempt = attempt
         self.count = 0 if attempt is None else 1
         self.open = attempt is not None and attempt.state == "running"
+        self.signed = False
 
 
 def segments_of(
@@ -78,8 +83,18 @@ def segments_of(
     for each in placed:
         if each.attempt is not None:
             each.title = f"{each.count:,} attempts" if each.count > 1 else title_of(each.attempt, most, spans.begin)
+    _sign(placed)
     several = len(track.attempts) > 1
     return tuple(_segment(each, href if several else None) for each in placed), outside
+
+
+def _sign(placed: Sequence[_Placed]) -> None:
+    """Give failures their sign, the last one first; where they are close together, one is enough."""
+    free = FULL * 2
+    for each in reversed(placed):
+        each.signed = each.open or (each.status == "failed" and free - each.right >= _SIGNS_APART)
+        if each.signed:
+            free = each.right
 
 
 def _put_attempt(placed: list[_Placed], scale: Scale, attempt: Attempt) -> None:
@@ -130,7 +145,7 @@ def _segment(placed: _Placed, href: Callable[[int], str] | None) -> Segment:
         attempts=placed.count,
         href=None if href is None or placed.attempt is None else href(placed.attempt.record.attempt),
         open=placed.open,
-        edge=percent(right) if placed.open or placed.status == "failed" else "",
+        edge=percent(right) if placed.open or placed.signed else "",
     )
 
 
@@ -154,9 +169,11 @@ def run_segments(scale: Scale, spans: Spans, *, goes_on: bool) -> tuple[Segment,
     parts += [(what, GAPS[what], gap) for what, gap in waits]
     found: list[_Placed] = []
     for kind, word, (begin, end) in sorted(parts, key=lambda part: part[2]):
-        _put_part(found, scale, "executing", "ran for", (place, begin))
-        _put_part(found, scale, kind, word, (begin, end))
-        place = max(place, end)
+        # What is too short to be seen interrupts nothing.
+        if scale.x(end) - scale.x(begin) >= LEAST:
+            _put_part(found, scale, "executing", "ran for", (place, begin))
+            _put_part(found, scale, kind, word, (begin, end))
+            place = max(place, end)
     _put_part(found, scale, "executing", "ran for", (place, spans.end))
     if goes_on and found:
         found[-1].open = True
@@ -165,7 +182,7 @@ def run_segments(scale: Scale, spans: Spans, *, goes_on: bool) -> tuple[Segment,
 
 def _put_part(found: list[_Placed], scale: Scale, kind: str, word: str, span: Span) -> None:
     left, right = max(scale.x(span[0]), found[-1].right if found else 0.0), scale.x(span[1])
-    if right - left >= LEAST:
+    if right - left >= _SEEN:
         found.append(_Placed(kind, kind, left, right, f"{word} {took(span[1] - span[0])}"))
 
 

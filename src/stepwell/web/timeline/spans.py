@@ -149,6 +149,8 @@ def union(spans: list[Span]) -> list[Span]:
 
 def length_within(spans: Sequence[Span], begin: float, end: float) -> float:
     """Seconds of a union that lie within these times."""
+    if spans and begin <= spans[0][0] and spans[-1][1] <= end:
+        return sum(other - one for one, other in spans)
     length = 0.0
     for place in range(max(0, bisect_left(spans, (begin,)) - 1), len(spans)):
         one, other = spans[place]
@@ -161,9 +163,12 @@ def length_within(spans: Sequence[Span], begin: float, end: float) -> float:
 def cut_at(found: Sequence[Span], edges: Sequence[float], least: float) -> list[Span]:
     """The same spans; those that are longer than this are cut where these times are, which are in order."""
     cut: list[Span] = []
-    for begin, end in found:
-        inner = edges[bisect_right(edges, begin) : bisect_left(edges, end)] if end - begin > least else ()
-        cut += pairwise([begin, *inner, end])
+    for span in found:
+        begin, end = span
+        if end - begin > least:
+            cut += pairwise([begin, *edges[bisect_right(edges, begin) : bisect_left(edges, end)], end])
+        else:
+            cut.append(span)
     return cut
 
 

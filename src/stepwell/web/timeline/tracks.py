@@ -121,7 +121,7 @@ def waiting_track(run: Run, tracks: Sequence[Track]) -> Track | None:
     """The step whose failed attempt was the last thing that happened in a run that sleeps: the run waits for the next one."""
     if run.status is not RunStatus.SLEEPING or not tracks:
         return None
-    last = max(tracks, key=lambda track: track.attempts[-1].end)
+    last = max(tracks, key=lambda track: (track.attempts[-1].end, track.index))
     begun = max(attempt.begin for track in tracks for attempt in track.attempts)
     waits = last.state == "failed" and last.kind == "function" and begun <= last.attempts[-1].end
     return last if waits else None
@@ -139,4 +139,6 @@ def recorded_until(run: Run, events: Iterable[Event]) -> tuple[float, str] | Non
 
 def is_cached(track: Track, until: tuple[float, str] | None) -> bool:
     """Whether its result was there already when the run was retried, or forked."""
-    return until is not None and track.state == "completed" and track.attempts[-1].end <= until[0]
+    last = track.attempts[-1]
+    # What began in that very moment was executed because of it.
+    return until is not None and last.state == "completed" and last.begin < until[0] and last.end <= until[0]
