@@ -138,7 +138,7 @@ async def test_where_there_is_nothing_a_page_says_what_to_do(path: str, taught: 
 
 
 COSTS = (
-    ("/workflows", {"definitions", "halts", "live_versions", "schedules", "speeds"}),
+    ("/workflows", {"definitions", "halts", "live_versions", "schedules", "speeds", "ends_by_workflow"}),
     ("/schedules", {"schedules"}),
     ("/schedules/send_mail/every_morning", {"schedules", "slots"}),
     ("/workers", {"workers", "backlog", "definitions", "lanes", "halts"}),

@@ -23,6 +23,7 @@ async def test_the_list_shows_each_with_words_zone_and_when_it_comes_next(tmp_pa
         text = text_of(await client.get("/schedules"))
 
     assert "every_morning send_mail At 09:00 0 9 * * * Asia/Seoul" in text
+    assert "✓ Completed" in text
     assert "Every 5 minutes */5 * * * * UTC" in text
     assert f"{ODD} {ODD} At 00:00, on day 1 of the month" in text
     assert "declares" not in text
