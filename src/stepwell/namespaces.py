@@ -26,9 +26,9 @@ from stepwell.core.records import (
     version_label,
 )
 from stepwell.core.registry import Registry, natural_order
-from stepwell.core.starting import checked_actor, checked_run_id, published_definition
+from stepwell.core.starting import checked_actor, checked_run_id, checked_target, published_definition
 from stepwell.core.status import Action, RunStatus
-from stepwell.engine.publishing import definition_of
+from stepwell.engine.publishing import definition_of, definitions_of
 from stepwell.engine.runloop import refuse_in_body
 from stepwell.errors import StepwellError, WorkflowNotFound
 from stepwell.handle import ACTS, LOOKS, Handle, get_logs
@@ -324,11 +324,15 @@ class Workflows:
         ]
 
     async def definitions(self, name: str) -> builtins.list[Definition]:
-        """All versions of a workflow that this app has or a worker has published, the newest first. Empty: nobody knows it."""
+        """What this app and the workers have published of it, one for each version, the newest first; empty: nobody has it.
+
+        What this app has goes before what others have published. It may be a second old. Raises DefinitionError: it can be no name.
+        """
+        wanted = checked_name(name, "workflow")
         refuse_in_body(*LOOKS)
-        known = {each.version: each for each in await self._home.definitions() if each.name == name}
-        known |= {workflow.version: definition_of(workflow) for workflow in self._registry if workflow.name == name}
-        return [known[version] for version in sorted(known, key=natural_order, reverse=True)]
+        known = [*await self._home.definitions(), *definitions_of(self._registry)]
+        found = {each.version: each for each in known if each.name == wanted}
+        return [found[version] for version in sorted(found, key=natural_order, reverse=True)]
 
     async def definition(self, name: str, version: str | None = None) -> Definition:
         """What is known of the workflow that takes a run of this name and version. Its version is the one that the run would have.
@@ -337,7 +341,9 @@ class Workflows:
 
         Raises:
             WorkflowNotFound: neither this app nor any worker has such a workflow. A run of it can be started all the same, and waits.
+            DefinitionError: it can be no name, or no version.
         """
+        name, version = checked_target(name, version)
         refuse_in_body(*LOOKS)
         here = self._registry.resolve(name, version)
         if here is not None:
