@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -77,7 +78,7 @@ async def test_figures_are_asked_for_every_fifteen_seconds_at_most() -> None:
 class Slow(Counting):
     """A store for which everything is too much."""
 
-    def __getattr__(self, verb: str) -> object:
+    def __getattr__(self, verb: str) -> Any:
         if verb not in ("ends", "ends_by_workflow", "speeds", "backlog", "live_versions"):
             return super().__getattr__(verb)
         self.asked[verb] += 1
