@@ -51,6 +51,7 @@ from stepwell.errors import (
     StepTimeout,
     StepwellError,
     Stuck,
+    TooSlow,
     WaitTimeout,
     WorkerCrashed,
     WorkflowNotFound,
@@ -65,6 +66,6 @@ __all__ = [
     "QueueState", "Rate", "Retry", "RetryAfter", "Run", "RunCanceled", "RunFailed", "RunInfo", "RunNotFound", "RunProgress",
     "RunStatus", "Schedule", "ScheduleNotFound", "ScheduleState", "Slot", "StartedRun", "Step", "StepFailed", "StepFunction",
     "StepInfo", "StepRecord", "StepTimeout", "Stepwell", "StepwellError", "Stuck", "SyncHandle", "SyncStep", "SyncStepwell",
-    "SyncWorker", "WaitTimeout", "WorkerCrashed", "WorkerState", "Workflow", "WorkflowNotFound", "WorkflowState", "current_step",
+    "SyncWorker", "TooSlow", "WaitTimeout", "WorkerCrashed", "WorkerState", "Workflow", "WorkflowNotFound", "WorkflowState", "current_step",
     "step", "workflow",
 ]  # fmt: skip

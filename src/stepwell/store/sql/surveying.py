@@ -27,7 +27,7 @@ from stepwell.core.records import (
 from stepwell.core.status import RunStatus
 from stepwell.store.port import MAX_CHIPPED, MAX_LISTED
 from stepwell.store.shown import LOOKED_AT, MAX_ERROR, intervals, speed_of
-from stepwell.store.sql.reading import STATUS, Part, ids_of_page, listing, optional_instant, parameters, parts_of
+from stepwell.store.sql.reading import STATUS, Span, ids_of_page, listing, of_status, optional_instant, parameters, parts_of, span_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -47,6 +47,11 @@ async def summaries(transaction: Transaction, where: RunFilter, newest: bool, li
     """See `Store.summaries`."""
     page = await ids_of_page(transaction, where, newest, limit, cursor)
     return replace(page, items=await _summaries(transaction, page.items))
+
+
+async def summaries_of(transaction: Transaction, run_ids: Collection[str]) -> dict[str, RunSummary]:
+    """See `Store.summaries_of`."""
+    return {summary.id: summary for summary in await _summaries(transaction, [run_id for run_id in run_ids if "\0" not in run_id])}
 
 
 async def active(transaction: Transaction, limit: int) -> list[RunSummary]:
@@ -96,27 +101,24 @@ async def tally(transaction: Transaction, where: RunFilter, cap: int) -> dict[Ru
     statuses = [status for status in RunStatus if where.statuses is None or status in where.statuses]
     if not statuses:
         return {}
-    rows = await transaction.query(_tally(transaction, where, statuses), {**parameters(where), "limit": cap + 1})
+    span = span_of(where)
+    rows = await transaction.query(_tally(transaction, where, statuses, span), {**parameters(where, span), "limit": cap + 1})
     counts = {STATUS[status]: count for status, count in rows}
     return {status: min(counts.get(status, 0), cap + 1) for status in statuses}
 
 
-def _tally(transaction: Transaction, where: RunFilter, statuses: Sequence[RunStatus]) -> str:
-    """One statement for all statuses. The newest are read first, since times are ranges of ids."""
+def _tally(transaction: Transaction, where: RunFilter, statuses: Sequence[RunStatus], span: Span) -> str:
+    """One statement for all statuses. The newest are read first, since those are what times are about."""
     if where.within is not None:  # so many are looked at, once
         base, filters = transaction.part("find_newest"), transaction.part("filters")
         return f"{base.replace('SELECT r.id', 'SELECT r.status, count(*)', 1)}\n{filters}\nGROUP BY r.status"
     counted = []
     for status in statuses:
-        (part,) = parts_of(replace(where, statuses=frozenset({status})))
-        text = listing(transaction, where, _of_status(part, status), newest=True)
+        (part,) = parts_of(transaction, replace(where, statuses=frozenset({status})))
+        also = "" if part.column == "r.status" else of_status(transaction, status, "also_of_status")
+        text = listing(transaction, where, part, span, newest=True, also=also)
         counted.append(f"SELECT '{status}', (SELECT count(*) FROM (\n{text}\n) {status})")  # noqa: S608  # of statements that are named
     return "\nUNION ALL\n".join(counted)
-
-
-def _of_status(part: Part, status: RunStatus) -> Part:
-    condition = f"AND r.status = '{status}'"
-    return part if part.condition == condition else part._replace(condition=f"{part.condition} {condition}".strip())
 
 
 # -- steps
@@ -148,6 +150,14 @@ async def ends(transaction: Transaction, since: float, until: float, width: floa
     else:
         rows = await transaction.many("ends_of", since=since, until=until, width=width, workflow=workflow)
     return intervals(since, until, width, ((place, status, count) for place, status, count in rows))
+
+
+async def ends_by_workflow(transaction: Transaction, since: float, until: float, width: float) -> dict[str, list[Ends]]:
+    """See `Store.ends_by_workflow`."""
+    found: dict[str, list[tuple[int, str, int]]] = {}
+    for workflow, *counted in await transaction.many("ends_by_workflow", since=since, until=until, width=width):
+        found.setdefault(workflow, []).append((counted[0], counted[1], counted[2]))
+    return {workflow: intervals(since, until, width, found[workflow]) for workflow in sorted(found)}
 
 
 async def speeds(transaction: Transaction, limit: int) -> list[Speed]:

@@ -804,6 +804,20 @@ FROM (
 ) r
 WHERE true;
 
+-- name: of_status
+-- Added to `find` and `count`, with the status written out.
+    AND r.status = :status
+;
+
+-- name: also_of_status
+-- Without its index, where another one finds it sooner.
+    AND +r.status = :status
+;
+
+-- name: of_workflow
+    AND r.workflow = :workflow
+;
+
 -- name: filters
 -- Added to `find`. What is NULL is no filter.
     AND (:workflow IS NULL OR r.workflow = :workflow)
@@ -986,6 +1000,15 @@ FROM (
     WHERE status IN ('completed', 'failed', 'canceled') AND finished_at IS NOT NULL AND finished_at >= :since AND finished_at < :until
         AND +workflow = :workflow
     GROUP BY 1, 2
+);
+
+-- name: ends_by_workflow
+SELECT json_group_array(json_array(workflow, place, status, n))
+FROM (
+    SELECT workflow, CAST((finished_at - :since) / :width AS INTEGER) AS place, status, count(*) AS n
+    FROM stepwell_runs
+    WHERE status IN ('completed', 'failed', 'canceled') AND finished_at IS NOT NULL AND finished_at >= :since AND finished_at < :until
+    GROUP BY +workflow, 2, 3
 );
 
 -- name: speeds
