@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field
+
 from stepwell import Logger, Retry, Schedule, Step, workflow
 
 HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=alert(1)>\"'&amp;"
@@ -61,6 +63,24 @@ async def nap(input: dict[str, Any], step: Step) -> None:
 @workflow
 async def hello(name: str, step: Step) -> str:
     return await step.run("greet", str.title, name)
+
+
+class Address(BaseModel):
+    street: str
+    city: str = "Seoul"
+
+
+class Order(BaseModel):
+    email: str = Field(description="Where the receipt goes.", min_length=3)
+    amount: int = Field(gt=0, examples=[100])
+    express: bool = False
+    address: Address
+    notes: list[str] = []
+
+
+@workflow
+async def order(input: Order, step: Step) -> int:
+    return await step.run("charge", at_once, input.amount)
 
 
 @workflow

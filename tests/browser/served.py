@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, TypeVar
 
 import uvicorn
@@ -85,10 +86,10 @@ class Door:
 class Site:
     """An app that is open in a thread, and its doors."""
 
-    def __init__(self, database_url: str, namespace: str) -> None:
+    def __init__(self, database_url: str, namespace: str, workflows: Sequence[ModuleType] = (flows,)) -> None:
         self.database_url = database_url
         self.namespace = namespace
-        self.app = Stepwell(database_url, namespace=namespace, workflows=[flows])
+        self.app = Stepwell(database_url, namespace=namespace, workflows=workflows)
         self.tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="site")
@@ -113,6 +114,16 @@ class Site:
 
     def status(self, run_id: str) -> str:
         return str(self.do(self.app.runs.get(run_id)).status)
+
+    def becomes(self, run_id: str, status: str) -> None:
+        """Wait until the run has this status."""
+
+        async def look() -> None:
+            async with asyncio.timeout(WITHIN):
+                while (await self.app.runs.get(run_id)).status != status:
+                    await asyncio.sleep(0.05)
+
+        self.do(look())
 
     def __enter__(self) -> Site:
         self._thread.start()
