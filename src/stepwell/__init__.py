@@ -53,6 +53,7 @@ from stepwell.errors import (
     Stuck,
     WaitTimeout,
     WorkerCrashed,
+    WorkerNotFound,
     WorkflowNotFound,
 )
 from stepwell.handle import Handle
@@ -65,6 +66,6 @@ __all__ = [
     "QueueState", "Rate", "Retry", "RetryAfter", "Run", "RunCanceled", "RunFailed", "RunInfo", "RunNotFound", "RunProgress",
     "RunStatus", "Schedule", "ScheduleNotFound", "ScheduleState", "Slot", "StartedRun", "Step", "StepFailed", "StepFunction",
     "StepInfo", "StepRecord", "StepTimeout", "Stepwell", "StepwellError", "Stuck", "SyncHandle", "SyncStep", "SyncStepwell",
-    "SyncWorker", "WaitTimeout", "WorkerCrashed", "WorkerState", "Workflow", "WorkflowNotFound", "WorkflowState", "current_step",
-    "step", "workflow",
+    "SyncWorker", "WaitTimeout", "WorkerCrashed", "WorkerNotFound", "WorkerState", "Workflow", "WorkflowNotFound", "WorkflowState",
+    "current_step", "step", "workflow",
 ]  # fmt: skip
