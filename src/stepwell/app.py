@@ -19,6 +19,7 @@ from stepwell.engine.counters import Counters
 from stepwell.errors import DefinitionError
 from stepwell.home import Home
 from stepwell.namespaces import Queues, Runs, Workers, Workflows
+from stepwell.overview import Overview
 from stepwell.runner import AppWorker, Limits, worker_options
 from stepwell.schedules import Schedules
 from stepwell.starting import Starting
@@ -210,6 +211,11 @@ class Stepwell(Starting):
     def queues(self) -> Queues:
         """Where runs wait, and which of them are paused."""
         return Queues(self._home, self._registry)
+
+    @cached_property
+    def overview(self) -> Overview:
+        """What pages show of the whole: lists without payloads, capped counts, figures."""
+        return Overview(self._home)
 
 
 def _store(settings: Settings) -> Store:

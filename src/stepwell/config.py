@@ -96,15 +96,16 @@ def settings_of(
 
 
 def web_tokens() -> dict[str, str]:
-    """Roles by token, of those who may use the pages and the HTTP API: STEPWELL_WEB_TOKENS, such as `token=viewer,other=admin`, else a table in
-    pyproject.toml.
+    """Roles by token, for pages and the HTTP API: STEPWELL_WEB_TOKENS, `token=viewer,other=admin`, else a table in pyproject.toml.
 
     Raises:
         DefinitionError: they are written otherwise, or a token is shorter than 16 characters.
     """
     text = os.environ.get(_variable("web_tokens"))
     project = project_settings()
-    said: Any = dict(pair.strip().rpartition("=")[::2] for pair in text.split(",")) if text else (project.table if project else {}).get("web_tokens", {})
+    said: Any = project.table.get("web_tokens", {}) if project is not None else {}
+    if text:
+        said = dict(pair.strip().rpartition("=")[::2] for pair in text.split(","))
     if not isinstance(said, Mapping) or not all(isinstance(item, str) for pair in said.items() for item in pair):
         raise DefinitionError('web_tokens is a table of roles by token: web_tokens = { "a-long-random-text" = "viewer" }')
     for token in said:

@@ -26,6 +26,7 @@
     ├── RetryAfter               raise it to say when to try again  (in core/retry.py, beside the durations it takes)
     ├── NonDeterminism           the code no longer fits what is recorded
     ├── Stuck                    the body waits for something that nothing will ever bring
+    ├── TooSlow                  what was asked for an overview would take too long
     ├── DatabaseTooNew           the database was written by a newer Stepwell
     └── DatabaseUnavailable      the database cannot be reached, or did not answer
     ContinueAsNew (BaseException)  raise it to go on under the same id with an empty history
@@ -350,6 +351,10 @@ class NonDeterminism(StepwellError):
 
 class Stuck(StepwellError):
     """The body waits for something that nothing will ever bring."""
+
+
+class TooSlow(StepwellError):
+    """What was asked for an overview would take too long. Ask for less: a shorter time, one status, one workflow."""
 
 
 class DatabaseTooNew(StepwellError):

@@ -10,9 +10,9 @@ import logging
 import os
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from stepwell.core.records import Definition, NewRun, Run, instant
+from stepwell.core.records import Definition, NewRun, Run, RunSummary, instant
 from stepwell.core.waiting import Surroundings, is_ready, waiting_for
 from stepwell.engine.clock import Clock, RunIds, SystemClock
 from stepwell.engine.counters import Counters
@@ -23,6 +23,8 @@ from stepwell.errors import DatabaseUnavailable
 from stepwell.store.port import Ended, Hint, Store
 
 log = logging.getLogger(__name__)
+
+AnyRun = TypeVar("AnyRun", Run, RunSummary)
 
 PATIENCE: Final = 10.0
 """Seconds for which opening tries again while the database is not available."""
@@ -184,7 +186,7 @@ class Home:
             self._definitions_at = now
         return self._definitions
 
-    async def explained(self, runs: Sequence[Run]) -> tuple[Run, ...]:
+    async def explained(self, runs: Sequence[AnyRun]) -> tuple[AnyRun, ...]:
         """The runs, and with those that are ready why they are not executed. Only then is the store asked for more."""
         now = instant(self.now())
         if not any(is_ready(run, now) for run in runs):

@@ -23,6 +23,7 @@ from stepwell.engine.runloop import refuse_in_body
 from stepwell.errors import DefinitionError
 from stepwell.handle import Handle
 from stepwell.namespaces import Queues, Runs, Workers, Workflows
+from stepwell.overview import Overview
 from stepwell.portal import Portal
 from stepwell.runner import AppWorker
 from stepwell.schedules import Schedules
@@ -68,7 +69,7 @@ class Blocking:
         """The same for those who block: coroutines become plain methods, async iterators plain ones."""
         if isinstance(value, Handle):
             return SyncHandle(value, self._portal)
-        if isinstance(value, Runs | Workers | Workflows | Queues | Schedules):
+        if isinstance(value, Runs | Workers | Workflows | Queues | Schedules | Overview):
             return Blocking(value, self._portal)
         if isinstance(value, AsyncIterator):
             return self._each(value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Final, Literal, TypeAlias, TypedDict
@@ -82,6 +84,27 @@ def run_filter(
     )
 
 
+def by_id(where: RunFilter) -> RunFilter:
+    """The filter, with the time of the creation as the ids say it: what is in order of ids is then read only where it lies between."""
+    after, before = where.created_after, where.created_before
+    return replace(
+        where,
+        created_after=None,
+        created_before=None,
+        id_from=None if after is None else earliest_id(math.floor(after * 1_000)),
+        id_below=None if before is None else earliest_id(math.ceil(before * 1_000)),
+    )
+
+
+def earliest_id(tick: int) -> str:
+    """No id that was made in this millisecond since 1970, or later, is smaller."""
+    digits = f"{min(max(tick, 0), _LAST_TICK):012x}"
+    return f"{digits[:8]}-{digits[8:]}"
+
+
+_LAST_TICK: Final = (1 << 48) - 1
+
+
 def checked_choice(where: RunFilter, everything: object, call: str) -> RunFilter:
     """The filter of a call that acts on all runs that match, which must be meant.
 
@@ -112,6 +135,14 @@ def checked_limit(limit: object) -> int:
 def checked_cursor(cursor: object) -> str | None:
     """Where a page begins, as another page has said. Raises TypeError, ValueError: it is no text."""
     return _text(cursor, "cursor")
+
+
+def checked_instant(value: object, what: str) -> float:
+    """Seconds since 1970. Raises TypeError, ValueError: it is no datetime with a timezone."""
+    instant = _instant(value, what)
+    if instant is None:
+        raise TypeError(f"{what} is a datetime with a timezone, not None")
+    return instant
 
 
 def _statuses(status: object) -> frozenset[RunStatus] | None:

@@ -447,6 +447,36 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """One run as it stands, as a list shows it: without input and output. See `Run`."""
+
+    id: str
+    workflow: str
+    version: str | None
+    status: RunStatus
+    preview: str
+    """The first 120 characters of the input, as JSON; empty where it has yet to be computed."""
+    attempt: int
+    key: str | None
+    queue: str
+    priority: int
+    tags: tuple[str, ...]
+    parent_id: str | None = None
+    forked_from: str | None = None
+    schedule: str | None = None
+    scheduled_at: datetime | None = None
+    waiting_for: str | None = None
+    progress: RunProgress | None = None
+    created_at: datetime
+    available_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    worker: str | None
+    error: str | None
+    """`Type: message`, at most 200 characters of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
     """One attempt of a step."""
 
@@ -505,6 +535,12 @@ class RunFilter:
     search: str | None = None
     """Part of the id, key, workflow, a tag, the beginning of the input, or the error; great and small letters alike."""
     id_prefix: str | None = None
+    id_from: str | None = None
+    """Ids from this one on."""
+    id_below: str | None = None
+    """Ids smaller than this one."""
+    within: int | None = None
+    """Only the newest so many of all runs are looked at, from the first that the ids allow."""
 
 
 Item_co = TypeVar("Item_co", covariant=True)
@@ -622,6 +658,91 @@ class QueueState:
 
     name: str
     paused: bool
+
+
+# -- what pages show of the whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepChip:
+    """A step of a run, at a glance."""
+
+    key: str
+    status: str
+    """`completed` or `failed`; `retrying`, of a step that has failed and is tried again; `running`, of one that has been for a while."""
+    kind: str
+    """See `StepRecord.kind`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """How many runs have ended in an interval."""
+
+    at: datetime
+    """When it begins."""
+    completed: int = 0
+    failed: int = 0
+    canceled: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """How the newest runs of a workflow have ended."""
+
+    workflow: str
+    runs: int
+    """How many were looked at: those that have ended, of its newest."""
+    failed: int
+    """How many of them have failed."""
+    p50: timedelta | None
+    """From the first start to the end: half of those that were completed took no longer; None: none of them was."""
+    p95: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveVersion:
+    """Runs of a workflow's version that have not ended."""
+
+    workflow: str
+    version: str | None
+    """`UNRESOLVED`: not known before the first claim."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Runs of a lane that could be claimed now."""
+
+    queue: str
+    workflow: str
+    version: str | None
+    """`UNRESOLVED`: not known before the first claim."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits for nothing but a worker."""
+
+    oldest_ready_at: datetime | None
+    """Since when the run waits that has waited longest; None: none does."""
+    ready: tuple[Waiting, ...]
+    """By lane, those with runs only: the name of the queue, then workflow and version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseFacts:
+    """What the database is."""
+
+    kind: str
+    """`SQLite`, `PostgreSQL` or `memory`."""
+    version: str
+    size: int | None
+    """Bytes, of all that is in it; None where that cannot be said."""
+    migrations: tuple[str, ...]
+    """Those that were applied: `0001_initial`."""
+    clock_skew: float | None
+    """Seconds by which its clock is ahead of this machine's; None: it is the same."""
 
 
 def version_label(name: str, version: str | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple
 
-from stepwell.core.records import UNRESOLVED, Run, WorkerState, version_label
+from stepwell.core.records import UNRESOLVED, Run, RunSummary, WorkerState, version_label
 from stepwell.core.registry import Lane
 from stepwell.core.status import RunStatus
 
@@ -21,12 +21,12 @@ class Surroundings(NamedTuple):
     lanes: Collection[Lane]
 
 
-def is_ready(run: Run, now: datetime) -> bool:
+def is_ready(run: Run | RunSummary, now: datetime) -> bool:
     """Whether any worker that serves the run could take it."""
     return run.status is RunStatus.PENDING and (run.available_at is None or run.available_at <= now)
 
 
-def waiting_for(run: Run, around: Surroundings) -> str | None:
+def waiting_for(run: Run | RunSummary, around: Surroundings) -> str | None:
     """Why a run that is ready is not executed; None: it only waits for its turn."""
     if ("workflow", run.workflow) in around.halts:
         return f"workflow {run.workflow} is paused"
@@ -50,7 +50,7 @@ def is_live(worker: WorkerState, now: datetime) -> bool:
     return worker.beat_at + worker.lease >= now
 
 
-def _has(worker: WorkerState, run: Run, lanes: Collection[Lane]) -> bool:
+def _has(worker: WorkerState, run: Run | RunSummary, lanes: Collection[Lane]) -> bool:
     if (run.workflow, run.version) in worker.serves or (run.workflow, "*") in worker.serves:
         return True
     # A run whose version is not known yet looks like one without; but it was stored in another lane. Whoever has the name takes it.
@@ -62,7 +62,7 @@ def _has_name(worker: WorkerState, workflow: str) -> bool:
     return any(name == workflow for name, _ in worker.serves)
 
 
-def _label(run: Run, workers: Collection[WorkerState]) -> str:
+def _label(run: Run | RunSummary, workers: Collection[WorkerState]) -> str:
     if run.version is None and any(_has_name(worker, run.workflow) for worker in workers):
         return f"{run.workflow} without a version"
     return version_label(run.workflow, run.version)

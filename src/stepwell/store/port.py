@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
     from stepwell.core.records import (
         Attempt,
+        Backlog,
         CancelChild,
         Claimed,
         Cursor,
+        DatabaseFacts,
         Declaration,
         Definition,
+        Ends,
         Event,
         Firing,
+        LiveVersion,
         LogEntry,
         LogLine,
         Move,
@@ -34,10 +38,13 @@ if TYPE_CHECKING:
         Progress,
         Run,
         RunFilter,
+        RunSummary,
         ScheduleState,
         Slot,
+        Speed,
         StartChild,
         Started,
+        StepChip,
         StepRecord,
         WorkerState,
     )
@@ -48,6 +55,13 @@ T = TypeVar("T")
 
 MAX_SIGNALS: Final = 10_000
 """In the mailbox of a run, read or not, until it goes on as new."""
+
+
+MAX_CHIPPED: Final = 10_000
+"""Steps of a run that are looked at for `chips`."""
+
+MAX_LISTED: Final = 500
+"""Workflows, and lanes, of which an overview tells."""
 
 
 class WriteRefused(Exception):  # says what happened to the write; users never see it
@@ -477,4 +491,43 @@ class Store(Protocol):
         """Those that are registered."""
 
     async def pulse(self) -> str:
-        """A text that is another one when something was written meanwhile, and sometimes for nothing. Cheap: it may be asked for each second."""
+        """A text that is another one when something was written meanwhile, and sometimes for nothing. Cheap to ask for."""
+
+    # -- what pages show: no payload is read, nothing is counted to its end, and each may raise TooSlow
+
+    async def summaries(self, where: RunFilter, *, newest: bool, limit: int, cursor: str | None) -> Page[RunSummary]:
+        """As `find`, without input and output."""
+
+    async def active(self, limit: int) -> list[RunSummary]:
+        """Up to `limit` runs that have not ended: first those that are running, then the others, the newest first."""
+
+    async def tally(self, where: RunFilter, cap: int) -> Mapping[RunStatus, int]:
+        """How many runs match, for each status that the filter allows. It is counted up to `cap` + 1, which means more than `cap`."""
+
+    async def chips(self, run_ids: Collection[str], limit: int) -> Mapping[str, tuple[int, list[StepChip]]]:
+        """How many steps each of these runs has, and the last `limit` of them, in order; those that are under way are the last.
+
+        Steps that the body has canceled are none of them. Of a run that has more than `MAX_CHIPPED` steps so many are looked at, which
+        need not be the last: it is said to have one more.
+        """
+
+    async def ends(self, since: float, until: float, width_seconds: float, workflow: str | None = None) -> list[Ends]:
+        """How many runs have ended from `since` until before `until`, in intervals of this width, each of which is there."""
+
+    async def speeds(self, limit: int) -> list[Speed]:
+        """How fast each workflow is that somebody has published or started, by name.
+
+        Looked at are its newest `limit` runs that have ended, of its newest ten times as many.
+        """
+
+    async def live_versions(self, cap: int) -> list[LiveVersion]:
+        """Which versions the runs are of that have not ended, by workflow and version. Of each status the oldest `cap` are looked at."""
+
+    async def backlog(self, cap: int) -> Backlog:
+        """What waits for nothing but a worker; each lane is counted up to `cap` + 1, which means more than `cap`.
+
+        The longest wait is looked for among the oldest `cap` runs that are pending, and the first of each lane.
+        """
+
+    async def facts(self, now: Callable[[], float]) -> DatabaseFacts:
+        """What the database is. `now` is the clock of this machine, with which the database's own is compared."""

@@ -1,17 +1,30 @@
-"""Attempts as users read them, and the cursors of pages: the same for every adapter."""
+"""Attempts as users read them, the cursors of pages, and what is made of counts: the same for every adapter."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from pydantic_core import from_json
 
 from stepwell.core.failure import error_from
 from stepwell.core.naming import name_of
-from stepwell.core.records import Kind, StepRecord, instant
+from stepwell.core.records import Ends, Kind, Speed, StepRecord, instant
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from stepwell.core.records import Outcome
+
+PREVIEW: Final = 120
+"""Characters of the input that lists show."""
+
+MAX_ERROR: Final = 200
+"""Characters of an error that lists show."""
+
+LOOKED_AT: Final = 10
+"""How many runs are looked at for each that is wanted, of those that have ended."""
 
 
 def settled(outcome: Outcome) -> StepRecord:
@@ -52,3 +65,25 @@ def read_cursor(cursor: str) -> tuple[str, str]:
     if direction not in ("n", "p") or not sign or not run_id:
         raise ValueError(f"{cursor!r} is no cursor; give next_cursor or previous_cursor of a page, or none for the first page")
     return direction, run_id
+
+
+def intervals(since: float, until: float, width: float, counts: Iterable[tuple[int, str, int]]) -> list[Ends]:
+    """All intervals of this width, with what was counted: the number of an interval, a status, and how many."""
+    last = max(math.ceil((until - since) / width), 1) - 1
+    found: dict[int, dict[str, int]] = {}
+    for place, status, count in counts:
+        of_interval = found.setdefault(min(place, last), {})  # what ends just before `until` may be rounded up to it
+        of_interval[status] = of_interval.get(status, 0) + count
+    return [Ends(at=instant(since + place * width), **found.get(place, {})) for place in range(last + 1)]
+
+
+def speed_of(workflow: str, ended: Sequence[tuple[str, float | None]]) -> Speed:
+    """Made of the status of each run, and the seconds that it took."""
+    took = sorted(seconds for status, seconds in ended if status == "completed" and seconds is not None)
+    failed = sum(status == "failed" for status, _ in ended)
+    return Speed(workflow=workflow, runs=len(ended), failed=failed, p50=_percentile(took, 0.5), p95=_percentile(took, 0.95))
+
+
+def _percentile(ordered: Sequence[float], part: float) -> timedelta | None:
+    """The least of them that no less than this part of them does not exceed."""
+    return timedelta(seconds=ordered[max(math.ceil(len(ordered) * part) - 1, 0)]) if ordered else None

@@ -61,7 +61,11 @@ def create_app(
     site = Site(app, Access(auth, roles, read_only=read_only), Redactor(redact))
     application = Starlette(
         routes=_routes(site),
-        middleware=[Middleware(Security), Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5), Middleware(_Opened, stepwell=app)],
+        middleware=[
+            Middleware(Security),
+            Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
+            Middleware(_Opened, stepwell=app),
+        ],
         lifespan=_lifespan(site),
     )
     site.router = application.router
@@ -70,15 +74,12 @@ def create_app(
 
 
 def _routes(site: Site) -> list[BaseRoute]:
-    operator, admin = Role.OPERATOR, Role.ADMIN
-
     def page(path: str, handler: Any, name: str) -> Route:
         return Route(path, site.page(handler), name=name, methods=["GET"])
 
-    def deed(path: str, handler: Any, name: str, role: Role = operator) -> Route:
+    def deed(path: str, handler: Any, name: str, role: Role = Role.OPERATOR) -> Route:
         return Route(path, site.page(handler, role), name=name, methods=["POST"])
 
-    del admin
     return [
         page("/", _home, "home"),
         page("/tasks", tasks.show, "tasks"),

@@ -47,7 +47,7 @@ _STATUSES: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (ValueError, 400, "Bad request"),
 )
 
-EXPECTED: Final = tuple(kind for kind, _, _ in _STATUSES)
+EXPECTED: Final[tuple[type[Exception], ...]] = tuple(kind for kind, _, _ in _STATUSES)
 """Errors that are told, and are no fault of the program."""
 
 

@@ -8,6 +8,9 @@ from typing import Any, Final
 
 HIDDEN: Final = "•••"
 
+_PAIR: Final = r"""("[^"]*(?:{part})[^"]*"\s*:\s*)("(?:[^"\\]|\\.)*"?|[\[{{].*|[^,}}\]\s]+)"""
+"""A name in JSON and what follows, also where the text is cut off."""
+
 
 class Redactor:
     """Hides values by the names of their fields.
@@ -19,7 +22,7 @@ class Redactor:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = tuple(name.lower() for name in names if name)
         part = "|".join(re.escape(name) for name in self._names)
-        self._pair = re.compile(rf'("[^"]*(?:{part})[^"]*"\s*:\s*)("(?:[^"\\]|\\.)*"?|[\[{{].*|[^,}}\]\s]+)', re.IGNORECASE) if part else None
+        self._pair = re.compile(_PAIR.format(part=part), re.IGNORECASE) if part else None
 
     def __call__(self, value: Any) -> Any:
         """The value, as JSON has it, without what is hidden."""

@@ -151,6 +151,8 @@ class Visit:
         return str(self.request.scope.get("root_path", "")) or "/"
 
 
+_TOLD: Final[tuple[type[Exception], ...]] = (*EXPECTED, HTTPException)
+
 Handler: TypeAlias = Callable[[Visit], Awaitable[Response]]
 
 
@@ -187,7 +189,7 @@ class Site:
                 visit = Visit(site=self, request=request, user=user, now=instant(self.app.now()))
                 visit.need(role)
                 return await handler(visit)
-            except (*EXPECTED, HTTPException) as error:
+            except _TOLD as error:
                 return self._problem_page(request, user, error)
 
         return endpoint

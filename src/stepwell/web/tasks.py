@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from stepwell.web.choosing import Choice
     from stepwell.web.site import Visit
 
 SIZES: Final = (25, 50, 100, 250)
@@ -129,5 +128,3 @@ def _one(visit: Visit, action: str) -> Callable[..., Awaitable[Any]]:
 
 def _runs(count: int) -> str:
     return "1 run was" if count == 1 else f"{count:,} runs were"
-
-

@@ -25,7 +25,8 @@ def duration(length: timedelta | float | None) -> str:
         return f"{round(seconds * 1_000)} ms"
     if seconds < 10:  # noqa: PLR2004
         return f"{seconds:.1f} s"
-    whole, parts = round(seconds), []
+    parts: list[str] = []
+    whole = round(seconds)
     for size, unit in _UNITS:
         count, whole = divmod(whole, size)
         if count or parts:

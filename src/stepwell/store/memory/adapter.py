@@ -6,10 +6,10 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stepwell.core.records import News, Page
+from stepwell.core.records import DatabaseFacts, News, Page
 from stepwell.core.status import after as status_after
 from stepwell.errors import DefinitionError, IllegalTransition, MailboxFull
-from stepwell.store.memory import acting, claiming, mailing, scheduling, showing, writing
+from stepwell.store.memory import acting, claiming, mailing, scheduling, showing, surveying, writing
 from stepwell.store.memory.finding import matching, page
 from stepwell.store.memory.tables import Tables, WorkerRow, is_storable
 from stepwell.store.port import Beat, Ended, Hint, Look, Notices, Peer, Portion, WorkerLost, WriteRefused
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from stepwell.core.records import (
+        Backlog,
         Claimed,
         Cursor,
         Declaration,
         Definition,
+        Ends,
         Event,
         Firing,
+        LiveVersion,
         LogLine,
         NewRun,
         NewSlot,
@@ -31,8 +34,11 @@ if TYPE_CHECKING:
         Outcome,
         Run,
         RunFilter,
+        RunSummary,
         ScheduleState,
         Slot,
+        Speed,
+        StepChip,
         StepRecord,
         WorkerState,
     )
@@ -462,6 +468,47 @@ class MemoryStore:
     async def pulse(self) -> str:
         """See `Store.pulse`."""
         return f"{self.commits}.{self._told}"
+
+    # -- what pages show
+
+    async def summaries(self, where: RunFilter, *, newest: bool, limit: int, cursor: str | None) -> Page[RunSummary]:
+        """See `Store.summaries`."""
+        found = page(self._matching(where), newest=newest, limit=limit, cursor=cursor)
+        items = tuple(showing.summary(row) for row in found)
+        return Page(items=items, next_cursor=found.next_cursor, previous_cursor=found.previous_cursor)
+
+    async def active(self, limit: int) -> list[RunSummary]:
+        """See `Store.active`."""
+        return [showing.summary(row) for row in surveying.active(self._tables, limit)]
+
+    async def tally(self, where: RunFilter, cap: int) -> Mapping[RunStatus, int]:
+        """See `Store.tally`."""
+        return surveying.tally(self._tables, where, cap)
+
+    async def chips(self, run_ids: Collection[str], limit: int) -> Mapping[str, tuple[int, list[StepChip]]]:
+        """See `Store.chips`."""
+        rows = {run_id: self._tables.rows.get(run_id) for run_id in run_ids}
+        return {run_id: (0, []) if row is None else surveying.chips(row, limit) for run_id, row in rows.items()}
+
+    async def ends(self, since: float, until: float, width_seconds: float, workflow: str | None = None) -> list[Ends]:
+        """See `Store.ends`."""
+        return surveying.ends(self._tables, since, until, width_seconds, workflow)
+
+    async def speeds(self, limit: int) -> list[Speed]:
+        """See `Store.speeds`."""
+        return surveying.speeds(self._tables, limit)
+
+    async def live_versions(self, cap: int) -> list[LiveVersion]:
+        """See `Store.live_versions`."""
+        return surveying.live_versions(self._tables, cap)
+
+    async def backlog(self, cap: int) -> Backlog:
+        """See `Store.backlog`."""
+        return surveying.backlog(self._tables, cap)
+
+    async def facts(self, now: Callable[[], float]) -> DatabaseFacts:
+        """See `Store.facts`."""
+        return DatabaseFacts(kind="memory", version="", size=None, migrations=(), clock_skew=None)
 
     def _matching(self, where: RunFilter) -> list[Row]:
         return matching(self._tables.rows.values(), where)

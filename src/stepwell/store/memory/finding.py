@@ -6,20 +6,24 @@ from typing import TYPE_CHECKING
 
 from stepwell.core.failure import error_from
 from stepwell.core.records import Page, RunFilter
-from stepwell.store.shown import read_cursor
+from stepwell.store.shown import PREVIEW, read_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stepwell.store.memory.tables import Row
 
-_SEARCHED = 120
-"""Characters of the input."""
-
 
 def matching(rows: Iterable[Row], where: RunFilter) -> list[Row]:
     """Those that are meant, the oldest first."""
-    return sorted((row for row in rows if _matches(row, where)), key=lambda row: row.new.id)
+    ordered = sorted((row for row in rows if _in_range(row.new.id, where)), key=lambda row: row.new.id)
+    if where.within is not None:
+        ordered = ordered[-where.within :]
+    return [row for row in ordered if _matches(row, where)]
+
+
+def _in_range(run_id: str, where: RunFilter) -> bool:
+    return (where.id_from is None or run_id >= where.id_from) and (where.id_below is None or run_id < where.id_below)
 
 
 def page(rows: list[Row], *, newest: bool, limit: int, cursor: str | None) -> Page[Row]:
@@ -57,7 +61,7 @@ def _matches(row: Row, where: RunFilter) -> bool:
 
 def _found(row: Row, part: str) -> bool:
     new = row.new
-    texts = [new.id, new.key or "", new.workflow, *new.tags, row.input[:_SEARCHED]]
+    texts = [new.id, new.key or "", new.workflow, *new.tags, row.input[:PREVIEW]]
     if row.error is not None:
         error = error_from(row.error)
         texts += [error.type, error.message]

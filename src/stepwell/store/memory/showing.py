@@ -18,6 +18,7 @@ from stepwell.core.records import (
     Outcome,
     Run,
     RunProgress,
+    RunSummary,
     Started,
     StepRecord,
     WorkerState,
@@ -25,7 +26,7 @@ from stepwell.core.records import (
     version_label,
 )
 from stepwell.core.status import RunStatus
-from stepwell.store.shown import settled, unsettled
+from stepwell.store.shown import MAX_ERROR, PREVIEW, settled, unsettled
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -66,6 +67,36 @@ def run(row: Row) -> Run:
     )
 
 
+def summary(row: Row) -> RunSummary:
+    """The run as it stands, as a list shows it."""
+    new = row.new
+    return RunSummary(
+        id=new.id,
+        workflow=new.workflow,
+        version=None if new.version == UNRESOLVED else new.version,
+        status=row.status,
+        preview=row.input[:PREVIEW],
+        attempt=row.attempt,
+        key=new.key,
+        queue=new.queue,
+        priority=new.priority,
+        tags=new.tags,
+        parent_id=new.parent_id,
+        forked_from=row.forked_from,
+        schedule=new.schedule,
+        scheduled_at=_instant(new.scheduled_at),
+        progress=None
+        if row.progress is None
+        else RunProgress(done=row.progress.done, total=row.progress.total, message=row.progress.message),
+        created_at=instant(new.created_at),
+        available_at=instant(row.available_at),
+        started_at=_instant(row.started_at),
+        finished_at=_instant(row.finished_at),
+        worker=row.worker,
+        error=None if row.error is None else str(error_from(row.error))[:MAX_ERROR],
+    )
+
+
 def _instant(seconds: float | None) -> datetime | None:
     return None if seconds is None else instant(seconds)
 
@@ -74,12 +105,13 @@ def steps(row: Row) -> list[StepRecord]:
     """One record an attempt, in the order in which they were started."""
     begun: list[Attempt | Outcome | Started] = [attempt for attempt in row.attempts.values() if attempt.key != BODY]
     begun += [outcome for outcome in row.outcomes.values() if outcome.kind != Kind.TIMER]
-    begun += [started for started in row.started.values() if _goes_on(row, started)]
+    begun += [started for started in row.started.values() if goes_on(row, started)]
     begun.sort(key=lambda each: (each.started_at, math.inf if isinstance(each, Started) else each.asked, each.attempt))
     return [_step(each) for each in begun]
 
 
-def _goes_on(row: Row, started: Started) -> bool:
+def goes_on(row: Row, started: Started) -> bool:
+    """Whether the attempt is under way still."""
     outcome = row.outcomes.get(started.key)
     over = (started.key, started.attempt) in row.attempts or (outcome is not None and outcome.attempt == started.attempt)
     owned = row.worker is not None and row.claim == started.claim and row.status in (RunStatus.RUNNING, RunStatus.PAUSED)

@@ -1,0 +1,162 @@
+"""`app.overview`: what pages and dashboards show of the whole. It holds no state: each call asks the store.
+
+No payload is read, nothing is counted to its end, and no call takes more than a few seconds: one that would raises `TooSlow`.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final, Unpack
+
+from stepwell.core.filters import Filters, Order, by_id, checked_cursor, checked_instant, checked_limit, is_newest_first, run_filter
+from stepwell.core.records import Backlog, DatabaseFacts, Ends, LiveVersion, Page, RunFilter, RunSummary, Speed, StepChip
+from stepwell.core.starting import checked_run_id
+from stepwell.core.status import RunStatus
+from stepwell.engine.clock import SystemClock
+from stepwell.engine.runloop import refuse_in_body
+from stepwell.handle import LOOKS
+from stepwell.home import Home
+
+SEARCHED: Final = 10_000
+"""The newest runs, in which free text is looked for."""
+
+_CHIPPED: Final = 1_000
+"""Runs whose steps are asked for at once."""
+
+_MAX_INTERVALS: Final = 10_000
+_MAX_CAP: Final = 100_000
+
+_TIMED: Final = 100
+"""Runs of each workflow that have ended, of which it is said how fast they were."""
+
+_OLDEST: Final = 2_500
+"""Runs of each status, the oldest, that are looked at for their versions."""
+
+_CAP: Final = 1_000
+"""How far is counted: one more means that there are more."""
+
+
+class Overview:
+    """`app.overview`: lists, counts and figures of all runs, made for looking at, and often."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    async def runs(
+        self, *, order: Order = "newest", limit: int = 50, cursor: str | None = None, **filters: Unpack[Filters]
+    ) -> Page[RunSummary]:
+        """A page of the runs that match, as `app.runs.list`, without inputs and outputs.
+
+        `created_after` and `created_before` mean the time that the id says, to the millisecond: only that part of the list is read. With
+        `search`, only the newest 10,000 runs of that part are looked at.
+
+        Args:
+            order: which come first, `newest` or `oldest`.
+            limit: how many at most, from 1 to 1,000.
+            cursor: the `next_cursor` or `previous_cursor` of another page, with the same filters and order.
+            filters: which runs; none is all.
+
+        Raises:
+            ValueError: a filter, the order, limit or cursor is none.
+            TooSlow: what was asked for would take too long to find.
+        """
+        where, newest = _bounded(run_filter(**filters)), is_newest_first(order)
+        refuse_in_body(*LOOKS)
+        page = await self._home.store.summaries(where, newest=newest, limit=checked_limit(limit), cursor=checked_cursor(cursor))
+        return replace(page, items=await self._home.explained(page.items))
+
+    async def active(self, limit: int = 20) -> builtins.list[RunSummary]:
+        """Runs that have not ended: first those that are running, then the others, the newest first."""
+        refuse_in_body(*LOOKS)
+        return builtins.list(await self._home.explained(await self._home.store.active(checked_limit(limit))))
+
+    async def tally(self, cap: int = _CAP, **filters: Unpack[Filters]) -> dict[RunStatus, int]:
+        """How many runs match, for each status that is asked for. `cap` + 1 means that there are more than `cap`. Filters are as in `runs`.
+
+        Raises:
+            ValueError: a filter is none, or `cap` is no number from 1 to 100,000.
+            TooSlow: few match, and it would take too long to find them.
+        """
+        where = _bounded(run_filter(**filters))
+        refuse_in_body(*LOOKS)
+        return dict(await self._home.store.tally(where, _whole(cap, "cap", _MAX_CAP)))
+
+    async def chips(self, run_ids: Iterable[str], limit: int = 6) -> dict[str, tuple[int, builtins.list[StepChip]]]:
+        """How many steps each of up to 1,000 runs has, and the last `limit` of them in order; those that are under way are the last.
+
+        10,001 steps means that there are more than 10,000. A run that is not there has none.
+        """
+        asked = [checked_run_id(run_id) for run_id in dict.fromkeys(run_ids)]
+        refuse_in_body(*LOOKS)
+        _check_number(asked)
+        return dict(await self._home.store.chips(asked, checked_limit(limit))) if asked else {}
+
+    async def ends(self, since: datetime, until: datetime, intervals: int = 48, workflow: str | None = None) -> builtins.list[Ends]:
+        """How many runs have ended, and how, from `since` until before `until`, in so many intervals of the same length.
+
+        Raises:
+            ValueError: there is no time between the two, or one of them has no timezone, or there are more than 10,000 intervals.
+            TooSlow: too many runs have ended.
+        """
+        begin, end = checked_instant(since, "since"), checked_instant(until, "until")
+        if begin >= end:
+            raise ValueError(f"since lies before until; {since.isoformat()} does not lie before {until.isoformat()}")
+        checked = _whole(intervals, "intervals", _MAX_INTERVALS)
+        name = run_filter(workflow=workflow).workflow
+        refuse_in_body(*LOOKS)
+        return await self._home.store.ends(begin, end, (end - begin) / checked, name)
+
+    async def speeds(self) -> builtins.list[Speed]:
+        """How the newest runs of each workflow have ended, and how long they took; by name.
+
+        Those are up to 100 that have ended, of its newest 1,000.
+        """
+        refuse_in_body(*LOOKS)
+        return await self._home.store.speeds(_TIMED)
+
+    async def live_versions(self) -> builtins.list[LiveVersion]:
+        """Which versions the runs are of that have not ended, by workflow and version: whose code is still needed.
+
+        Of each status the oldest 2,500 runs are looked at, among which those of old versions are.
+        """
+        refuse_in_body(*LOOKS)
+        return await self._home.store.live_versions(_OLDEST)
+
+    async def backlog(self) -> Backlog:
+        """What waits for nothing but a worker. Of each lane up to 1,000 are counted; 1,001 means that there are more."""
+        refuse_in_body(*LOOKS)
+        return await self._home.store.backlog(_CAP)
+
+    async def facts(self) -> DatabaseFacts:
+        """What the database is: kind, version, size, migrations, and how far its clock is from this machine's."""
+        refuse_in_body(*LOOKS)
+        return await self._home.store.facts(self._machine_time)
+
+    async def pulse(self) -> str:
+        """A text that is another one when something was written since, and sometimes for nothing."""
+        refuse_in_body(*LOOKS)
+        return await self._home.store.pulse()
+
+    def _machine_time(self) -> float:
+        """The time of this machine, which need not be the app's: that follows the database's."""
+        clock = self._home.clock
+        return clock.now() - (clock.offset if isinstance(clock, SystemClock) else 0.0)
+
+
+def _bounded(where: RunFilter) -> RunFilter:
+    """The filter, for lists that are made often: times by ids, and free text in the newest runs only."""
+    return replace(by_id(where), within=None if where.search is None else SEARCHED)
+
+
+def _whole(value: object, what: str, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise ValueError(f"{what} is a whole number from 1 to {most:,}, not {value!r}")
+    return value
+
+
+def _check_number(asked: Collection[str]) -> None:
+    if len(asked) > _CHIPPED:
+        raise ValueError(f"the steps of at most {_CHIPPED:,} runs are shown at once, not of {len(asked):,}")
