@@ -37,7 +37,9 @@ _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3,
 class StepRunner:
     """Begins attempts, and tells the run how each has ended."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, threads: Threads, effects: Effects, max_payload: int, counters: Counters) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, threads: Threads, effects: Effects, max_payload: int, counters: Counters
+    ) -> None:
         self._loop = loop
         self._clock = clock
         self._counters = counters

@@ -129,8 +129,9 @@ class Worker:
         self.committer = Committer(store, self.id, clock, self.counters)
         self.alarms = Alarms(clock)
         self.threads = Threads(self.loop, f"stepwell-{self.name}")
-        effects = Effects(store, self.committer, clock, self.services.fail)
-        self.steps = StepRunner(self.loop, clock, self.threads, effects, max_payload, self.counters)
+        self.steps = StepRunner(
+            self.loop, clock, self.threads, Effects(store, self.committer, clock, self.services.fail), max_payload, self.counters
+        )
         self.scheduler = Scheduler(self, store, registry, Inputs(self.threads, max_payload), timezone)
         self.claims = Claims(self, store, Lanes(registry, queues))
         self.notices = NoticeReader(self, store)
@@ -147,8 +148,7 @@ class Worker:
         self._queues = queues
         self._lease = lease
         self._max_parked = max_parked
-        self._on_left = on_left
-        self._on_failure = on_failure
+        self._on_left, self._on_failure = on_left, on_failure
         self._unlisten: Callable[[], None] | None = None
         self._running: dict[Execution, None] = {}
         self._parked: dict[Execution, None] = {}  # in the order in which they fell asleep

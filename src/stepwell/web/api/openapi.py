@@ -76,18 +76,15 @@ def document(operations: Iterable[Operation], prefix: str) -> Schema:
     }
 
 
-def parameters(kind: type[Given]) -> list[Schema]:
-    """What may be given in an address."""
-    return _parameters(kind, {})
-
-
 def _operation(operation: Operation, known: dict[str, Schema]) -> Schema:
     told: Schema = {
         "operationId": operation.name,
         "tags": [_tag(operation)],
         "summary": operation.summary,
         "description": f"{operation.description}\n\nTakes the role {operation.role.word}.".strip(),
-        "parameters": [{"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in operation.parts],
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in operation.parts
+        ],
         "responses": _responses(operation, known),
     }
     if operation.method != "POST":

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from stepwell.web.access import NotAllowed, User
+from stepwell.web.access import NotAllowed, Role, User
 from stepwell.web.api.answers import Reply, json_response, problem_response
 from stepwell.web.api.calls import Call, Operation
 from stepwell.web.api.given import Given, Misfit, from_body, from_query
-from stepwell.web.api.openapi import document, parameters
+from stepwell.web.api.openapi import document
 from stepwell.web.api.operations import OPERATIONS
 from stepwell.web.problems import EXPECTED
 
@@ -25,61 +26,88 @@ if TYPE_CHECKING:
     from stepwell.web.site import Site, Visit
 
 
+_TOLD: Final[tuple[type[Exception], ...]] = (*EXPECTED, HTTPException, Misfit)
+
+
 def api_routes(site: Site) -> list[BaseRoute]:
     """All of them: the page for people, the document, the operations, and what is none."""
     return [
         Route("/api", site.page(show), name="api", methods=["GET"]),
-        Route("/api/openapi.json", Document(site), name="openapi"),
-        *(Route(f"/api{path}", Endpoint(site, found)) for path, found in groupby(OPERATIONS, lambda operation: operation.path)),
-        Route("/api/{rest:path}", Endpoint(site, ())),
+        Route("/api/openapi.json", Answering(site, {"GET": _document}), name="openapi"),
+        *(Route(f"/api{path}", _endpoint(site, found)) for path, found in groupby(OPERATIONS, lambda operation: operation.path)),
+        Route("/api/{rest:path}", Answering(site, {})),
     ]
 
 
-class Endpoint:
-    """One address, with all that can be done there."""
+class Answering:
+    """One address of programs: what is done there by each method, for those whom the site knows. Problems are told as JSON."""
 
-    def __init__(self, site: Site, operations: Iterable[Operation]) -> None:
+    def __init__(self, site: Site, methods: dict[str, Callable[[Site, Request, User], Awaitable[Response]]]) -> None:
         self._site = site
-        self._operations = {operation.method: operation for operation in operations}
+        self._methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
         request = Request(scope, receive)
-        response = await self._answer(request)
-        await response(scope, receive, send)
-
-    async def _answer(self, request: Request) -> Response:
         try:
             user = await self._site.access.user(request)
-            operation = self._operation(request)
-            if not user.may(operation.role):
-                raise NotAllowed(operation.role)
-            given = await (from_body if operation.method == "POST" else from_query)(request, operation.takes)
-            return await self._done(operation, request, user, given)
-        except (*EXPECTED, HTTPException, Misfit) as error:
-            return problem_response(error, at=("input",))
+            response = await self._method(request)(self._site, request, user)
+        except _TOLD as error:
+            response = problem_response(error, at=("input",))
+        await response(scope, receive, send)
 
-    def _operation(self, request: Request) -> Operation:
-        if not self._operations:
-            if request.path_params["rest"] == "":
-                raise HTTPException(404, "Not found", {"location": "/api"})
+    def _method(self, request: Request) -> Callable[[Site, Request, User], Awaitable[Response]]:
+        if not self._methods:
             raise HTTPException(404)
-        found = self._operations.get("GET" if request.method == "HEAD" else request.method)
+        found = self._methods.get("GET" if request.method == "HEAD" else request.method)
         if found is None:
-            raise HTTPException(405, headers={"allow": ", ".join(self._operations)})
+            allowed = [*self._methods, *(["HEAD"] if "GET" in self._methods else [])]
+            raise HTTPException(405, headers={"allow": ", ".join(allowed)})
         return found
 
-    async def _done(self, operation: Operation, request: Request, user: User, given: Given) -> Response:
-        answer: Any = await operation.handler(Call(app=self._site.app, request=request, user=user, given=given))
+
+def _endpoint(site: Site, operations: Iterable[Operation]) -> Answering:
+    return Answering(site, {operation.method: _doing(operation) for operation in operations})
+
+
+def _doing(operation: Operation) -> Callable[[Site, Request, User], Awaitable[Response]]:
+    async def do(site: Site, request: Request, user: User) -> Response:
+        if not user.may(operation.role):
+            raise NotAllowed(operation.role)
+        given: Given = await _given(request, operation)
+        answer: Any = await operation.handler(Call(app=site.app, request=request, user=user, given=given))
         if operation.answers is None:
             return Response(status_code=operation.status)
         if isinstance(answer, Reply):
-            return json_response(answer.value, self._site.redact, answer.status, answer.headers)
-        return json_response(answer, self._site.redact, operation.status)
+            return json_response(answer.value, site.redact, answer.status, answer.headers)
+        return json_response(answer, site.redact, operation.status)
+
+    return do
 
 
-class Document:
-    """The OpenAPI document."""
+async def _given(request: Request, operation: Operation) -> Given:
+    return await from_body(request, operation.takes) if operation.method == "POST" else from_query(request, operation.takes)
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+
+async def _document(_: Site, request: Request, user: User) -> Response:
+    if not user.may(Role.VIEWER):
+        raise NotAllowed(Role.VIEWER)
+    return Response(to_json(document(OPERATIONS, request.scope.get("root_path", ""))), media_type="application/json")
+
+
+async def show(visit: Visit) -> Response:
+    """The page for people."""
+    groups = [(tag, list(found)) for tag, found in groupby(OPERATIONS, lambda operation: operation.path.split("/")[1])]
+    return visit.page(
+        "api.html",
+        tab="api",
+        groups=groups,
+        given=given_names,
+        base=f"{visit.request.url.scheme}://{visit.request.url.netloc}{visit.url('api')}",
+    )
+
+
+def given_names(operation: Operation) -> list[tuple[str, bool, str]]:
+    """What an operation takes: name, whether it must be given, and what it is."""
+    fields = operation.takes.model_fields
+    return [(name, field.is_required(), field.description or "") for name, field in fields.items()]
