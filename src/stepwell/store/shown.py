@@ -87,3 +87,8 @@ def speed_of(workflow: str, ended: Sequence[tuple[str, float | None]]) -> Speed:
 def _percentile(ordered: Sequence[float], part: float) -> timedelta | None:
     """The least of them that no less than this part of them does not exceed."""
     return timedelta(seconds=ordered[max(math.ceil(len(ordered) * part) - 1, 0)]) if ordered else None
+
+
+def too_slow(where: str) -> str:
+    """The message of `TooSlow`."""
+    return f"{where} has not answered soon enough for a page; narrow the time, or ask for one status or workflow"

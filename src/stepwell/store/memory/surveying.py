@@ -39,9 +39,8 @@ def tally(tables: Tables, where: RunFilter, cap: int) -> dict[RunStatus, int]:
 def chips(row: Row, limit: int) -> tuple[int, list[StepChip]]:
     """See `Store.chips`."""
     going = sorted((each for each in row.started.values() if goes_on(row, each)), key=lambda each: each.started_at)
-    steps: list[Outcome | Attempt | Started] = []
-    steps += sorted((each for each in row.outcomes.values() if each.kind != Kind.TIMER), key=lambda each: each.seq)
-    steps += [*_retried(row, {each.key for each in going}), *going]
+    settled = sorted((each for each in row.outcomes.values() if each.kind != Kind.TIMER), key=lambda each: each.seq)
+    steps: list[Outcome | Attempt | Started] = [*settled, *_retried(row, {each.key for each in going}), *going]
     return min(len(steps), MAX_CHIPPED + 1), [_chip(row, each) for each in steps[-limit:]]
 
 

@@ -26,6 +26,7 @@ from stepwell.errors import DatabaseUnavailable
 from stepwell.store.port import Hint, WriteRefused
 from stepwell.store.postgres.target import Target
 from stepwell.store.sql.transaction import Verb
+from stepwell.store.sql.verbs import SOON
 
 T = TypeVar("T")
 
@@ -66,6 +67,9 @@ LIMITS: Final = {
     "lock_timeout": f"{LOCK}s",
     "idle_in_transaction_session_timeout": f"{IDLE}s",
 }
+
+_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_READ_SOON: Final = f"{_READ}; SET LOCAL statement_timeout = '{SOON:g}s'"
 
 _NEVER: Final = 1 << 62
 
@@ -255,10 +259,9 @@ class Pool:
         """Call it in a transaction that is durable when this returns. Tried again when others got in its way."""
         return await self.own(self._again(self._transact, "BEGIN", work, args))
 
-    async def read(self, work: Verb[T], /, *args: Any) -> T:
-        """Call it in a transaction that only reads, and sees one moment."""
-        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        result, _ = await self.own(self._again(self._transact, begin, work, args))
+    async def read(self, work: Verb[T], /, *args: Any, soon: bool = False) -> T:
+        """Call it in a transaction that only reads, and sees one moment; `soon`: each statement is given `SOON` only."""
+        result, _ = await self.own(self._again(self._transact, _READ_SOON if soon else _READ, work, args))
         return result
 
     async def single(self, work: Verb[T], /, *args: Any) -> T:
@@ -363,7 +366,8 @@ class Pool:
             await lent.connection.execute(begin)
             return
         settings = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in self._settings.items())
-        await lent.connection.execute(begin + settings)
+        begin, separator, own = begin.partition(";")
+        await lent.connection.execute(begin + settings + separator + own)
 
     @asynccontextmanager
     async def _borrowed(self) -> AsyncIterator[Lent]:

@@ -895,6 +895,18 @@ FROM stepwell.tags t
 JOIN stepwell.runs r ON r.id = t.run
 WHERE t.tag = :tag;
 
+-- name: find_newest
+-- As `find`, of the newest runs only that the ids allow.
+SELECT r.id
+FROM (
+    SELECT id, status, workflow, version, queue, created_at, finished_at, key, tags, preview, error
+    FROM stepwell.runs
+    WHERE id >= coalesce(:id_from, '') AND id < coalesce(:id_below, '~')
+    ORDER BY id DESC
+    LIMIT :within
+) r
+WHERE true;
+
 -- name: filters
 -- Added to `find`. What is NULL is no filter.
     AND (:workflow::text IS NULL OR r.workflow = :workflow)
@@ -980,3 +992,163 @@ ORDER BY started_at, name, id;
 -- name: pulse
 -- Where the log of the whole server ends.
 SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text;
+
+-- name: active
+-- Those that are running first.
+SELECT id, place
+FROM (
+    SELECT * FROM (SELECT id, 0 AS place FROM stepwell.runs WHERE status = 'running' ORDER BY id DESC LIMIT :limit) running
+    UNION ALL
+    SELECT * FROM (SELECT id, 1 AS place FROM stepwell.runs WHERE status = 'pending' ORDER BY id DESC LIMIT :limit) pending
+    UNION ALL
+    SELECT * FROM (SELECT id, 1 AS place FROM stepwell.runs WHERE status = 'sleeping' ORDER BY id DESC LIMIT :limit) sleeping
+    UNION ALL
+    SELECT * FROM (SELECT id, 1 AS place FROM stepwell.runs WHERE status = 'paused' ORDER BY id DESC LIMIT :limit) paused
+) live
+ORDER BY place, id DESC
+LIMIT :limit;
+
+-- name: summaries
+-- Without payloads; of an error, what fits into a line.
+SELECT r.id, r.workflow, r.version, r.status, r.preview, r.attempt, r.key, r.queue, r.priority, r.tags, r.parent_id, r.forked_from, r.schedule,
+    r.scheduled_at, r.progress, r.created_at, r.available_at, r.started_at, r.finished_at, r.worker,
+    left((r.error::json ->> 'type') || coalesce(': ' || nullif(r.error::json ->> 'message', ''), ''), :characters::integer) AS short_error
+FROM jsonb_array_elements_text(:runs::jsonb) WITH ORDINALITY x (id, place)
+CROSS JOIN LATERAL (SELECT * FROM stepwell.runs WHERE id = x.id OFFSET 0) r
+ORDER BY x.place;
+
+-- name: chips
+-- Of each run: how many of its steps have an outcome, the newest of these, and those that are tried again or under way, in their order.
+-- Of more outcomes than `most` the others are not read.
+SELECT r.id, r.status, steps.count, steps.newest,
+    (
+        SELECT coalesce(json_agg(json_build_array(key, 0, how) ORDER BY how DESC, at), '[]')
+        FROM (
+            SELECT a.key, -1 AS how, max(a.started_at) AS at
+            FROM (SELECT key, started_at FROM stepwell.attempts WHERE run = r.id AND NOT void AND NOT canceled AND key <> :body LIMIT :most) a
+            WHERE NOT EXISTS (SELECT 1 FROM stepwell.outcomes o WHERE o.run = r.id AND o.key = a.key)
+                AND NOT EXISTS (
+                    SELECT 1
+                    FROM stepwell.started s
+                    WHERE s.run = r.id AND s.key = a.key AND s.claim = r.claim AND coalesce(r.worker, '') <> ''
+                        AND r.status IN ('running', 'paused')
+                        AND NOT EXISTS (SELECT 1 FROM stepwell.attempts WHERE run = s.run AND key = s.key AND attempt = s.attempt)
+                )
+            GROUP BY a.key
+            UNION ALL
+            SELECT s.key, -2, s.started_at
+            FROM (SELECT key, attempt, started_at FROM stepwell.started WHERE run = r.id AND claim = r.claim LIMIT :most) s
+            WHERE coalesce(r.worker, '') <> '' AND r.status IN ('running', 'paused')
+                AND NOT EXISTS (SELECT 1 FROM stepwell.outcomes o WHERE o.run = r.id AND o.key = s.key)
+                AND NOT EXISTS (SELECT 1 FROM stepwell.attempts WHERE run = r.id AND key = s.key AND attempt = s.attempt)
+        ) others
+    )
+FROM jsonb_array_elements_text(:runs::jsonb) x (id)
+CROSS JOIN LATERAL (SELECT id, status, worker, claim FROM stepwell.runs WHERE id = x.id OFFSET 0) r
+CROSS JOIN LATERAL (
+    SELECT coalesce(max(n), 0) AS count, coalesce(json_agg(json_build_array(key, kind, ok::integer) ORDER BY seq DESC), '[]') AS newest
+    FROM (
+        SELECT key, kind, ok, seq, count(*) OVER () AS n
+        FROM (SELECT key, kind, ok, seq FROM stepwell.outcomes WHERE run = r.id AND kind <> 3 LIMIT :most) settled
+        ORDER BY seq DESC
+        LIMIT :limit
+    ) newest
+) steps;
+
+-- name: ends
+SELECT floor((finished_at - :since::float8) / :width::float8)::integer AS place, status, count(*)
+FROM stepwell.runs
+WHERE status IN ('completed', 'failed', 'canceled') AND finished_at IS NOT NULL AND finished_at >= :since AND finished_at < :until
+GROUP BY 1, 2;
+
+-- name: ends_of
+SELECT floor((finished_at - :since::float8) / :width::float8)::integer AS place, status, count(*)
+FROM stepwell.runs
+WHERE status IN ('completed', 'failed', 'canceled') AND finished_at IS NOT NULL AND finished_at >= :since AND finished_at < :until
+    AND workflow = :workflow
+GROUP BY 1, 2;
+
+-- name: speeds
+-- Of each workflow: how those have ended that have, of its newest.
+SELECT w.name, (
+    SELECT coalesce(json_agg(json_build_array(status, round((finished_at - started_at) * 1e6)::bigint)), '[]')
+    FROM (
+        SELECT status, started_at, finished_at
+        FROM (SELECT status, started_at, finished_at FROM stepwell.runs WHERE workflow = w.name ORDER BY id DESC LIMIT :looked) newest
+        WHERE status IN ('completed', 'failed', 'canceled')
+        LIMIT :limit
+    ) ended
+)
+FROM (
+    SELECT workflow COLLATE "C" AS name
+    FROM stepwell.lanes
+    UNION
+    SELECT name COLLATE "C"
+    FROM stepwell.definitions
+    ORDER BY 1
+    LIMIT :most
+) w
+ORDER BY w.name;
+
+-- name: live_versions
+-- Of each status the oldest.
+SELECT workflow, version, count(*)
+FROM (
+    SELECT * FROM (SELECT workflow, version FROM stepwell.runs WHERE status = 'pending' ORDER BY id LIMIT :cap) pending
+    UNION ALL
+    SELECT * FROM (SELECT workflow, version FROM stepwell.runs WHERE status = 'running' ORDER BY id LIMIT :cap) running
+    UNION ALL
+    SELECT * FROM (SELECT workflow, version FROM stepwell.runs WHERE status = 'sleeping' ORDER BY id LIMIT :cap) sleeping
+    UNION ALL
+    SELECT * FROM (SELECT workflow, version FROM stepwell.runs WHERE status = 'paused' ORDER BY id LIMIT :cap) paused
+) live
+GROUP BY workflow, version;
+
+-- name: backlog
+-- Lanes in which something is ready: how much, and since when that waits which is claimed first of each head.
+SELECT queue, workflow, version,
+    (
+        SELECT count(*)
+        FROM (
+            SELECT 1
+            FROM stepwell.runs
+            WHERE lane = l.id AND status = 'pending' AND worker IS NULL AND due IS NULL
+            LIMIT :limit
+        ) ready
+    ),
+    (
+        SELECT min(first.available_at)
+        FROM (VALUES (0), (1), (2)) heads (head)
+        CROSS JOIN LATERAL (
+            SELECT available_at
+            FROM stepwell.runs
+            WHERE lane = l.id AND head = heads.head AND status = 'pending' AND worker IS NULL AND due IS NULL
+            ORDER BY priority DESC, id
+            LIMIT 1
+        ) first
+    )
+FROM stepwell.lanes l
+WHERE EXISTS (
+    SELECT 1
+    FROM stepwell.runs
+    WHERE lane = l.id AND status = 'pending' AND worker IS NULL AND due IS NULL
+)
+ORDER BY queue COLLATE "C", workflow COLLATE "C", version COLLATE "C"
+LIMIT :most;
+
+-- name: oldest_ready
+-- Of the oldest runs that are pending.
+SELECT min(available_at)
+FROM (
+    SELECT available_at, worker, due
+    FROM stepwell.runs
+    WHERE status = 'pending'
+    ORDER BY id
+    LIMIT :limit
+) oldest
+WHERE worker IS NULL AND due IS NULL;
+
+-- name: facts
+-- Version, bytes, what was applied, and the time where it may be another than the caller's.
+SELECT split_part(current_setting('server_version'), ' ', 1), pg_database_size(current_database()),
+    (SELECT json_agg(name ORDER BY number) FROM stepwell.schema)::text, extract(epoch FROM clock_timestamp())::float8;

@@ -10,7 +10,7 @@ import psycopg
 from pydantic_core import from_json
 
 from stepwell.core.registry import Lane
-from stepwell.errors import DatabaseUnavailable, DefinitionError
+from stepwell.errors import DatabaseUnavailable, DefinitionError, TooSlow
 from stepwell.store.migrate import Migration, migrations, missing
 from stepwell.store.port import Beat, Hint, Look, Notices, Peer
 from stepwell.store.postgres.claiming import PostgresClaims
@@ -34,6 +34,7 @@ from stepwell.store.postgres.target import Target, target_of
 from stepwell.store.postgres.transacting import Transactions
 from stepwell.store.postgres.within import Checked, Psycopg, Within, driver_of
 from stepwell.store.postgres.writing import commit
+from stepwell.store.shown import too_slow
 from stepwell.store.sql import keeping, starting
 from stepwell.store.sql.transaction import Verb
 from stepwell.store.sql.verbs import Verbs
@@ -70,6 +71,8 @@ class PostgresStore(Verbs):
         skip_locked: whether the server can pass over rows that others have locked; without it, claims wait for each other.
         engine: of SQLAlchemy, to the same database: functions of transactions get its connections.
     """
+
+    kind = "PostgreSQL"
 
     def __init__(
         self, url: str, *, namespace: str = DEFAULT_NAMESPACE, skip_locked: bool = True, engine: Engine | AsyncEngine | None = None
@@ -303,6 +306,7 @@ class Pools:
         self.workers = Pool(target, statements, PLANS | LIMITS, target.size)
         self._people = Pool(target, statements, LIMITS | {"jit": "off"}, SEARCHES)
         self._committed = committed
+        self._label = target.label
 
     async def write(self, function: Verb[T], /, *args: Any) -> T:
         """See `Connections.write`."""
@@ -321,6 +325,15 @@ class Pools:
     async def search(self, function: Verb[T], /, *args: Any) -> T:
         """See `Connections.search`."""
         return await self._people.read(function, *args)
+
+    async def show(self, function: Verb[T], /, *args: Any) -> T:
+        """See `Connections.show`. Each statement is given so long."""
+        try:
+            return await self._people.read(function, *args, soon=True)
+        except DatabaseUnavailable as error:
+            if isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+                raise TooSlow(too_slow(self._label)) from error
+            raise
 
     async def close(self) -> None:
         """Let go of all of them."""

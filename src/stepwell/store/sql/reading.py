@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -46,9 +46,6 @@ STATUS: Final = {str(status): status for status in RunStatus}
 _FEW: Final = frozenset(RunStatus) - {RunStatus.COMPLETED}
 """Statuses that few runs have, for long: their own index finds them sooner than that of the workflow."""
 
-_OVER: Final = "AND r.status = :status AND r.finished_at < :finished_before"
-"""The condition of the index of ends."""
-
 
 # -- runs
 
@@ -79,18 +76,19 @@ def _run(row: dict[str, Any]) -> Run:
         parent_id=row["parent_id"],
         forked_from=row["forked_from"],
         schedule=row["schedule"],
-        scheduled_at=_instant(row["scheduled_at"]),
+        scheduled_at=optional_instant(row["scheduled_at"]),
         progress=None if progress is None else RunProgress(**progress),
         created_at=instant(row["created_at"]),
         available_at=instant(row["available_at"]),
-        deadline_at=_instant(row["deadline_at"]),
-        started_at=_instant(row["started_at"]),
-        finished_at=_instant(row["finished_at"]),
+        deadline_at=optional_instant(row["deadline_at"]),
+        started_at=optional_instant(row["started_at"]),
+        finished_at=optional_instant(row["finished_at"]),
         worker=row["worker"],
     )
 
 
-def _instant(seconds: float | None) -> datetime | None:
+def optional_instant(seconds: float | None) -> datetime | None:
+    """An aware datetime, where there is one."""
     return None if seconds is None else instant(seconds)
 
 
@@ -99,6 +97,13 @@ def _instant(seconds: float | None) -> datetime | None:
 
 async def find(transaction: Transaction, where: RunFilter, newest: bool, limit: int, cursor: str | None) -> Page[Run]:
     """See `Store.find`."""
+    page = await ids_of_page(transaction, where, newest, limit, cursor)
+    rows = await transaction.records("shown", runs=to_json(page.items).decode())
+    return replace(page, items=tuple(_run(row) for row in rows))
+
+
+async def ids_of_page(transaction: Transaction, where: RunFilter, newest: bool, limit: int, cursor: str | None) -> Page[Any]:
+    """A page with the ids of its runs."""
     direction, start = ("n", None) if cursor is None else read_cursor(cursor)
     backwards = direction == "p"
     # A page before another is read from its end.
@@ -108,12 +113,21 @@ async def find(transaction: Transaction, where: RunFilter, newest: bool, limit: 
     if backwards:
         ids.reverse()
     has_next, has_previous = (bool(ids), more) if backwards else (more, cursor is not None and bool(ids))
-    rows = await transaction.records("shown", runs=to_json(ids).decode())
     return Page(
-        items=tuple(_run(row) for row in rows),
+        items=tuple(ids),
         next_cursor=f"n:{ids[-1]}" if has_next else None,
         previous_cursor=f"p:{ids[0]}" if has_previous else None,
     )
+
+
+class Part(NamedTuple):
+    """Runs that are read by one index."""
+
+    condition: str
+    """The index's own; empty: all runs, in the order of their ids."""
+    by_end: bool = False
+    whole: bool = False
+    """All that the index finds are meant, so that no row is looked at."""
 
 
 async def matching(
@@ -123,49 +137,77 @@ async def matching(
 
     With `by_end`, of those that ended before a time the first that did are taken: no other is looked at.
     """
-    found: list[str] = []
-    for part, index in _by_index(where, by_end=by_end):
-        found += await _matching(transaction, part, index, limit, newest, start)
-    return sorted(found, reverse=newest)[:limit]
+    parts = [listing(transaction, where, part, newest=newest, start=start) for part in parts_of(where, by_end=by_end)]
+    if not parts:
+        return []
+    found = await transaction.query(united(parts), {**parameters(where), "limit": limit, "start": start})
+    return sorted((row[0] for row in found), reverse=newest)[:limit]
 
 
-def _by_index(where: RunFilter, *, by_end: bool) -> list[tuple[RunFilter, str]]:
-    """Filters that together match the same, none of them a run of another's, each with the condition of the index that finds it soonest."""
+def united(parts: Sequence[str]) -> str:
+    """One statement of several that each have an order and a limit."""
+    if len(parts) == 1:
+        return parts[0]
+    return "\nUNION ALL\n".join(f"SELECT * FROM (\n{part}\n) part{number}" for number, part in enumerate(parts))  # noqa: S608  # of statements that are named
+
+
+def parts_of(where: RunFilter, *, by_end: bool = False) -> list[Part]:
+    """Parts that together hold all runs that match, none of them a run of another's, each with the index that finds it soonest."""
+    if where.within is not None:
+        return [Part("")]
     if where.statuses is not None and (where.statuses <= _FEW or (where.workflow is None and not where.tags)):
-        index = _OVER if by_end and where.finished_before is not None else "AND r.status = :status"
-        return [(replace(where, statuses=frozenset({status})), index) for status in where.statuses]
-    return [(where, "AND r.workflow = :workflow" if where.workflow is not None else "")]
+        only_status = _is_only(where, "statuses")
+        over = by_end and where.finished_before is not None
+        return [Part(_status(status, over), over, whole=only_status) for status in where.statuses]
+    if where.workflow is not None:
+        return [Part("AND r.workflow = :workflow", whole=_is_only(where, "workflow"))]
+    return [Part("", whole=_is_only(where))]
+
+
+def _status(status: RunStatus, over: bool) -> str:
+    """The condition of the index of a status, or of the ends in it. Written out: one statement reads several."""
+    return f"AND r.status = '{status}'" + (" AND r.finished_at < :finished_before" if over else "")
+
+
+def _is_only(where: RunFilter, *names: str) -> bool:
+    """Whether it filters by nothing but this, and by ranges of ids."""
+    left_out: dict[str, Any] = dict.fromkeys((*names, "id_prefix", "id_from", "id_below"))
+    return replace(where, **left_out) == RunFilter()
 
 
 def within(where: RunFilter, statuses: frozenset[RunStatus]) -> RunFilter:
     """The filter, for runs in one of these statuses only."""
-    wanted = statuses if where.statuses is None else statuses & where.statuses
-    fields: dict[str, Any] = {name: getattr(where, name) for name in RunFilter.__slots__}
-    return RunFilter(**{**fields, "statuses": wanted})
+    return replace(where, statuses=statuses if where.statuses is None else statuses & where.statuses)
 
 
-async def _matching(transaction: Transaction, where: RunFilter, index: str, limit: int, newest: bool, start: str | None) -> list[str]:
-    by_tag = bool(where.tags) and not index
+def listing(transaction: Transaction, where: RunFilter, part: Part, *, newest: bool, start: str | None = None) -> str:
+    """The statement that reads the ids of a part in order, up to `:limit`; with `start`, beyond `:start`."""
+    by_tag = bool(where.tags) and not part.condition and where.within is None
+    base = "find_newest" if where.within is not None else "find_by_tag" if by_tag else "find"
+    column = "r.finished_at" if part.by_end else "t.run" if by_tag else "r.id"
     beyond = f"AND r.id {'<' if newest else '>'} :start" if start is not None else ""
-    column = "r.finished_at" if index is _OVER else "t.run" if by_tag else "r.id"
     order = f"ORDER BY {column} {'DESC' if newest else 'ASC'} LIMIT :limit"
-    parts = (transaction.part("find_by_tag" if by_tag else "find"), index, _range(where), transaction.part("filters"), beyond, order)
-    parameters = {**_parameters(where), "limit": limit, "start": start}
-    return [row[0] for row in await transaction.query("\n".join(filter(None, parts)), parameters)]
+    filters = "" if part.whole else transaction.part("filters")
+    return "\n".join(filter(None, (transaction.part(base), part.condition, id_range(where), filters, beyond, order)))
 
 
-def _range(where: RunFilter) -> str:
-    return "AND r.id >= :id_prefix AND r.id < :id_prefix || '~'" if where.id_prefix is not None else ""
+def id_range(where: RunFilter) -> str:
+    """The condition for ids, where there is one."""
+    ranges = {
+        "AND r.id >= :id_prefix AND r.id < :id_prefix || '~'": where.id_prefix,
+        "AND r.id >= :id_from": where.id_from,
+        "AND r.id < :id_below": where.id_below,
+    }
+    return " ".join(condition for condition, given in ranges.items() if given is not None)
 
 
-def _parameters(where: RunFilter) -> dict[str, Any]:
-    statuses = None if where.statuses is None else [str(status) for status in where.statuses]
+def parameters(where: RunFilter) -> dict[str, Any]:
+    """What statements that were put together for this filter are given."""
     return {
         "workflow": where.workflow,
         "version": where.version,
         "queue": where.queue,
-        "statuses": None if statuses is None else to_json(statuses).decode(),
-        "status": statuses[0] if statuses and len(statuses) == 1 else None,
+        "statuses": None if where.statuses is None else to_json([str(status) for status in where.statuses]).decode(),
         "created_after": where.created_after,
         "created_before": where.created_before,
         "finished_before": where.finished_before,
@@ -173,6 +215,9 @@ def _parameters(where: RunFilter) -> dict[str, Any]:
         "tag": where.tags[0] if where.tags else None,
         "search": None if where.search is None else f"%{_escaped(where.search)}%",
         "id_prefix": where.id_prefix,
+        "id_from": where.id_from,
+        "id_below": where.id_below,
+        "within": where.within,
     }
 
 
@@ -188,9 +233,9 @@ async def count(transaction: Transaction, where: RunFilter) -> dict[RunStatus, i
         counts.update(_pairs(await transaction.many("count_all")))
     else:
         base, filters = transaction.part("count"), transaction.part("filters")
-        for part, index in _by_index(where, by_end=True):
-            statement = "\n".join(filter(None, (base, index, _range(where), filters, "GROUP BY r.status")))
-            counts.update(_pairs(await transaction.query(statement, _parameters(part))))
+        for part in parts_of(where, by_end=True):
+            statement = "\n".join(filter(None, (base, part.condition, id_range(where), filters, "GROUP BY r.status")))
+            counts.update(_pairs(await transaction.query(statement, parameters(where))))
     return {status: counts[status] for status in RunStatus if status in counts}
 
 

@@ -14,8 +14,9 @@ from stepwell.core.records import Cursor, NewSlot, ScheduleState, Slot, instant
 from stepwell.core.status import Action
 from stepwell.errors import IllegalTransition, RunNotFound, ScheduleNotFound
 from stepwell.store.port import Hint, WorkerLost
+from stepwell.store.shown import PREVIEW
 from stepwell.store.sql.acting import act
-from stepwell.store.sql.starting import PREVIEW, as_json, enqueue
+from stepwell.store.sql.starting import as_json, enqueue
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

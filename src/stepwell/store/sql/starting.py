@@ -10,14 +10,12 @@ from pydantic_core import to_json
 from stepwell.core.records import NewRun
 from stepwell.core.registry import Lane
 from stepwell.store.port import Hint, WriteRefused
+from stepwell.store.shown import PREVIEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from stepwell.store.sql.transaction import Transaction
-
-PREVIEW = 120
-"""Characters of the input that lists show."""
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 

@@ -5,20 +5,24 @@ How a transaction comes about, and what a database does in a way of its own, is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from stepwell.store.sql import acting, claiming, keeping, mailing, reading, scheduling, starting, writing
+from stepwell.store.sql import acting, claiming, keeping, mailing, reading, scheduling, starting, surveying, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from stepwell.core.records import (
+        Backlog,
         Claimed,
         Cursor,
+        DatabaseFacts,
         Declaration,
         Definition,
+        Ends,
         Event,
         Firing,
+        LiveVersion,
         LogLine,
         NewRun,
         News,
@@ -28,8 +32,11 @@ if TYPE_CHECKING:
         Page,
         Run,
         RunFilter,
+        RunSummary,
         ScheduleState,
         Slot,
+        Speed,
+        StepChip,
         StepRecord,
         WorkerState,
     )  # fmt: skip
@@ -40,6 +47,10 @@ if TYPE_CHECKING:
     from stepwell.store.sql.transaction import Verb
 
 T = TypeVar("T")
+
+
+SOON: Final = 2.0
+"""Seconds for what pages show."""
 
 
 class Connections(Protocol):
@@ -57,9 +68,15 @@ class Connections(Protocol):
     async def search(self, function: Verb[T], /, *args: Any) -> T:
         """As `read`, for what people look at: it may take long, and does not keep `read` waiting."""
 
+    async def show(self, function: Verb[T], /, *args: Any) -> T:
+        """As `search`, for what is to be shown soon or not at all. Raises TooSlow: it has taken longer than `SOON`."""
+
 
 class Verbs:
     """What adapters have in common."""
+
+    kind: str
+    """What the database calls itself."""
 
     _lanes: Lanes
     _claims: claiming.Claims
@@ -272,3 +289,41 @@ class Verbs:
     async def pulse(self) -> str:
         """See `Store.pulse`."""
         return await self._opened.search(reading.pulse)
+
+    # -- what pages show
+
+    async def summaries(self, where: RunFilter, *, newest: bool, limit: int, cursor: str | None) -> Page[RunSummary]:
+        """See `Store.summaries`."""
+        return await self._opened.show(surveying.summaries, where, newest, limit, cursor)
+
+    async def active(self, limit: int) -> list[RunSummary]:
+        """See `Store.active`."""
+        return await self._opened.show(surveying.active, limit)
+
+    async def tally(self, where: RunFilter, cap: int) -> Mapping[RunStatus, int]:
+        """See `Store.tally`."""
+        return await self._opened.show(surveying.tally, where, cap)
+
+    async def chips(self, run_ids: Collection[str], limit: int) -> Mapping[str, tuple[int, list[StepChip]]]:
+        """See `Store.chips`."""
+        return await self._opened.show(surveying.chips, run_ids, limit)
+
+    async def ends(self, since: float, until: float, width_seconds: float, workflow: str | None = None) -> list[Ends]:
+        """See `Store.ends`."""
+        return await self._opened.show(surveying.ends, since, until, width_seconds, workflow)
+
+    async def speeds(self, limit: int) -> list[Speed]:
+        """See `Store.speeds`."""
+        return await self._opened.show(surveying.speeds, limit)
+
+    async def live_versions(self, cap: int) -> list[LiveVersion]:
+        """See `Store.live_versions`."""
+        return await self._opened.show(surveying.live_versions, cap)
+
+    async def backlog(self, cap: int) -> Backlog:
+        """See `Store.backlog`."""
+        return await self._opened.show(surveying.backlog, cap)
+
+    async def facts(self, now: Callable[[], float]) -> DatabaseFacts:
+        """See `Store.facts`."""
+        return await self._opened.show(surveying.facts, self.kind, now)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from stepwell.core.children import mail_from, resolved, told
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.store.port import Hint
+from stepwell.store.shown import PREVIEW
 from stepwell.store.sql.acting import cancel_child
 from stepwell.store.sql.claiming import outcome_from
 from stepwell.store.sql.mailing import put, tell_parents
 from stepwell.store.sql.reading import STATUS, definitions
-from stepwell.store.sql.starting import PREVIEW, Lanes, as_json, enqueue
+from stepwell.store.sql.starting import Lanes, as_json, enqueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

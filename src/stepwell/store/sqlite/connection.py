@@ -18,8 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
-from stepwell.errors import DatabaseUnavailable
+from stepwell.errors import DatabaseUnavailable, TooSlow
 from stepwell.store.port import Hint, WriteRefused
+from stepwell.store.shown import too_slow
 from stepwell.store.sql import verbs
 from stepwell.store.sql.transaction import Verb, at_once
 from stepwell.store.sqlite.transaction import Statements, Transaction
@@ -37,6 +38,9 @@ TO_CLOSE: Final = 0.5
 
 MAX_SHARED: Final = 1_000
 """Jobs in one transaction."""
+
+_INSTRUCTIONS: Final = 200_000
+"""Of SQLite's machine, some milliseconds, between two looks whether a limit is over: each look waits for the interpreter."""
 
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 _PERMANENT: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
@@ -266,6 +270,10 @@ class Direct:
         """See `Connections.search`."""
         return await self.read(function, *args)
 
+    async def show(self, function: Verb[T], /, *args: Any) -> T:
+        """See `Connections.show`. Nobody in this thread can say that it takes too long."""
+        return await self.read(function, *args)
+
     def close(self) -> None:
         """See `Connections.close`."""
         self._connection.close()
@@ -277,6 +285,8 @@ def _meaning(error: sqlite3.Error, path: str) -> Exception:
         return WriteRefused(str(error))
     if isinstance(error, sqlite3.ProgrammingError):
         return DatabaseUnavailable(f"{path}: the store is closed ({error})")
+    if code_of(error) == sqlite3.SQLITE_INTERRUPT:
+        return TooSlow(too_slow(path))
     return unavailable(error, path)
 
 
@@ -310,6 +320,14 @@ class Threads:
         """See `Connections.search`."""
         return await self._given(self._searcher, function, args)
 
+    async def show(self, function: Verb[T], /, *args: Any) -> T:
+        """See `Connections.show`. Once nobody waits any more, it is stopped at once."""
+        limit = _Limit(self._loop)
+        try:
+            return await self._given(self._searcher, limit.hold, (function, *args))
+        finally:
+            limit.end()
+
     def _given(self, thread: _Thread, function: Verb[T], args: tuple[Any, ...]) -> asyncio.Future[T]:
         if os.getpid() != self._process:
             raise RuntimeError("this process was forked from one that had the database open; open the app after the fork, in each process")
@@ -322,6 +340,36 @@ class Threads:
         if os.getpid() == self._process:
             self._searcher.close()
             self._end.close()
+
+
+class _Limit:
+    """Stops a verb that takes longer than `SOON`, from when its thread begins with it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._is_over = threading.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def hold(self, transaction: Transaction, function: Verb[T], *args: Any) -> T:
+        """The verb, in the thread."""
+        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._begin)
+        source = transaction.source
+        connection = source.connection if isinstance(source, sqlite3.Cursor) else source
+        connection.set_progress_handler(self._is_over.is_set, _INSTRUCTIONS)
+        try:
+            return await function(transaction, *args)
+        finally:
+            connection.set_progress_handler(None, 0)
+
+    def _begin(self) -> None:
+        self._timer = self._loop.call_later(verbs.SOON, self._is_over.set)
+
+    def end(self) -> None:
+        """Nobody waits for it any more."""
+        self._is_over.set()
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class _Thread:

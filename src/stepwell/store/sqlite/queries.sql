@@ -780,6 +780,18 @@ FROM stepwell_tags t
 CROSS JOIN stepwell_runs r ON r.id = t.run
 WHERE t.tag = :tag;
 
+-- name: find_newest
+-- As `find`, of the newest runs only that the ids allow.
+SELECT r.id
+FROM (
+    SELECT id, status, workflow, version, queue, created_at, finished_at, key, tags, preview, error
+    FROM stepwell_runs
+    WHERE id >= coalesce(:id_from, '') AND id < coalesce(:id_below, '~')
+    ORDER BY id DESC
+    LIMIT :within
+) r
+WHERE true;
+
 -- name: filters
 -- Added to `find`. What is NULL is no filter.
     AND (:workflow IS NULL OR r.workflow = :workflow)
@@ -870,3 +882,178 @@ ORDER BY started_at, name, id;
 -- What other connections have written changes the first, what this one has, the second.
 SELECT data_version, total_changes()
 FROM pragma_data_version;
+
+-- name: active
+-- Those that are running first.
+SELECT id, place
+FROM (
+    SELECT * FROM (SELECT id, 0 AS place FROM stepwell_runs WHERE status = 'running' ORDER BY id DESC LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (SELECT id, 1 AS place FROM stepwell_runs WHERE status = 'pending' ORDER BY id DESC LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (SELECT id, 1 AS place FROM stepwell_runs WHERE status = 'sleeping' ORDER BY id DESC LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (SELECT id, 1 AS place FROM stepwell_runs WHERE status = 'paused' ORDER BY id DESC LIMIT :limit)
+)
+ORDER BY place, id DESC
+LIMIT :limit;
+
+-- name: summaries
+-- Without payloads; of an error, what fits into a line.
+SELECT r.id, r.workflow, r.version, r.status, r.preview, r.attempt, r.key, r.queue, r.priority, r.tags, r.parent_id, r.forked_from, r.schedule,
+    r.scheduled_at, r.progress, r.created_at, r.available_at, r.started_at, r.finished_at, r.worker,
+    substr((r.error ->> 'type') || coalesce(': ' || nullif(r.error ->> 'message', ''), ''), 1, :characters) AS short_error
+FROM json_each(:runs) x
+CROSS JOIN stepwell_runs r ON r.id = x.value
+ORDER BY x.key;
+
+-- name: chips
+-- Of each run: how many of its steps have an outcome, the newest of these, and those that are tried again or under way, in their order.
+-- Of more outcomes than `most` the others are not read.
+SELECT json_group_array(json_array(r.id, r.status,
+    (
+        SELECT count(*)
+        FROM (SELECT 1 FROM stepwell_outcomes WHERE run = r.id AND kind <> 3 LIMIT :most)
+    ),
+    json((
+        SELECT json_group_array(json_array(key, kind, ok))
+        FROM (
+            SELECT key, kind, ok
+            FROM (SELECT key, kind, ok, seq FROM stepwell_outcomes WHERE run = r.id AND kind <> 3 LIMIT :most)
+            ORDER BY seq DESC
+            LIMIT :limit
+        )
+    )),
+    json((
+        SELECT json_group_array(json_array(key, 0, how))
+        FROM (
+            SELECT a.key, -1 AS how, max(a.started_at) AS at
+            FROM (SELECT key, started_at FROM stepwell_attempts WHERE run = r.id AND NOT void AND NOT canceled AND key <> :body LIMIT :most) a
+            WHERE NOT EXISTS (SELECT 1 FROM stepwell_outcomes o WHERE o.run = r.id AND o.key = a.key)
+                AND NOT EXISTS (
+                    SELECT 1
+                    FROM stepwell_started s
+                    WHERE s.run = r.id AND s.key = a.key AND s.claim = r.claim AND r.worker IS NOT NULL AND r.status IN ('running', 'paused')
+                        AND NOT EXISTS (SELECT 1 FROM stepwell_attempts WHERE run = s.run AND key = s.key AND attempt = s.attempt)
+                )
+            GROUP BY a.key
+            UNION ALL
+            SELECT s.key, -2, s.started_at
+            FROM (SELECT key, attempt, started_at FROM stepwell_started WHERE run = r.id AND claim = r.claim LIMIT :most) s
+            WHERE r.worker IS NOT NULL AND r.status IN ('running', 'paused')
+                AND NOT EXISTS (SELECT 1 FROM stepwell_outcomes o WHERE o.run = r.id AND o.key = s.key)
+                AND NOT EXISTS (SELECT 1 FROM stepwell_attempts WHERE run = r.id AND key = s.key AND attempt = s.attempt)
+            ORDER BY 2 DESC, 3
+        )
+    ))
+))
+FROM json_each(:runs) x
+CROSS JOIN stepwell_runs r ON r.id = x.value;
+
+-- name: ends
+SELECT json_group_array(json_array(place, status, n))
+FROM (
+    SELECT CAST((finished_at - :since) / :width AS INTEGER) AS place, status, count(*) AS n
+    FROM stepwell_runs
+    WHERE status IN ('completed', 'failed', 'canceled') AND finished_at IS NOT NULL AND finished_at >= :since AND finished_at < :until
+    GROUP BY 1, 2
+);
+
+-- name: ends_of
+SELECT json_group_array(json_array(place, status, n))
+FROM (
+    SELECT CAST((finished_at - :since) / :width AS INTEGER) AS place, status, count(*) AS n
+    FROM stepwell_runs
+    WHERE status IN ('completed', 'failed', 'canceled') AND finished_at IS NOT NULL AND finished_at >= :since AND finished_at < :until
+        AND +workflow = :workflow
+    GROUP BY 1, 2
+);
+
+-- name: speeds
+-- Of each workflow: how those have ended that have, of its newest.
+SELECT json_group_array(json_array(w.name, json((
+    SELECT json_group_array(json_array(status, CAST(round((finished_at - started_at) * 1e6) AS INTEGER)))
+    FROM (
+        SELECT status, started_at, finished_at
+        FROM (SELECT status, started_at, finished_at FROM stepwell_runs WHERE workflow = w.name ORDER BY id DESC LIMIT :looked)
+        WHERE status IN ('completed', 'failed', 'canceled')
+        LIMIT :limit
+    )
+))))
+FROM (
+    SELECT workflow AS name
+    FROM stepwell_lanes
+    UNION
+    SELECT name
+    FROM stepwell_definitions
+    ORDER BY 1
+    LIMIT :most
+) w;
+
+-- name: live_versions
+-- Of each status the oldest.
+SELECT json_group_array(json_array(workflow, version, n))
+FROM (
+    SELECT workflow, version, count(*) AS n
+    FROM (
+        SELECT * FROM (SELECT workflow, version FROM stepwell_runs WHERE status = 'pending' ORDER BY id LIMIT :cap)
+        UNION ALL
+        SELECT * FROM (SELECT workflow, version FROM stepwell_runs WHERE status = 'running' ORDER BY id LIMIT :cap)
+        UNION ALL
+        SELECT * FROM (SELECT workflow, version FROM stepwell_runs WHERE status = 'sleeping' ORDER BY id LIMIT :cap)
+        UNION ALL
+        SELECT * FROM (SELECT workflow, version FROM stepwell_runs WHERE status = 'paused' ORDER BY id LIMIT :cap)
+    )
+    GROUP BY workflow, version
+);
+
+-- name: backlog
+-- Lanes in which something is ready: how much, and since when that waits which is claimed first of each head.
+SELECT queue, workflow, version,
+    (
+        SELECT count(*)
+        FROM (
+            SELECT 1
+            FROM stepwell_runs INDEXED BY stepwell_runs_ready
+            WHERE lane = l.id AND status = 'pending' AND worker IS NULL AND due IS NULL
+            LIMIT :limit
+        )
+    ),
+    (
+        SELECT min(first)
+        FROM (
+            SELECT (
+                SELECT available_at
+                FROM stepwell_runs INDEXED BY stepwell_runs_ready
+                WHERE lane = l.id AND head = heads.column1 AND status = 'pending' AND worker IS NULL AND due IS NULL
+                ORDER BY priority DESC, id
+                LIMIT 1
+            ) AS first
+            FROM (VALUES (0), (1), (2)) heads
+        )
+    )
+FROM stepwell_lanes l
+WHERE EXISTS (
+    SELECT 1
+    FROM stepwell_runs INDEXED BY stepwell_runs_ready
+    WHERE lane = l.id AND status = 'pending' AND worker IS NULL AND due IS NULL
+)
+ORDER BY queue, workflow, version
+LIMIT :most;
+
+-- name: oldest_ready
+-- Of the oldest runs that are pending.
+SELECT min(available_at)
+FROM (
+    SELECT available_at, worker, due
+    FROM stepwell_runs
+    WHERE status = 'pending'
+    ORDER BY id
+    LIMIT :limit
+)
+WHERE worker IS NULL AND due IS NULL;
+
+-- name: facts
+-- Version, bytes, what was applied, and the time where it may be another than the caller's.
+SELECT sqlite_version(), page_count * page_size, (SELECT json_group_array(name) FROM (SELECT name FROM stepwell_schema ORDER BY number)), NULL
+FROM pragma_page_count, pragma_page_size;

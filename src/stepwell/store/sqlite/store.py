@@ -58,6 +58,8 @@ class SqliteStore(Verbs):
         threads: whether reads and writes have threads of their own; else they are made in the thread that asks, which simulations want.
     """
 
+    kind = "SQLite"
+
     def __init__(self, path: str | None, *, namespace: str = DEFAULT_NAMESPACE, threads: bool = True) -> None:
         self._path = path
         self._where = path or _IN_MEMORY

@@ -1,0 +1,200 @@
+"""What pages show of the whole: runs without payloads, and how many there are of what. No statement here reads more than it is told to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic_core import from_json, to_json
+
+from stepwell.core.naming import BODY
+from stepwell.core.records import (
+    UNRESOLVED,
+    Backlog,
+    DatabaseFacts,
+    Ends,
+    Kind,
+    LiveVersion,
+    Page,
+    RunFilter,
+    RunProgress,
+    RunSummary,
+    Speed,
+    StepChip,
+    Waiting,
+    instant,
+)
+from stepwell.core.status import RunStatus
+from stepwell.store.port import MAX_CHIPPED, MAX_LISTED
+from stepwell.store.shown import LOOKED_AT, MAX_ERROR, intervals, speed_of
+from stepwell.store.sql.reading import STATUS, Part, ids_of_page, listing, optional_instant, parameters, parts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from stepwell.store.sql.transaction import Transaction
+
+_MICROSECOND: Final = 1e-6
+
+_HOW: Final = {-2: "running", -1: "retrying", 0: "failed", 1: "completed"}
+"""What statements say of a step."""
+
+
+# -- runs
+
+
+async def summaries(transaction: Transaction, where: RunFilter, newest: bool, limit: int, cursor: str | None) -> Page[RunSummary]:
+    """See `Store.summaries`."""
+    page = await ids_of_page(transaction, where, newest, limit, cursor)
+    return replace(page, items=await _summaries(transaction, page.items))
+
+
+async def active(transaction: Transaction, limit: int) -> list[RunSummary]:
+    """See `Store.active`."""
+    rows = await transaction.many("active", limit=limit)
+    return list(await _summaries(transaction, [run_id for run_id, _ in rows]))
+
+
+async def _summaries(transaction: Transaction, run_ids: Sequence[str]) -> tuple[RunSummary, ...]:
+    if not run_ids:
+        return ()
+    rows = await transaction.records("summaries", runs=to_json(run_ids).decode(), characters=MAX_ERROR)
+    return tuple(_summary(row) for row in rows)
+
+
+def _summary(row: dict[str, Any]) -> RunSummary:
+    return RunSummary(
+        id=row["id"],
+        workflow=row["workflow"],
+        version=None if row["version"] == UNRESOLVED else row["version"] or None,
+        status=STATUS[row["status"]],
+        preview=row["preview"],
+        attempt=row["attempt"],
+        key=row["key"],
+        queue=row["queue"],
+        priority=row["priority"],
+        tags=tuple(from_json(row["tags"])) if row["tags"] else (),
+        parent_id=row["parent_id"],
+        forked_from=row["forked_from"],
+        schedule=row["schedule"],
+        scheduled_at=optional_instant(row["scheduled_at"]),
+        progress=None if row["progress"] is None else RunProgress(**from_json(row["progress"])),
+        created_at=instant(row["created_at"]),
+        available_at=instant(row["available_at"]),
+        started_at=optional_instant(row["started_at"]),
+        finished_at=optional_instant(row["finished_at"]),
+        worker=row["worker"],
+        error=row["short_error"],
+    )
+
+
+# -- counts
+
+
+async def tally(transaction: Transaction, where: RunFilter, cap: int) -> dict[RunStatus, int]:
+    """See `Store.tally`."""
+    statuses = [status for status in RunStatus if where.statuses is None or status in where.statuses]
+    if not statuses:
+        return {}
+    rows = await transaction.query(_tally(transaction, where, statuses), {**parameters(where), "limit": cap + 1})
+    counts = {STATUS[status]: count for status, count in rows}
+    return {status: min(counts.get(status, 0), cap + 1) for status in statuses}
+
+
+def _tally(transaction: Transaction, where: RunFilter, statuses: Sequence[RunStatus]) -> str:
+    """One statement for all statuses. The newest are read first, since times are ranges of ids."""
+    if where.within is not None:  # so many are looked at, once
+        base, filters = transaction.part("find_newest"), transaction.part("filters")
+        return f"{base.replace('SELECT r.id', 'SELECT r.status, count(*)', 1)}\n{filters}\nGROUP BY r.status"
+    counted = []
+    for status in statuses:
+        (part,) = parts_of(replace(where, statuses=frozenset({status})))
+        text = listing(transaction, where, _of_status(part, status), newest=True)
+        counted.append(f"SELECT '{status}', (SELECT count(*) FROM (\n{text}\n) {status})")  # noqa: S608  # of statements that are named
+    return "\nUNION ALL\n".join(counted)
+
+
+def _of_status(part: Part, status: RunStatus) -> Part:
+    condition = f"AND r.status = '{status}'"
+    return part if part.condition == condition else part._replace(condition=f"{part.condition} {condition}".strip())
+
+
+# -- steps
+
+
+async def chips(transaction: Transaction, run_ids: Collection[str], limit: int) -> dict[str, tuple[int, list[StepChip]]]:
+    """See `Store.chips`."""
+    found = dict.fromkeys(run_ids, (0, list[StepChip]()))
+    known = to_json([run_id for run_id in run_ids if "\0" not in run_id]).decode()
+    for run_id, status, count, settled, others in await transaction.many("chips", runs=known, body=BODY, limit=limit, most=MAX_CHIPPED + 1):
+        is_over = STATUS[status].ended
+        steps = [_chip(is_over, *step) for step in (*reversed(settled), *others)]
+        found[run_id] = (min(count + len(others), MAX_CHIPPED + 1), steps[-limit:])
+    return found
+
+
+def _chip(is_over: bool, key: str, kind: int, how: int) -> StepChip:
+    status = "failed" if is_over and how < 0 else _HOW[how]
+    return StepChip(key=key, status=status, kind=Kind(kind).name.lower())
+
+
+# -- ends and speeds
+
+
+async def ends(transaction: Transaction, since: float, until: float, width: float, workflow: str | None) -> list[Ends]:
+    """See `Store.ends`."""
+    if workflow is None:
+        rows = await transaction.many("ends", since=since, until=until, width=width)
+    else:
+        rows = await transaction.many("ends_of", since=since, until=until, width=width, workflow=workflow)
+    return intervals(since, until, width, ((place, status, count) for place, status, count in rows))
+
+
+async def speeds(transaction: Transaction, limit: int) -> list[Speed]:
+    """See `Store.speeds`."""
+    rows = await transaction.many("speeds", limit=limit, looked=limit * LOOKED_AT, most=MAX_LISTED)
+    return [speed_of(name, [(status, _seconds(took)) for status, took in ended]) for name, ended in rows]
+
+
+def _seconds(took: int | None) -> float | None:
+    return None if took is None else took * _MICROSECOND
+
+
+# -- what waits
+
+
+async def live_versions(transaction: Transaction, cap: int) -> list[LiveVersion]:
+    """See `Store.live_versions`."""
+    rows = sorted((name, version, count) for name, version, count in await transaction.many("live_versions", cap=cap))
+    return [LiveVersion(workflow=name, version=version or None, count=count) for name, version, count in rows]
+
+
+async def backlog(transaction: Transaction, cap: int) -> Backlog:
+    """See `Store.backlog`."""
+    rows = await transaction.many("backlog", limit=cap + 1, most=MAX_LISTED)
+    firsts = [first for *_, first in rows]
+    oldest = await transaction.one("oldest_ready", limit=cap)
+    if oldest is not None and oldest[0] is not None:
+        firsts.append(oldest[0])
+    return Backlog(
+        oldest_ready_at=optional_instant(min(firsts, default=None)),
+        ready=tuple(Waiting(queue=queue, workflow=name, version=version or None, count=count) for queue, name, version, count, _ in rows),
+    )
+
+
+# -- the database
+
+
+async def facts(transaction: Transaction, kind: str, now: Callable[[], float]) -> DatabaseFacts:
+    """See `Store.facts`."""
+    before = now()
+    row = await transaction.one("facts")
+    after = now()
+    version, size, applied, time = row or ("", None, "[]", None)
+    return DatabaseFacts(
+        kind=kind,
+        version=version,
+        size=size,
+        migrations=tuple(name.removesuffix(".sql") for name in from_json(applied)),
+        clock_skew=None if time is None else time - (before + after) / 2,
+    )
