@@ -9,13 +9,14 @@ import builtins
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Final, Unpack
 
 from stepwell.core.filters import Filters, Order, by_id, checked_cursor, checked_instant, checked_limit, is_newest_first, run_filter
 from stepwell.core.records import Backlog, DatabaseFacts, Ends, LiveVersion, Page, RunFilter, RunSummary, Speed, StepChip
 from stepwell.core.starting import checked_run_id
 from stepwell.core.status import RunStatus
-from stepwell.engine.clock import SystemClock
+from stepwell.engine.clock import Clock, SystemClock
 from stepwell.engine.runloop import refuse_in_body
 from stepwell.handle import LOOKS
 from stepwell.home import Home
@@ -133,17 +134,18 @@ class Overview:
     async def facts(self) -> DatabaseFacts:
         """What the database is: kind, version, size, migrations, and how far its clock is from this machine's."""
         refuse_in_body(*LOOKS)
-        return await self._home.store.facts(self._machine_time)
+        # The clock is asked for here: the store may read it from a thread of its own, where the app is not open.
+        return await self._home.store.facts(partial(_machine_time, self._home.clock))
 
     async def pulse(self) -> str:
         """A text that is another one when something was written since, and sometimes for nothing."""
         refuse_in_body(*LOOKS)
         return await self._home.store.pulse()
 
-    def _machine_time(self) -> float:
-        """The time of this machine, which need not be the app's: that follows the database's."""
-        clock = self._home.clock
-        return clock.now() - (clock.offset if isinstance(clock, SystemClock) else 0.0)
+
+def _machine_time(clock: Clock) -> float:
+    """The time of this machine, which need not be the app's: that follows the database's."""
+    return clock.now() - (clock.offset if isinstance(clock, SystemClock) else 0.0)
 
 
 def _bounded(where: RunFilter) -> RunFilter:
