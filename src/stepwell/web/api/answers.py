@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
 from pydantic_core import to_json
@@ -191,7 +192,7 @@ def json_response(value: Any, redact: Redactor, status: int = 200, headers: Mapp
 
 def problem_response(error: Exception, *, at: tuple[str, ...] = ()) -> Response:
     """What went wrong, as RFC 9457 has it. `at`: where in the body the input stands."""
-    problem = Problem(422, "Not as it should be", str(error)) if isinstance(error, Misfit) else problem_of(error)
+    problem = _problem(error)
     told: dict[str, Any] = {"type": _type(error), "title": problem.title, "status": problem.status, "detail": _detail(error, problem)}
     if isinstance(error, Misfit):
         told["errors"] = error.errors
@@ -203,6 +204,14 @@ def problem_response(error: Exception, *, at: tuple[str, ...] = ()) -> Response:
     if isinstance(error, DatabaseUnavailable):
         headers["retry-after"] = "1"
     return Response(to_json(told), problem.status, headers, "application/problem+json")
+
+
+def _problem(error: Exception) -> Problem:
+    if isinstance(error, Misfit):
+        return Problem(422, "Not as it should be", str(error))
+    if isinstance(error, HTTPException):
+        return Problem(error.status_code, HTTPStatus(error.status_code).phrase, error.detail)
+    return problem_of(error)
 
 
 def _type(error: Exception) -> str:

@@ -24,7 +24,8 @@ MAX_BODY: Final = 16 * 1024 * 1024
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _BOOLEANS: Final = {"true": True, "false": False}
-_DATETIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*", re.DOTALL)
+_SAID: Final = {"extra_forbidden": "there is no such name", "missing": "it is missing"}
+"""What pydantic says in other words."""
 
 
 class Misfit(Exception):
@@ -52,14 +53,17 @@ def _statuses(value: object) -> object:
     return value
 
 
-def _as_text(value: object) -> object:
-    """Python takes a number for seconds since 1970, also as a text."""
-    if isinstance(value, str) and not _DATETIME.fullmatch(value):
-        raise ValueError("not a time as ISO 8601 has it, such as 2026-01-31T12:00:00Z")
-    return value
+def _instant(value: object) -> object:
+    """Pydantic would take a number for seconds since 1970, also as a text."""
+    if not isinstance(value, str):
+        raise ValueError("a time is a text")  # noqa: TRY004  # pydantic tells no other
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("no time as ISO 8601 has it, such as 2026-01-31T12:00:00Z") from None
 
 
-Instant = Annotated[AwareDatetime, BeforeValidator(_as_text, json_schema_input_type=datetime)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_instant, json_schema_input_type=datetime)]
 Statuses = Annotated[list[RunStatus], BeforeValidator(_statuses, json_schema_input_type=list[RunStatus])]
 Tags = Annotated[list[str], BeforeValidator(_texts, json_schema_input_type=list[str])]
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE, description="How many at most.")]
@@ -249,7 +253,7 @@ def from_query(request: Request, kind: type[GivenT]) -> GivenT:
 async def from_body(request: Request, kind: type[GivenT]) -> GivenT:
     """The body of a request. Raises Misfit, HTTPException: it is too large, or no JSON. Without a body, it is `{}`."""
     if request.query_params:
-        raise Misfit([{"parameter": name, "detail": "there is no such parameter"} for name in dict.fromkeys(request.query_params)])
+        raise Misfit([{"parameter": name, "detail": _SAID["extra_forbidden"]} for name in dict.fromkeys(request.query_params)])
     body = await _read(request)
     if not body and not any(field.is_required() for field in kind.model_fields.values()):
         return kind()
@@ -286,7 +290,8 @@ async def _read(request: Request) -> bytes:
 
 
 def _problems(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]:
-    return [(problem["loc"], problem["msg"]) for problem in error.errors(include_url=False, include_input=False, include_context=False)]
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    return [(problem["loc"], _SAID.get(problem["type"], problem["msg"])) for problem in problems]
 
 
 def _is_list(kind: type[Given], name: str) -> bool:

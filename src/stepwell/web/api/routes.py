@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
@@ -34,9 +35,17 @@ def api_routes(site: Site) -> list[BaseRoute]:
     return [
         Route("/api", site.page(show), name="api", methods=["GET"]),
         Route("/api/openapi.json", Answering(site, {"GET": _document}), name="openapi"),
-        *(Route(f"/api{path}", _endpoint(site, found)) for path, found in groupby(OPERATIONS, lambda operation: operation.path)),
-        Route("/api/{rest:path}", Answering(site, {})),
+        *(_AnyName(f"/api{path}", _endpoint(site, found)) for path, found in groupby(OPERATIONS, lambda operation: operation.path)),
+        _AnyName("/api/{rest:path}", Answering(site, {})),
     ]
+
+
+class _AnyName(Route):
+    """A route whose names may hold whatever a name can, also a line break."""
+
+    def __init__(self, path: str, endpoint: Answering) -> None:
+        super().__init__(path, endpoint)
+        self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)
 
 
 class Answering:
@@ -58,11 +67,11 @@ class Answering:
 
     def _method(self, request: Request) -> Callable[[Site, Request, User], Awaitable[Response]]:
         if not self._methods:
-            raise HTTPException(404)
+            raise HTTPException(404, f"there is nothing at {request.url.path}; /api says what there is")
         found = self._methods.get("GET" if request.method == "HEAD" else request.method)
         if found is None:
             allowed = [*self._methods, *(["HEAD"] if "GET" in self._methods else [])]
-            raise HTTPException(405, headers={"allow": ", ".join(allowed)})
+            raise HTTPException(405, f"this address takes {', '.join(allowed)}", headers={"allow": ", ".join(allowed)})
         return found
 
 
