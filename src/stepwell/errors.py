@@ -117,7 +117,10 @@ class InvalidInput(_Misfit):
     Attributes:
         workflow: the workflow's name.
         errors: what is wrong, one entry a field, as pydantic reports it.
+        place: which of the inputs of `start_many` it is, from 0 on; None of any other start.
     """
+
+    place: int | None = None
 
 
 class InvalidOutput(_Misfit):

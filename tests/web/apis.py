@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 
 from stepwell import Retry, Schedule, Step, Stepwell, workflow
+from stepwell.testing.clock import MovedClock
 from stepwell.web import create_app
 
 
@@ -56,8 +57,10 @@ class Served:
 
 
 @asynccontextmanager
-async def served(*, tokens: dict[str, str] | None = None, token: str | None = None, **options: Any) -> AsyncIterator[Served]:
-    app = Stepwell("sqlite://", workflows=[order], namespace="stepwell", timezone="UTC", retention={})
+async def served(
+    *, tokens: dict[str, str] | None = None, token: str | None = None, clock: MovedClock | None = None, **options: Any
+) -> AsyncIterator[Served]:
+    app = Stepwell("sqlite://", workflows=[order], namespace="stepwell", timezone="UTC", retention={}, clock=clock)
     asgi = create_app(app, tokens=tokens or {}, **options)
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
     async with app, AsyncClient(transport=ASGITransport(app=asgi), base_url="http://test", headers=headers) as client:

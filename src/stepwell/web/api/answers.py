@@ -190,13 +190,14 @@ def json_response(value: Any, redact: Redactor, status: int = 200, headers: Mapp
     return Response(to_json(plain(value, hide)), status, headers, "application/json")
 
 
-def problem_response(error: Exception, *, at: tuple[str, ...] = ()) -> Response:
-    """What went wrong, as RFC 9457 has it. `at`: where in the body the input stands."""
+def problem_response(error: Exception) -> Response:
+    """What went wrong, as RFC 9457 has it."""
     problem = _problem(error)
     told: dict[str, Any] = {"type": _type(error), "title": problem.title, "status": problem.status, "detail": _detail(error, problem)}
     if isinstance(error, Misfit):
         told["errors"] = error.errors
     elif isinstance(error, InvalidInput):
+        at = ("input",) if error.place is None else ("inputs", error.place)
         told["errors"] = [{"pointer": pointer((*at, *each["loc"])), "detail": each["msg"]} for each in error.errors]
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if isinstance(error, NotSignedIn):

@@ -40,17 +40,8 @@ class Misfit(Exception):
         self.errors = errors
 
 
-def _texts(value: object) -> object:
+def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
-
-
-def _statuses(value: object) -> object:
-    """`failed,canceled` is two: no status has a comma."""
-    if isinstance(value, str):
-        return value.split(",")
-    if isinstance(value, list):
-        return [part for each in value for part in (each.split(",") if isinstance(each, str) else [each])]
-    return value
 
 
 def _instant(value: object) -> object:
@@ -64,10 +55,9 @@ def _instant(value: object) -> object:
 
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_instant, json_schema_input_type=datetime)]
-Statuses = Annotated[list[RunStatus], BeforeValidator(_statuses, json_schema_input_type=list[RunStatus])]
-Tags = Annotated[list[str], BeforeValidator(_texts, json_schema_input_type=list[str])]
+Statuses = Annotated[list[RunStatus], BeforeValidator(_listed, json_schema_input_type=RunStatus | list[RunStatus])]
+Tags = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE, description="How many at most.")]
-DurationText = Annotated[str, Field(description="With units, as `90s`, `1h30m` or `2 days`.")]
 
 
 class Given(BaseModel):
@@ -144,11 +134,11 @@ class Started(Given):
     """The name of the workflow."""
     version: str | None = None
     """Which one; left out, the one without a version, else the newest."""
-    delay: DurationText | None = None
+    delay: str | None = None
     """Not before this time is over: `90s`, `1h30m`."""
     at: Instant | None = None
     """Not before this time."""
-    timeout: DurationText | None = None
+    timeout: str | None = None
     """How long after it was due the run fails, instead of the workflow's: `90s`, `1h30m`."""
     priority: int | None = None
     """Instead of the workflow's: higher first."""
@@ -241,7 +231,7 @@ def from_query(request: Request, kind: type[GivenT]) -> GivenT:
         texts = request.query_params.getlist(name)
         if len(texts) > 1 and not _is_list(kind, name):
             wrong.append({"parameter": name, "detail": "given more than once"})
-        given[name] = texts if _is_list(kind, name) else _value(kind, name, texts[0])
+        given[name] = _texts(name, texts) if _is_list(kind, name) else _value(kind, name, texts[0])
     if wrong:
         raise Misfit(wrong)
     try:
@@ -296,6 +286,11 @@ def _problems(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]
 
 def _is_list(kind: type[Given], name: str) -> bool:
     return name in ("status", "tags") and name in kind.model_fields
+
+
+def _texts(name: str, texts: list[str]) -> list[str]:
+    """`status=failed,canceled` is two: no status has a comma."""
+    return [part for text in texts for part in text.split(",")] if name == "status" else texts
 
 
 def _value(kind: type[Given], name: str, text: str) -> object:

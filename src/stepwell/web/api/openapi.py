@@ -154,11 +154,14 @@ def _parameters(kind: type[Given], known: dict[str, Schema]) -> list[Schema]:
 
 def _parameter(name: str, field: dict[str, Any], required: bool) -> Schema:
     said = field.pop("description", None)
-    told: Schema = {"name": name, "in": "query", "required": required, "schema": _without_null(field)}
+    told: Schema = {"name": name, "in": "query", "required": required, "schema": _as_parameter(field)}
     return told if said is None else {**told, "description": said}
 
 
-def _without_null(schema: Schema) -> Schema:
-    """What is not given in an address is left out: it cannot be null."""
-    choices = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
-    return {**{key: value for key, value in schema.items() if key != "anyOf"}, **choices[0]} if len(choices) == 1 else schema
+def _as_parameter(schema: Schema) -> Schema:
+    """In an address there is no null, and one of several is given as several are."""
+    while "anyOf" in schema:
+        choices = [each for each in schema["anyOf"] if each != {"type": "null"}]
+        several = [each for each in choices if each.get("type") == "array"]
+        schema = {**{key: value for key, value in schema.items() if key != "anyOf"}, **(several or choices)[0]}
+    return schema

@@ -62,7 +62,7 @@ class Answering:
             user = await self._site.access.user(request)
             response = await self._method(request)(self._site, request, user)
         except _TOLD as error:
-            response = problem_response(error, at=("input",))
+            response = problem_response(error)
         await response(scope, receive, send)
 
     def _method(self, request: Request) -> Callable[[Site, Request, User], Awaitable[Response]]:
