@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from stepwell.core.records import Claimed, NewRun, NewWorker
+from stepwell.core.records import Claimed, Cursor, Declaration, NewRun, NewWorker
 from stepwell.core.registry import Lane
 from stepwell.core.status import Action, RunStatus
 from stepwell.store.port import Batch, Beat, Hint, Look, Notices, Pin
@@ -67,12 +67,19 @@ class NullStore:
     async def hand_back(self, worker: str, now: float, limit: int) -> int:
         return 0
 
+    async def declare(self, worker: str, declarations: Sequence[Declaration], release: int | None, now: float) -> int:
+        return 1
+
+    async def cursors(self, keys: Collection[tuple[str, str]]) -> list[Cursor]:
+        return []
+
     async def enqueue(self, runs: Sequence[NewRun]) -> list[str]:
         raise NotImplementedError("its runs are given to it when it is made")
 
     expire = make_ready
     act: Any = enqueue
     act_on_all: Any = enqueue
+    backfill: Any = enqueue
     count: Any = enqueue
     definitions: Any = enqueue
     delete: Any = enqueue
@@ -82,6 +89,8 @@ class NullStore:
     enqueue_within: Any = enqueue
     events: Any = enqueue
     find: Any = enqueue
+    fire: Any = enqueue
+    forget_slots: Any = enqueue
     fork: Any = enqueue
     get: Any = enqueue
     halt: Any = enqueue
@@ -91,10 +100,17 @@ class NullStore:
     logs: Any = enqueue
     news: Any = enqueue
     outcomes: Any = enqueue
+    pause_schedule: Any = enqueue
     rescue: Any = enqueue
+    resume_schedule: Any = enqueue
+    schedule_events: Any = enqueue
+    schedules: Any = enqueue
     signal: Any = enqueue
     signal_all: Any = enqueue
+    slots: Any = enqueue
     standing: Any = enqueue
     steps: Any = enqueue
+    supply: Any = enqueue
     transact: Any = enqueue
+    trigger: Any = enqueue
     workers: Any = enqueue

@@ -181,10 +181,13 @@ class ScheduleNotFound(StepwellError):
         schedule: the name of the schedule.
     """
 
-    def __init__(self, workflow: str, schedule: str, known: Iterable[str] = ()) -> None:
+    def __init__(self, workflow: str, schedule: str, known: Iterable[str] = (), *, ended: bool = False) -> None:
         names = ", ".join(repr(name) for name in sorted(known))
         advice = f"it has {names}" if names else "a worker that declares it makes it known"
-        super().__init__(f"workflow {workflow!r} has no schedule {schedule!r}; {advice}")
+        if ended:
+            super().__init__(f"schedule {schedule!r} of workflow {workflow!r} has ended: no release declares it any more")
+        else:
+            super().__init__(f"workflow {workflow!r} has no schedule {schedule!r}; {advice}")
         self.workflow = workflow
         self.schedule = schedule
 

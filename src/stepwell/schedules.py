@@ -15,7 +15,7 @@ from stepwell.core.definition import Workflow
 from stepwell.core.filters import checked_limit
 from stepwell.core.naming import checked_name
 from stepwell.core.options import Schedule
-from stepwell.core.records import TO_COMPUTE, Cursor, NewRun, ScheduleState, Slot, instant
+from stepwell.core.records import TO_COMPUTE, Cursor, Event, NewRun, ScheduleState, Slot, instant
 from stepwell.core.registry import Registry
 from stepwell.core.shards import shard_of_key
 from stepwell.core.slots import skipped_while_paused
@@ -45,22 +45,24 @@ class Schedules:
 
     # -- what there is
 
-    async def list(self, *, ended: bool = False) -> builtins.list[ScheduleState]:
+    async def list(self, *, workflow: Workflow[Any, Any] | str | None = None, ended: bool = False) -> builtins.list[ScheduleState]:
         """All schedules, by workflow and name: those that the release which was started last declares, and those of this app.
 
         One of this app that no worker has declared yet has `declared` False, and does not fire before one does.
 
         Args:
+            workflow: only those of this one, or of this name.
             ended: also those that no release declares any more.
         """
         refuse_in_body(*LOOKS)
-        known = {(state.workflow, state.name): state for state in await self._home.store.schedules()}
-        mine = {key: state for key, state in self._mine() if key not in known}
+        of = None if workflow is None else _workflow_name(workflow)
+        known = {(state.workflow, state.name): state for state in await self._home.store.schedules(of)}
+        mine = {key: state for key, state in self._mine() if key not in known and of in (None, key[0])}
         shown = [state for state in known.values() if state.declared or ended]
         return sorted([*shown, *mine.values()], key=lambda state: (state.workflow, state.name))
 
     async def get(self, workflow: Workflow[Any, Any] | str, name: str) -> ScheduleState:
-        """The schedule as it stands. Raises ScheduleNotFound: there is none of this name."""
+        """The schedule as it stands, also one that no release declares any more. Raises ScheduleNotFound: there is none of this name."""
         refuse_in_body(*LOOKS)
         key = _key(workflow, name)
         found = await self._home.store.schedules(*key)
@@ -83,9 +85,10 @@ class Schedules:
             ScheduleNotFound: there is no such schedule.
             ValueError: the count is none.
         """
+        wanted = checked_limit(count, "count", "")
         state = await self.get(workflow, name)
         slots = Cron(state.expression, state.timezone).between(self._home.now(), float("inf"))
-        return [instant(slot) for slot in islice(slots, checked_limit(count))]
+        return [instant(slot) for slot in islice(slots, wanted)]
 
     async def slots(
         self, workflow: Workflow[Any, Any] | str, name: str, *, limit: int = 100, before: int | None = None
@@ -102,8 +105,33 @@ class Schedules:
             ScheduleNotFound: there is no such schedule.
             ValueError: the limit is none.
         """
+        wanted = checked_limit(limit, more="; give the number of the last one as before, for more")
         await self.get(workflow, name)
-        return await self._home.store.slots(*_key(workflow, name), checked_limit(limit), before)
+        return await self._home.store.slots(*_key(workflow, name), wanted, before)
+
+    async def events(self, workflow: Workflow[Any, Any] | str, name: str) -> builtins.list[Event]:
+        """Who has paused and resumed it, and when. Raises ScheduleNotFound.
+
+        A trigger or a backfill is an event of the run that it has started, and in the records of `slots`.
+        """
+        await self.get(workflow, name)
+        return await self._home.store.schedule_events(*_key(workflow, name))
+
+    async def past(self, workflow: Workflow[Any, Any] | str, name: str, start: datetime, end: datetime) -> builtins.list[datetime]:
+        """The slots that a backfill of this time goes through, in UTC. Those among them that have had a run get no other.
+
+        Args:
+            workflow: the workflow, or its name.
+            name: of the schedule.
+            start: as `backfill` takes it.
+            end: likewise.
+
+        Raises:
+            ScheduleNotFound, DefinitionError, ValueError: see `backfill`.
+        """
+        refuse_in_body(*LOOKS)
+        _, slots = await self._past(_key(workflow, name), start, end)
+        return [instant(slot) for slot in slots]
 
     # -- what people do
 
@@ -122,12 +150,15 @@ class Schedules:
         """Let it fire again, from its next slot on. Changes nothing if it is not paused. Raises ScheduleNotFound."""
         refuse_in_body(*ACTS)
         by, key, store = checked_actor(actor), _key(workflow, name), self._home.store
+        await self._known(key)
         for _ in range(_TRIES):
-            seen = await store.cursors([key])
+            (seen,) = await store.cursors([key])
             state = await self._known(key)
+            if not state.paused:
+                return state
             now = self._home.now()
-            next_at, skipped = skipped_while_paused(Cron(state.expression, state.timezone), seen[0].next_at, now)
-            if not state.paused or await store.resume_schedule(seen[0], next_at, skipped, now, by):
+            next_at, skipped = skipped_while_paused(Cron(state.expression, state.timezone), seen.next_at, now)
+            if await store.resume_schedule(seen, next_at, skipped, now, by):
                 return await self.get(*key)
         raise RuntimeError(f"schedule {name!r} of {key[0]!r} was changed {_TRIES} times while it was resumed")
 
@@ -143,7 +174,7 @@ class Schedules:
         """
         refuse_in_body(*ACTS)
         by, key = checked_actor(actor), _key(workflow, name)
-        state, now = await self._known(key), self._home.now()
+        state, now = await self._declared(key), self._home.now()
         at = now if now % 1 else now + 0.000_001  # no slot: those are whole seconds
         (run,) = self._runs(state, await self._target(state), [at])
         return Handle(self._home, await self._home.store.trigger(run, now, by))
@@ -164,19 +195,17 @@ class Schedules:
 
         Raises:
             ScheduleNotFound: there is no such schedule, or no release declares it any more.
-            DefinitionError: one of the times has no timezone.
+            DefinitionError: one of the times has no timezone, or they are in the wrong order.
             ValueError: the time holds more than 10,000 slots.
         """
         refuse_in_body(*ACTS)
-        by, key, store = checked_actor(actor), _key(workflow, name), self._home.store
-        first, last = _instant(start, "start"), _instant(end, "end")
-        state = await self._known(key)
-        (cursor,) = await store.cursors([key])
-        slots = _past(Cron(state.expression, state.timezone), first, min(last, self._home.now()), cursor)
+        by = checked_actor(actor)
+        state, slots = await self._past(_key(workflow, name), start, end)
         target = await self._target(state)
         made: builtins.list[str] = []
         for place in range(0, len(slots), _AT_ONCE):
-            made += await store.backfill(self._runs(state, target, slots[place : place + _AT_ONCE]), self._home.now(), by)
+            runs = self._runs(state, target, slots[place : place + _AT_ONCE])
+            made += await self._home.store.backfill(runs, self._home.now(), by)
         return [Handle(self._home, run_id) for run_id in made]
 
     # -- parts of it
@@ -188,8 +217,23 @@ class Schedules:
             raise await self._not_found(*key)
         return found[0]
 
+    async def _declared(self, key: tuple[str, str]) -> ScheduleState:
+        """One that some release declares still. Raises ScheduleNotFound."""
+        state = await self._known(key)
+        if not state.declared:
+            raise ScheduleNotFound(*key, ended=True)
+        return state
+
     async def _not_found(self, workflow: str, name: str) -> ScheduleNotFound:
         return ScheduleNotFound(workflow, name, [state.name for state in await self._home.store.schedules(workflow) if state.declared])
+
+    async def _past(self, key: tuple[str, str], start: datetime, end: datetime) -> tuple[ScheduleState, Sequence[float]]:
+        first, last = _instant(start, "start"), _instant(end, "end")
+        if first > last:
+            raise DefinitionError(f"the start of a backfill is before its end: {start.isoformat()} is after {end.isoformat()}")
+        state = await self._declared(key)
+        (cursor,) = await self._home.store.cursors([key])
+        return state, _past(Cron(state.expression, state.timezone), first, min(last, self._home.now()), cursor)
 
     def _mine(self) -> Iterator[tuple[tuple[str, str], ScheduleState]]:
         """The schedules of this app, as they are where no worker has declared them."""
@@ -248,7 +292,11 @@ class Schedules:
 
 def _key(workflow: Workflow[Any, Any] | str, name: str) -> tuple[str, str]:
     """Workflow and name of a schedule. Raises DefinitionError: one of them can be none."""
-    return checked_name(workflow.name if isinstance(workflow, Workflow) else workflow, "workflow"), checked_name(name, "schedule")
+    return _workflow_name(workflow), checked_name(name, "schedule")
+
+
+def _workflow_name(workflow: Workflow[Any, Any] | str) -> str:
+    return checked_name(workflow.name if isinstance(workflow, Workflow) else workflow, "workflow")
 
 
 def _instant(when: object, what: str) -> float:

@@ -71,6 +71,8 @@ class Blocking:
             return SyncHandle(value, self._portal)
         if isinstance(value, Runs | Workers | Workflows | Queues | Schedules | Overview):
             return Blocking(value, self._portal)
+        if isinstance(value, list):
+            return [self._blocking(item) if isinstance(item, Handle) else item for item in value]
         if isinstance(value, AsyncIterator):
             return self._each(value)
         return self._method(value) if inspect.ismethod(value) else value

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stepwell import DefinitionError, RunStatus
+from stepwell import DefinitionError, RunStatus, Stepwell
 from stepwell.config import Settings, project_settings, settings_of
 from stepwell.core.retention import ENDS
 
@@ -86,6 +86,17 @@ def test_a_timezone_is_the_name_of_one(timezone: str) -> None:
 def test_a_timezone_that_there_is_not_is_refused(timezone: str) -> None:
     with pytest.raises(DefinitionError, match="there is no timezone"):
         settings_of(None, None, timezone)
+
+
+def test_an_app_whose_timezone_there_is_not_is_not_made_wherever_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.stepwell]\ntimezone = "Mars/Olympus"\n')
+    with pytest.raises(DefinitionError, match="there is no timezone 'Mars/Olympus'"):
+        Stepwell()
+    monkeypatch.setenv("STEPWELL_TIMEZONE", "Mars/Hellas")
+    with pytest.raises(DefinitionError, match="there is no timezone 'Mars/Hellas'"):
+        Stepwell()
+    with pytest.raises(DefinitionError, match="there is no timezone 'Mars/Tharsis'"):
+        Stepwell(timezone="Mars/Tharsis")
 
 
 # -- where it is said

@@ -139,7 +139,7 @@ class _Broken(MemoryStore):
 def worker_on(store: MemoryStore) -> tuple[Home, AppWorker]:
     home = Home(store, MovedClock())
     options = worker_options(100, None, None, "30s", "0s")
-    return home, AppWorker(home, Registry([ship]), options, max_payload=1_000, max_crashes=5, retention={})
+    return home, AppWorker(home, Registry([ship]), options, max_payload=1_000, max_crashes=5, retention={}, timezone="UTC")
 
 
 @scenario

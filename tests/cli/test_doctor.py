@@ -32,7 +32,7 @@ def test_all_is_well_where_nothing_is_to_do(shop: Path, call: Call, work: Callab
 
     found = findings(call, 0)
 
-    assert list(found) == ["Python", "SQLite", "disk", "database", "writes", "workers", "served", "keeping up"]
+    assert list(found) == ["Python", "SQLite", "disk", "database", "writes", "workers", "served", "keeping up", "schedules"]
     assert found["database"]["found"] == "sqlite:///stepwell.db is reachable and migrated"
     assert call("doctor").out.count("ok ") == len(found)
 

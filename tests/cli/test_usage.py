@@ -15,7 +15,7 @@ def test_alone_it_says_which_commands_there_are(call: Call) -> None:
     alone, asked = call(), call("--help")
 
     assert alone.code == asked.code == 0
-    for command in ("dev", "worker", "start", "runs", "workers", "workflows", "queues", "migrate", "doctor"):
+    for command in ("dev", "worker", "start", "runs", "schedules", "workers", "workflows", "queues", "migrate", "doctor"):
         assert command in alone.out
         assert command in asked.out
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stepwell.core.definition import Debounce, Limit, Rate, Schedule
+from stepwell.core.options import takes_slot
 from stepwell.errors import DefinitionError
 
 
@@ -84,6 +85,29 @@ def test_an_expression_has_five_fields_or_six_or_is_an_alias(expression: str) ->
 def test_any_other_expression_is_refused(expression: Any) -> None:
     with pytest.raises(DefinitionError, match="expression"):
         Schedule("nightly", expression)
+
+
+@pytest.mark.parametrize("input", [dict, lambda: 1, lambda slot: slot, lambda slot, region="eu": slot, lambda *slots: 1, len, max])
+def test_an_input_may_be_a_function_of_nothing_or_of_the_slot(input: Any) -> None:
+    assert Schedule("@daily", input=input).input is input
+
+
+@pytest.mark.parametrize(
+    ("input", "needs"),
+    [(lambda slot, region: 1, "slot, region"), (lambda *, slot: 1, "slot"), (divmod, "x, y")],
+)
+def test_a_function_that_needs_more_than_the_slot_is_refused_where_it_is_declared(input: Any, needs: str) -> None:
+    for arguments in (["nightly", "@daily"], ["@daily"]):
+        said = f"the input function of schedule '{arguments[0]}' takes nothing, or the slot's time; this one needs {needs}: "
+        with pytest.raises(DefinitionError, match=said):
+            Schedule(*arguments, input=input)
+
+
+def test_a_function_is_one_of_the_slot_if_it_has_a_parameter_that_must_be_given() -> None:
+    assert takes_slot(lambda slot: slot)
+    assert not takes_slot(lambda region="eu": region)
+    assert not takes_slot(lambda: 1)
+    assert not takes_slot(lambda *slots, **options: 1)
 
 
 def test_an_expression_left_out_is_refused() -> None:

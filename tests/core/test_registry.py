@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell.core.definition import Debounce, Limit, Rate, Schedule, Workflow, workflow
+from stepwell.core.definition import Debounce, Limit, Rate, Workflow, workflow
 from stepwell.core.registry import Lane, Registry, check_version, natural_order, refuse_unsupported
 from stepwell.errors import DefinitionError, WorkflowNotFound
 
@@ -202,7 +202,6 @@ def test_giving_a_workflow_another_version_is_refused(own: str | None, message: 
 @pytest.mark.parametrize(
     "options",
     [
-        {"schedules": [Schedule("@daily")]},
         {"concurrency": Limit(1)},
         {"rate": Rate(1, "1s")},
         {"debounce": Debounce("1s")},

@@ -299,7 +299,7 @@ def test_the_migration_sets_what_the_page_says(url: str) -> None:
     settings = {table: dict(option.split("=") for option in options) for table, options in found if options}
 
     said = {row.strip("`"): value for row, value in FIGURES.items() if row.strip("`") in settings["runs"]}
-    assert settings == {"runs": said, "workers": {"fillfactor": "50"}}
+    assert settings == {"runs": said, "workers": {"fillfactor": "50"}, "schedules": {"fillfactor": "50"}}
 
 
 # ------------------------------------------------------------------------------------------------------------------- helpers

@@ -26,6 +26,7 @@ WORKERS: Final = 500
 """Who owns the runs that are running: a hundred each, if there are a million."""
 
 LANES: Final = 4
+SCHEDULES: Final = 10_000
 
 
 def worker_name(number: int) -> str:
@@ -38,7 +39,7 @@ def worker_name(number: int) -> str:
 
 _RUNS: Final[LiteralString] = """
     INSERT INTO stepwell.runs (id, status, lane, workflow, version, queue, priority, head, due, worker, claim, deadline_at, created_at,
-        available_at, finished_at, key, tags, parent_id, awaited_as, preview)
+        available_at, finished_at, key, tags, parent_id, awaited_as, schedule, scheduled_at, preview)
     SELECT '01890000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'), status, 1 + n % 4, 'pay' || n % 4, 'v1', 'default', n % 3 * 5,
         CASE WHEN n % 16 < 12 THEN 0 ELSE 1 END, CASE WHEN status = 'sleeping' THEN %(now)s + n END,
         CASE WHEN status = 'running' THEN 'worker' || lpad((n / 2000)::text, 3, '0') END, CASE WHEN status = 'running' THEN 1 ELSE 0 END,
@@ -46,7 +47,8 @@ _RUNS: Final[LiteralString] = """
         CASE WHEN status IN ('completed', 'failed') THEN %(now)s + n END, CASE WHEN n % 20 = 0 THEN 'key' || n END,
         CASE WHEN n % 10 = 0 THEN '["t' || n / 10 % 100 || '"]' END,
         CASE WHEN n % 50 = 7 THEN '01890000-0000-7000-8000-' || lpad(to_hex(n - 1), 12, '0') END,
-        CASE WHEN n % 50 = 7 THEN 'step' END, 'null'
+        CASE WHEN n % 50 = 7 THEN 'step' END, CASE WHEN n % 2 = 1 THEN 's' || n % 10000 END,
+        CASE WHEN n % 2 = 1 THEN %(now)s + n END, 'null'
     FROM (
         SELECT n, CASE
             WHEN n % 20 < 10 THEN 'pending'
@@ -58,7 +60,23 @@ _RUNS: Final[LiteralString] = """
         FROM generate_series(1, %(count)s) n
     ) numbers
 """.replace(" % ", " %% ")
-"""Half of them are ready, in four lanes with three priorities; the others have ended, sleep, or run."""
+"""Half of them are ready, in four lanes with three priorities; the others have ended, sleep, or run. Half were started by schedules."""
+
+_SCHEDULES: Final[LiteralString] = """
+    INSERT INTO stepwell.schedules (workflow, name, release, digest, expression, timezone, overlap, catch_up, input, version, declared,
+        next_at, last_run, changed)
+    SELECT 'pay' || n % 4, 's' || n, 1, 'one', '0 * * * *', 'UTC', 'allow', 'latest', 'null', '', true, %(now)s + n,
+        '01890000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'), n
+    FROM generate_series(1, %(count)s) n
+    ON CONFLICT DO NOTHING
+""".replace(" % ", " %% ")
+
+_SLOTS: Final[LiteralString] = """
+    INSERT INTO stepwell.slots (workflow, name, slot, until, count, outcome, run, at)
+    SELECT 'pay' || n % 4, 's' || n % 10000, %(now)s + n, %(now)s + n, 1, 'started', '01890000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'),
+        %(now)s + n
+    FROM generate_series(1, %(count)s) n
+""".replace(" % ", " %% ")
 
 _ROWS: Final[Mapping[str, LiteralString]] = {
     "inputs": "SELECT id, 'null' FROM stepwell.runs ORDER BY id",
@@ -85,6 +103,8 @@ def fill(connection: Connection, count: int) -> None:
     for (table,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'stepwell'").fetchall():
         connection.execute(sql.SQL("ALTER TABLE stepwell.{} SET (autovacuum_enabled = off)").format(sql.Identifier(table)))
     connection.execute(_RUNS, {"now": NOW, "count": count})
+    add_schedules(connection, SCHEDULES)
+    connection.execute(_SLOTS, {"now": NOW, "count": count})
     for table, rows in _ROWS.items():
         connection.execute(sql.SQL("INSERT INTO stepwell.{} ").format(sql.Identifier(table)) + sql.SQL(rows))
     connection.execute(
@@ -94,6 +114,11 @@ def fill(connection: Connection, count: int) -> None:
     connection.execute(
         "INSERT INTO stepwell.notices (worker, run) SELECT worker, id FROM stepwell.runs WHERE worker IS NOT NULL ORDER BY id LIMIT 2000"
     )
+
+
+def add_schedules(connection: Connection, count: int) -> None:
+    """Those that are there already stay."""
+    connection.execute(_SCHEDULES, {"now": NOW, "count": count})
 
 
 def add_workers(connection: Connection) -> None:
@@ -115,6 +140,10 @@ def add_workers(connection: Connection) -> None:
 _FEW: Final = [run_id(18 + 20 * place) for place in range(5)]
 """Runs of the first worker."""
 
+_SCHEDULED: Final = (1, 6, 2_503, 5_004, 9_999)
+"""Numbers of schedules."""
+
+_KEYS: Final = [[f"pay{number % 4}", f"s{number}"] for number in _SCHEDULED]
 _COMPLETED: Final = {str(status): str(RunStatus.COMPLETED) for status in RunStatus if not status.ended}
 _SOME: Final[Mapping[str, Any]] = {
     "run": _FEW[0],
@@ -170,9 +199,28 @@ _SOME: Final[Mapping[str, Any]] = {
     "progress": [[run, 1, 1.0, 2.0, None] for run in _FEW],
     "moves": [[run, "completed", False, None, "1", None, None, NOW, None, False, False] for run in _FEW],
     "pins": [[run, 1, "v2", None] for run in _FEW],
+    "declares": '{"pay0":"one"}',
+    "workflows": ["none"],
+    "schedules": [["pay9", "s1", 1, "one", "0 * * * *", "UTC", "allow", "latest", None, "null", "", True, NOW, None, 10_000]],
+    "firings": [[*_KEYS[place], "one", NOW + number, None, NOW + number + 9, None, NOW, "x"] for place, number in enumerate(_SCHEDULED)],
+    "slots": [[*key, NOW, NOW, 1, "started", None, "x", None] for key in _KEYS],
+    "before": 900_000,
+    "keep": 90,
+    "digest": "one",
+    "next_at": NOW + 9,
+    "changed": 10_000,
 }
 
 _OWN: Final[Mapping[str, Mapping[str, Any]]] = {
+    "cursors": {"keys": _KEYS},
+    "lock_cursors": {"keys": _KEYS},
+    "forget_slots": {"keys": _KEYS[:2]},
+    "fail_inputs": {"runs": [[run, "{}"] for run in _FEW]},
+    "made": {"workflow": "pay1", "name": "s1", "first": NOW, "last": NOW + 1e7},
+    "slots": {"workflow": "pay1", "name": "s1"},
+    "pause_schedule": {"workflow": "pay1", "name": "s1"},
+    "triggered": {"workflow": "pay1", "name": "s1"},
+    "resume_schedule": {"workflow": "pay1", "name": "s1", "seen": NOW + 1},
     "prospect": {"marks": [[[1, 0, run_id(500)]], [], []]},
     "awaited": {"run": run_id(6)},
     "by_key": {"keys": [["pay0", "key20"]]},

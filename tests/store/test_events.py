@@ -8,7 +8,8 @@ from stepwell.core.records import Event
 from stepwell.core.status import TRANSITIONS, Action, RunStatus
 from stepwell.errors import IllegalTransition
 from stepwell.store.port import Store
-from tests.store.making import ALICE, ALL, BOB, FIRST, NOW, OPERATORS, bring_to, claims, move, new_run, write
+from tests.store.making import ALICE, ALL, BOB, FIRST, NOW, OPERATORS, bring_to, claims, move, new_run, new_worker, write
+from tests.store.scheduling import NIGHTLY, cursor, declared
 
 
 def at(seconds: float) -> datetime:
@@ -69,3 +70,26 @@ async def test_what_workers_time_and_death_do_is_no_event(store: Store) -> None:
 
     assert (await store.get(FIRST)).status is RunStatus.FAILED
     assert await store.events(FIRST) == []
+
+
+async def test_who_has_paused_and_resumed_a_schedule_is_kept_in_order_with_the_time(store: Store) -> None:
+    await store.register(new_worker())
+    await declared(store)
+    await store.pause_schedule("pay", NIGHTLY, NOW + 1, "eve")
+    await store.pause_schedule("pay", NIGHTLY, NOW + 2, "bob")
+    await store.resume_schedule(await cursor(store), NOW + 60, None, NOW + 3, None)
+    await store.resume_schedule(await cursor(store), NOW + 60, None, NOW + 4, "bob")
+
+    assert await store.schedule_events("pay", NIGHTLY) == [
+        Event(at=at(NOW + 1), action="pause", actor="eve"),
+        Event(at=at(NOW + 3), action="resume", actor=None),
+    ]
+
+
+async def test_of_other_schedules_nothing_is_told(store: Store) -> None:
+    await store.register(new_worker())
+    await declared(store)
+    await store.pause_schedule("pay", NIGHTLY, NOW, "eve")
+
+    assert await store.schedule_events("pay", "nightl") == []
+    assert await store.schedule_events(NIGHTLY, "pay") == []

@@ -20,7 +20,7 @@ INDEXES = {
     "prospect": {"PRIMARY KEY", "INTEGER PRIMARY KEY", "stepwell_runs_ready"},
     "heads": {"stepwell_runs_ready"},
     "ready": {"stepwell_runs_ready"},
-    "look": {"stepwell_runs_ready", "stepwell_runs_due", "stepwell_runs_deadline", "stepwell_notices_worker"},
+    "look": {"stepwell_runs_ready", "stepwell_runs_due", "stepwell_runs_deadline", "stepwell_notices_worker", "stepwell_schedules_changed"},
     "make_ready": {"stepwell_runs_due", "PRIMARY KEY"},
     "expired": {"stepwell_runs_deadline"},
     "owned": {"stepwell_runs_owned"},
@@ -45,9 +45,25 @@ INDEXES = {
     "delete_signals": {"sqlite_autoindex_stepwell_signals_2"},
     "delete_logs": {"sqlite_autoindex_stepwell_logs_1"},
     "delete_events": {"stepwell_events_run"},
+    "declares": {"PRIMARY KEY"},
+    "last_deed": {"stepwell_schedules_changed"},
+    "known_schedules": {"PRIMARY KEY"},
+    "cursors": {"PRIMARY KEY"},
+    "lock_cursors": {"PRIMARY KEY"},
+    "move_cursors": {"PRIMARY KEY"},
+    "fail_inputs": {"PRIMARY KEY"},
+    "supply": {"PRIMARY KEY"},
+    "supply_input": {"PRIMARY KEY"},
+    "pause_schedule": {"PRIMARY KEY"},
+    "resume_schedule": {"PRIMARY KEY"},
+    "triggered": {"PRIMARY KEY"},
+    "made": {"stepwell_slots_schedule", "stepwell_runs_schedule", "stepwell_events_run"},
+    "slots": {"stepwell_slots_schedule"},
+    "subject_events": {"stepwell_events_subject"},
+    "forget_slots": {"stepwell_slots_schedule", "INTEGER PRIMARY KEY"},
 }
-WRITES = ("record", "attempt", "log", "started")
-ORDERED = ("look", "make_ready", "expired", "ready", "heads")
+WRITES = ("record", "attempt", "log", "started", "declare", "add_slots", "backfilled")
+ORDERED = ("look", "make_ready", "expired", "ready", "heads", "last_deed", "slots", "forget_slots", "subject_events")
 
 
 @pytest.fixture

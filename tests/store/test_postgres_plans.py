@@ -19,7 +19,7 @@ from stepwell.store.postgres.store import PostgresStore
 from stepwell.store.sql import reading
 from tests.postgres.shared import FOLDER, GIVEN, fresh_database, server_url
 from tests.store.making import NOW, run_id
-from tests.store.planned import STATEMENTS, Node, Planned, Watched, add_workers, fill
+from tests.store.planned import SCHEDULES, STATEMENTS, Node, Planned, Watched, add_schedules, add_workers, fill
 
 RUNS: Final = 1_000_000
 
@@ -31,7 +31,7 @@ INDEXES: Final[Mapping[str, set[str]]] = {
     "owned": {"runs_owned"},
     "take_back": {"runs_pkey"},
     "forget_notices": {"notices_pkey"},
-    "look": {"runs_ready", "runs_due", "runs_deadline", "notices_pkey"},
+    "look": {"runs_ready", "runs_due", "runs_deadline", "notices_pkey", "schedules_changed"},
     "make_ready": {"runs_due", "runs_pkey"},
     "expired": {"runs_deadline"},
     "expire": {"runs_pkey"},
@@ -92,10 +92,29 @@ INDEXES: Final[Mapping[str, set[str]]] = {
     "under_way": {"runs_pkey", "started_pkey", "outcomes_pkey", "attempts_pkey"},
     "logs": {"logs_pkey"},
     "events": {"events_run"},
+    "declares": {"workers_pkey"},
+    "last_deed": {"schedules_changed"},
+    "known_schedules": {"schedules_pkey"},
+    "cursors": {"schedules_pkey", "runs_pkey"},
+    "lock_cursors": {"schedules_pkey"},
+    "move_cursors": {"schedules_pkey"},
+    "fail_inputs": {"runs_pkey"},
+    "supply": {"runs_pkey", "workers_pkey"},
+    "supply_input": {"inputs_pkey"},
+    "pause_schedule": {"schedules_pkey"},
+    "resume_schedule": {"schedules_pkey"},
+    "triggered": {"schedules_pkey"},
+    "made": {"slots_schedule", "runs_schedule", "events_run"},
+    "slots": {"slots_schedule"},
+    "subject_events": {"events_subject"},
+    "forget_slots": {"slots_schedule", "slots_pkey"},
 }
-WRITES: Final = ("enqueue", "enqueue_inputs", "enqueue_tags", "record", "attempt", "started", "log", "send", "event", "notify")
+WRITES: Final = (
+    "enqueue", "enqueue_inputs", "enqueue_tags", "record", "attempt", "started", "log", "send", "event", "notify",
+    "new_release", "declare", "add_slots", "backfilled",
+)  # fmt: skip
 HOT: Final = (*INDEXES, "heartbeat", *WRITES)
-ORDERED: Final = ("ready", "look", "make_ready", "expired", "owned", "logged")
+ORDERED: Final = ("ready", "look", "make_ready", "expired", "owned", "logged", "last_deed", "slots")
 """What comes first is read first."""
 
 SMALL: Final = {"workers", "lanes"}
@@ -215,7 +234,35 @@ def test_what_comes_first_is_read_in_order_and_not_sorted(plans: Plans, kind: st
 def test_what_can_be_claimed_is_found_with_one_entry_of_the_index_for_each_run(plans: Plans, kind: str) -> None:
     assert sum(node.read for node in plans.of(kind, "ready") if node.index) == 50
     assert sum(node.read for node in plans.of(kind, "heads") if node.index) == 8  # the highest and the lowest of each lane
-    assert sum(node.read for node in plans.of(kind, "look") if node.index) == 4
+    assert sum(node.read for node in plans.of(kind, "look") if node.index) == 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_done_to_schedules_is_seen_in_one_entry_of_an_index(plans: Plans, kind: str) -> None:
+    for name in ("look", "heartbeat", "last_deed"):
+        assert [node.read for node in plans.of(kind, name) if node.index == "schedules_changed"] == [1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_schedules_are_found_with_one_entry_of_an_index_each(plans: Plans, kind: str) -> None:
+    for name in ("cursors", "lock_cursors", "move_cursors"):
+        assert [node.read for node in plans.of(kind, name) if node.index == "schedules_pkey"] == [5]
+
+
+OF_SCHEDULES: Final = [name for name, indexes in INDEXES.items() if "schedules_pkey" in indexes]
+
+
+@pytest.mark.parametrize("few", [0, 1, 20])
+def test_what_was_planned_for_a_few_schedules_that_nobody_has_analyzed_is_right_for_many(few: int) -> None:
+    with fresh_database() as url, _migrated(url) as connection, Planned(url) as early:
+        connection.execute("ALTER TABLE stepwell.schedules SET (autovacuum_enabled = off)")
+        add_schedules(connection, few)
+        early.prepare(OF_SCHEDULES)
+        add_schedules(connection, SCHEDULES)
+
+        done = early.executed(OF_SCHEDULES)
+
+    assert {name: node.read for name, plan in done.items() for node in plan if node.table == "schedules" and node.read > 5} == {}
 
 
 @pytest.mark.parametrize("name", INDEXES)

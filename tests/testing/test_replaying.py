@@ -19,9 +19,11 @@ from stepwell import (
     NonDeterminism,
     NonRetryable,
     Retry,
+    RunFailed,
     RunInfo,
     RunNotFound,
     RunStatus,
+    Schedule,
     Step,
     SyncStep,
     Workflow,
@@ -406,3 +408,18 @@ def test_a_handle_of_a_run_is_all_that_is_needed() -> None:
             assert (await exported(app.handle(handle.run_id)))["status"] == "completed"
 
     asyncio.run(work())
+
+
+@scenario
+async def test_a_run_that_its_schedule_has_given_no_input_has_no_history_to_export() -> None:
+    def refuse() -> str:
+        raise OSError("the disk is full")
+
+    definition = changed(trip.function, schedules=[Schedule("yearly", "@yearly", input=refuse)])
+    async with TestApp(definition) as app:
+        handle = await app.schedules.trigger("trip", "yearly")
+        with pytest.raises(RunFailed, match="the disk is full"):
+            await handle.result()
+
+        with pytest.raises(ValueError, match=f"run {handle.run_id} has no history yet: the function of its schedule has not given it"):
+            await export_history(handle)

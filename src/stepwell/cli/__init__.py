@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from stepwell.cli import acting, deleting, operate, runs
+from stepwell.cli import acting, deleting, operate, runs, schedules, scheduling
 from stepwell.cli.check import check
 from stepwell.cli.command import Database, Namespace, Place
 from stepwell.cli.dev import dev
@@ -21,6 +21,7 @@ from stepwell.cli.migrate import migrate
 from stepwell.cli.output import complain
 from stepwell.cli.signaling import signal
 from stepwell.cli.start import start
+from stepwell.cli.ui import ui
 from stepwell.cli.worker import worker
 from stepwell.errors import StepwellError
 
@@ -51,12 +52,14 @@ def common(
         typer.echo(context.get_help())
 
 
-_first: tuple[Callable[..., None], ...] = (dev, worker, start, signal)
+_first: tuple[Callable[..., None], ...] = (dev, worker, ui, start, signal)
 for command in _first:
     cli.command()(command)
 runs.commands.add_typer(acting.commands)
 runs.commands.add_typer(deleting.commands)
 cli.add_typer(runs.commands, name="runs")
+schedules.commands.add_typer(scheduling.commands)
+cli.add_typer(schedules.commands, name="schedules")
 cli.add_typer(operate.workers, name="workers")
 cli.add_typer(operate.workflows, name="workflows")
 cli.add_typer(operate.queues, name="queues")

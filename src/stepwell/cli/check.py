@@ -15,7 +15,7 @@ from stepwell.cli.command import AsJson, Database, Namespace, place_of, runs_cou
 from stepwell.cli.output import Column, note, print_json, print_table, printable, say
 from stepwell.cli.target import load
 from stepwell.cli.worker import ShowTraceback, Target
-from stepwell.core.records import UNRESOLVED, Claimed, Run, version_label
+from stepwell.core.records import TO_COMPUTE, UNRESOLVED, Claimed, Run, version_label
 from stepwell.core.status import RunStatus
 from stepwell.errors import InvalidInput, NonDeterminism, RunNotFound, WorkflowNotFound
 
@@ -137,7 +137,7 @@ async def _found(run: Run, history: Claimed, registry: Registry) -> _Found:
     except WorkflowNotFound as missing:
         known = any(each.name == run.workflow for each in registry)
         return _Found("no such version" if known else "no such workflow", str(missing))
-    if run.started_at is None and not history.outcomes:
+    if history.input == TO_COMPUTE or (run.started_at is None and not history.outcomes):
         return _Found("fits")  # it is not under way
     return await _replayed(workflow, history)
 

@@ -119,7 +119,7 @@ def app_at(place: Place, *, migrate: bool) -> Stepwell:
 
 
 def actor() -> str:
-    """Who acts: kept with every action on a run."""
+    """Who acts: kept with every action on a run or schedule."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError, ImportError):

@@ -16,6 +16,7 @@ import typer
 
 from stepwell.cli.command import AsJson, Database, Namespace, app_at, place_of, runs_counted
 from stepwell.cli.output import draw, print_json, printable
+from stepwell.cli.schedules import how_soon, is_overdue, remark_on
 from stepwell.config import settings_of, shown_url
 from stepwell.core.duration import format_duration
 from stepwell.core.records import instant
@@ -42,6 +43,9 @@ _WAITS_TOO_LONG: Final = 60.0
 _NO_QUEUE: Final = "stepwell doctor"
 """Nobody has paused a queue of this name: to resume it is a write that changes nothing."""
 
+_NAMED: Final = 5
+"""Schedules that are named, of more that have the same fault."""
+
 _RUNS_LOOKED_AT: Final = 1_000
 """Pending runs, the oldest first, of which it is asked why they wait."""
 
@@ -56,7 +60,7 @@ class Finding:
 
 
 def doctor(context: typer.Context, *, database: Database = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
-    """Look whether all is well: the program, the database, the workers, and the runs that wait. Fails if something is wrong."""
+    """Look whether all is well: the program, the database, workers, runs that wait, schedules. Fails if something is wrong."""
     findings = asyncio.run(_examine(place_of(context, database, namespace)))
     is_well = all(finding.ok for finding in findings)
     if as_json:
@@ -136,6 +140,7 @@ async def _inside(app: Stepwell) -> AsyncIterator[Finding]:
     yield await _workers(app)
     yield await _served(app)
     yield await _oldest_ready(app)
+    yield await _schedules(app)
 
 
 async def _writable(app: Stepwell) -> Finding:
@@ -177,6 +182,20 @@ async def _oldest_ready(app: Stepwell) -> Finding:
         ok=seconds <= _WAITS_TOO_LONG,
         found=f"the oldest run waits for its turn since {format_duration(timedelta(seconds=seconds))}",
     )
+
+
+async def _schedules(app: Stepwell) -> Finding:
+    """Those that should have fired, and nobody has."""
+    now, workers = instant(app.now()), await app.workers.list()
+    states = [state for state in await app.schedules.list() if not state.paused]
+    overdue = [state for state in states if is_overdue(state, now)]
+    if overdue:
+        named = [f"{state.name} of {state.workflow} is {remark_on(state, now, workers)}" for state in overdue[:_NAMED]]
+        more = [f"{len(overdue) - _NAMED:,} more are overdue"] if len(overdue) > _NAMED else []
+        return Finding(what="schedules", ok=False, found="; ".join(named + more))
+    coming = [max(now, state.next_at) for state in states if state.next_at is not None]
+    found = f"none is overdue; the next slot comes {how_soon(min(coming), now)}" if coming else "none is to come"
+    return Finding(what="schedules", ok=True, found=found)
 
 
 async def _pending(app: Stepwell) -> AsyncIterator[Run]:

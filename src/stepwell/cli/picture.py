@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Group
 from rich.table import Table
@@ -14,7 +14,7 @@ from stepwell.cli.output import cell_text, compact_json, local_time, printable, 
 from stepwell.core.duration import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from rich.console import RenderableType
@@ -43,21 +43,22 @@ async def picture_of(app: Stepwell, run_id: str) -> RenderableType:
 
 def picture(run: Run, steps: Sequence[StepRecord], events: Sequence[Event]) -> RenderableType:
     """The run, its steps and what was done to it, one below the other; what there is none of is left out."""
-    parts: list[RenderableType] = [_facts(run)]
+    parts: list[RenderableType] = [drawn_facts(_named_facts(run))]
     if steps:
         parts += [Text("\nsteps", style="bold"), _steps(steps)]
     if run.error is not None:
         parts += [Text("\nerror", style="bold"), *_error(run.error)]
     if events:
-        parts += [Text("\nevents", style="bold"), _events(events)]
+        parts += [Text("\nevents", style="bold"), drawn_events(events)]
     return Group(*parts)
 
 
-def _facts(run: Run) -> RenderableType:
+def drawn_facts(facts: Iterable[tuple[str, str | Text]]) -> RenderableType:
+    """Names with what is said of them, one below the other."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, text in _named_facts(run):
+    for name, text in facts:
         grid.add_row(name, text if isinstance(text, Text) else Text(text))
     return grid
 
@@ -71,9 +72,9 @@ def _named_facts(run: Run) -> Iterator[tuple[str, str | Text]]:
     if run.progress is not None:
         of = "" if run.progress.total is None else f" of {run.progress.total:g}"
         yield "progress", printable(f"{run.progress.done:g}{of} {run.progress.message or ''}".strip())
-    yield "input", _shortened(compact_json(run.input))
+    yield "input", shown_value(run.input)
     if run.status == "completed":
-        yield "output", _shortened(compact_json(run.output))
+        yield "output", shown_value(run.output)
     for name in ("key", "queue", "priority", "tags", "parent_id", "forked_from", "schedule", "worker"):
         value = getattr(run, name)
         if value not in (None, (), 0):
@@ -84,7 +85,9 @@ def _named_facts(run: Run) -> Iterator[tuple[str, str | Text]]:
             yield name.removesuffix("_at"), local_time(at)
 
 
-def _shortened(text: str) -> str:
+def shown_value(value: Any) -> str:
+    """An input or output, as long as people read."""
+    text = compact_json(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters; --json has all)"
 
 
@@ -128,7 +131,8 @@ def _error(error: ErrorInfo) -> Iterator[RenderableType]:
         yield Text(printable(error.traceback.rstrip()), style="dim")
 
 
-def _events(events: Sequence[Event]) -> RenderableType:
+def drawn_events(events: Sequence[Event]) -> RenderableType:
+    """Who did what, and when."""
     drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     for event in events:
         drawn.add_row(Text(local_time(event.at)), Text(printable(event.action)), Text(printable(event.actor or "")))

@@ -51,14 +51,14 @@ async def start(
         if hint := await what_is_unknown(app, name):
             note(f"{hint}; the run waits until one has")
         if wait:
-            await _wait(handle, as_json=as_json)
+            await wait_and_print(handle, as_json=as_json)
         elif as_json:
             print_json(await handle.get())
         else:
             say(f"started {name} {handle.run_id}" if handle.created else f"there is a run of {name} with this key: {handle.run_id}")
 
 
-async def _wait(handle: Handle[Any], *, as_json: bool) -> None:
+async def wait_and_print(handle: Handle[Any], *, as_json: bool) -> None:
     """Show how the run stands until it ends, then print how. Raises Exit: it did not complete."""
     try:
         run = await _watched(handle)

@@ -290,20 +290,28 @@ def _without_constants(write: Callable[..., bytes]) -> Callable[..., bytes]:
 # ------------------------------------------------------------------------------------------------ inputs, outputs, payloads
 
 
-def input_text(codec: Codec, value: Any, *, workflow: str, limit: int | None = None) -> str:
+def input_text(codec: Codec, value: Any, *, workflow: str, limit: int | None = None, schedule: str | None = None) -> str:
     """A workflow's input, validated, as the JSON text to store: `input_value` makes the same of it.
+
+    Args:
+        codec: of the workflow's schema.
+        value: the input.
+        workflow: the workflow's name.
+        limit: bytes of the text.
+        schedule: the name of the schedule that gives it; None: somebody starts a run.
 
     Raises:
         InvalidInput: it does not fit the workflow's schema.
         NotSerializable: JSON does not give it back unchanged.
         PayloadTooLarge: the text is longer than `limit` bytes.
     """
+    of = "" if schedule is None else f" of schedule {schedule!r}"
     try:
-        return _validated_text(codec, value, f"input of workflow {workflow!r}", limit)
+        return _validated_text(codec, value, f"input{of} of workflow {workflow!r}", limit)
     except _Unfit as unfit:
         hint = " No input was given." if value is None else ""
         raise InvalidInput(
-            f"the input does not fit workflow {workflow!r}: {unfit}.{hint}", workflow=workflow, errors=unfit.errors
+            f"the input{of} does not fit workflow {workflow!r}: {unfit}.{hint}", workflow=workflow, errors=unfit.errors
         ) from unfit.__cause__
 
 

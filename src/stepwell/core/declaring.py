@@ -91,6 +91,12 @@ def _ended(declaration: Declaration, row: Declared, release: int, deed: int) -> 
 def _missed(declaration: Declaration, there: Iterable[Declared], now: float) -> Iterator[tuple[str, NewSlot]]:
     named = {new.name: new for new in declaration.schedules}
     for row in there:
+        if row.name not in named and row.waiting_at is not None:
+            yield row.name, NewSlot(row.waiting_at, row.waiting_at, 1, "missed", "the schedule was taken away while this slot waited")
         goes_on = row.name in named and not _begins_anew(named[row.name], row)
-        if row.declared and not goes_on and not row.is_paused and row.next_at is not None and row.next_at <= now:
+        if goes_on or row.next_at is None or row.next_at > now:
+            continue
+        if row.is_paused:
+            yield row.name, NewSlot(row.next_at, now, None, "skipped", "the schedule was paused")
+        else:
             yield row.name, NewSlot(row.next_at, now, None, "missed", "the schedule was changed before it fired")

@@ -125,10 +125,16 @@ def is_newest_first(order: object) -> bool:
     return order == "newest"
 
 
-def checked_limit(limit: object) -> int:
-    """How many runs a page has. Raises ValueError: it is no whole number from 1 to `MAX_PAGE`."""
+def checked_limit(limit: object, what: str = "limit", more: str = "; follow next_cursor, or use iterate, for more") -> int:
+    """How many a page has. Raises ValueError: it is no whole number from 1 to `MAX_PAGE`.
+
+    Args:
+        limit: what was given.
+        what: the name of the parameter.
+        more: how to get at more of them.
+    """
     if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_PAGE:
-        raise ValueError(f"limit is a whole number from 1 to {MAX_PAGE:,}, not {limit!r}; follow next_cursor, or use iterate, for more")
+        raise ValueError(f"{what} is a whole number from 1 to {MAX_PAGE:,}, not {limit!r}{more}")
     return limit
 
 

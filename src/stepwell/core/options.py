@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -98,18 +99,33 @@ class Debounce:
 class Schedule:
     """When runs of a workflow begin by themselves: `Schedule(name, expression, …)`, or `Schedule(expression, …)`.
 
+    Each time that it comes, a slot, makes exactly one run, however many workers there are. It fires while a worker lives that has the
+    workflow. `run.scheduled_at` is the slot.
+
+    The expression is what clocks show in the zone. Where they are changed, its field of hours decides: with some hours, such as `2` or
+    `*/6`, a time that is skipped comes once right after the gap, and one that is shown twice comes the first time; with every hour, it
+    comes whenever an hour has passed. When day-of-month and day-of-week are both given, either may fit; both must, if one of them begins
+    with a star.
+
     Attributes:
         name: unique within the workflow, which gives it `workflow[expression]` where it is left out; empty until then.
         expression: five fields of cron, or six with seconds first, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
-        input: a value, or a function (also async) of nothing or of the slot's time.
+        input: a value, or a function (also async) of nothing or of the slot's time, which comes as an aware datetime in the zone. It is
+            called before the run is made, perhaps more than once, and may take 30 s. If it fails, so does the run, and a retry calls it
+            again.
         timezone: the zone of the expression, such as `Europe/Paris`; None is the app's.
-        overlap: what happens while the last run is still going: `allow` another, `skip` it, `cancel` the last, or `wait` for it.
-        catch_up: which of the slots missed without a worker are made up for: the `latest`, `all` or `none`.
-        jitter: up to which delay each slot is put off; None keeps to the time.
+        overlap: what happens while the last run is still going, be it paused: `allow` another beside it, `skip` the slot, `cancel` the
+            last run, or `wait` for its end, which one slot does at most.
+        catch_up: which slots are made up for that no worker has fired within 10 s: the `latest` of them, `all`, or `none`.
+        jitter: by up to how long the beginning of each run is put off; None keeps to the time.
 
     Raises:
-        DefinitionError: the name, the expression, the zone, `overlap` or `catch_up` cannot be.
+        DefinitionError: the name, the expression, the zone, `overlap` or `catch_up` cannot be, or the function takes more than the slot.
         ValueError, TypeError: `jitter` is no duration.
+
+    Example:
+        Schedule("hourly", "0 * * * *", input={"type": "incremental"}, overlap="skip")
+        Schedule("nightly", "0 2 * * *", input=lambda slot: {"type": "full", "day": slot.date()}, timezone="Europe/Paris")
     """
 
     name: str
@@ -158,7 +174,7 @@ class Schedule:
             name, expression = None, name
         object.__setattr__(self, "name", "" if name is None else checked_name(name, "schedule"))
         object.__setattr__(self, "expression", checked_expression(expression))
-        object.__setattr__(self, "input", input)
+        object.__setattr__(self, "input", _checked_input(input, self.name or self.expression))
         object.__setattr__(self, "timezone", None if timezone is None else checked_zone(timezone).key)
         object.__setattr__(self, "overlap", _one_of(get_args(Overlap), overlap, "overlap"))
         object.__setattr__(self, "catch_up", _one_of(get_args(CatchUp), catch_up, "catch_up"))
@@ -167,6 +183,11 @@ class Schedule:
     def named(self, workflow: str) -> Schedule:
         """This schedule as one of the workflow's, with a name in any case."""
         return self if self.name else replace(self, name=f"{workflow}[{self.expression}]")
+
+
+def takes_slot(function: Callable[..., Any]) -> bool:
+    """Whether a function of a schedule is one of the slot's time: it has a parameter that must be given."""
+    return bool(_must_be_given(function))
 
 
 def checked_count(value: object, what: str) -> int:
@@ -193,6 +214,24 @@ def _some_time(value: object, what: str) -> timedelta:
     if not duration:
         raise DefinitionError(f"{what} is longer than zero")
     return duration
+
+
+def _checked_input(input: Any, schedule: str) -> Any:
+    needed = _must_be_given(input) if callable(input) else []
+    if len(needed) > 1 or any(each.kind is each.KEYWORD_ONLY for each in needed):
+        raise DefinitionError(
+            f"the input function of schedule {schedule!r} takes nothing, or the slot's time; "
+            f"this one needs {', '.join(each.name for each in needed)}: {input!r}"
+        )
+    return input
+
+
+def _must_be_given(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError):  # of some built-ins nobody knows
+        return []
+    return [each for each in parameters if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
 
 
 def _one_of(choices: tuple[Any, ...], value: object, what: str) -> Any:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from stepwell.core.codec import codec_of, input_text
+from stepwell.core.options import takes_slot
 from stepwell.engine.attempts import is_async
-from stepwell.errors import DefinitionError, StepwellError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,11 +42,8 @@ class Inputs:
         """The JSON text of an input. Raises InvalidInput, NotSerializable, PayloadTooLarge: it cannot be one of this workflow."""
         if value is None and workflow.input_optional:
             return "null"
-        try:
-            return input_text(codec_of(workflow.input_annotation), value, workflow=workflow.name, limit=self._max_payload)
-        except StepwellError as error:
-            error.add_note(f"It is the input of schedule {schedule!r}.")
-            raise
+        codec = codec_of(workflow.input_annotation)
+        return input_text(codec, value, workflow=workflow.name, limit=self._max_payload, schedule=schedule)
 
     async def computed(self, workflow: Workflow[Any, Any], schedule: Schedule, slot: float, timezone: str) -> str:
         """The JSON text of what the schedule's function returns for this slot. Raises what it raises; TimeoutError: it took too long."""
@@ -73,20 +70,3 @@ def _heed(task: asyncio.Future[Any]) -> None:
     """Nobody waits for it any more: an error that comes now is not to be called forgotten."""
     if not task.cancelled():
         task.exception()
-
-
-def takes_slot(function: Callable[..., Any]) -> bool:
-    """Whether a function of a schedule is one of the slot's time: it has a parameter that must be given.
-
-    Raises:
-        DefinitionError: it has several, or one that can only be given by name.
-    """
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (ValueError, TypeError):  # of some built-ins nobody knows
-        return False
-    needed = [each for each in parameters if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
-    if len(needed) > 1 or any(each.kind is each.KEYWORD_ONLY for each in needed):
-        names = ", ".join(each.name for each in needed)
-        raise DefinitionError(f"the input function of a schedule takes nothing, or the slot's time; this one needs {names}: {function!r}")
-    return bool(needed)

@@ -22,7 +22,6 @@ from stepwell.core.records import TO_COMPUTE, Cursor, Declaration, Firing, NewRu
 from stepwell.core.shards import shard_of_key
 from stepwell.core.slots import planned
 from stepwell.engine.clock import RunIds
-from stepwell.engine.inputs import takes_slot
 from stepwell.engine.service import Waker
 from stepwell.errors import DatabaseUnavailable, DefinitionError
 from stepwell.store.port import WorkerLost
@@ -391,8 +390,6 @@ def _own(registry: Registry, inputs: Inputs, timezone: str) -> Iterator[Own]:
         for schedule in workflow.schedules:
             zone = schedule.timezone or timezone
             is_computed = callable(schedule.input)
-            if is_computed:
-                takes_slot(schedule.input)  # raises where it is no function of the slot
             text = None if is_computed else inputs.text(workflow, schedule.input, schedule.name)
             yield Own(workflow=workflow, schedule=schedule, timezone=zone, cron=Cron(schedule.expression, zone), input=text)
 

@@ -316,7 +316,7 @@ class Store(Protocol):
         """Make runs, and records, of slots, and move the cursors: all in one transaction, and which of them it did.
 
         It does for each schedule whose cursor stands as it was seen, whose declaration is the same, and that is not paused. So a slot
-        makes one run, whoever else fires it.
+        makes one run, whoever else fires it; and of several firings of one schedule, the first is done at most.
         """
 
     async def supply(self, worker: str, run_id: str, claim: int, input: str) -> bool:
@@ -329,19 +329,26 @@ class Store(Protocol):
         """Let it fire no more; False: nobody has ever declared it. A slot that waits is skipped. Twice changes nothing."""
 
     async def resume_schedule(self, seen: Cursor, next_at: float | None, skipped: NewSlot | None, now: float, actor: str | None) -> bool:
-        """Let it fire again, from `next_at` on; False: its cursor does not stand as it was seen. If it is not paused, nothing changes."""
+        """Let it fire again, from `next_at` on; False: its cursor does not stand as it was seen. If it is not paused, nothing changes.
+
+        One that no release declares any more is not paused when it comes back, and does not fire until then.
+        """
 
     async def trigger(self, run: NewRun, now: float, actor: str | None = None) -> str:
         """Start a run of its schedule by hand; its id. The same id again changes nothing. Raises ScheduleNotFound."""
 
     async def backfill(self, runs: Sequence[NewRun], now: float, actor: str | None = None) -> list[str]:
-        """Start runs of slots of one schedule, but for those slots that have had one; the ids of those that are new.
+        """Start runs of slots of one schedule; the ids of those that were.
 
-        Raises ScheduleNotFound.
+        Left out are slots that have had a run, and those that the schedule will come to by itself. The same ids again change nothing,
+        and are answered again. Raises ScheduleNotFound.
         """
 
     async def slots(self, workflow: str, name: str, limit: int, before: int | None = None) -> list[Slot]:
         """What has become of its slots, the newest record first; with `before`, those with a smaller number."""
+
+    async def schedule_events(self, workflow: str, name: str) -> list[Event]:
+        """Who has paused and resumed it, in order; none of one that nobody has declared."""
 
     async def forget_slots(self, keys: Collection[tuple[str, str]], keep: int) -> None:
         """Forget records of slots of these schedules, but for the newest `keep` of each."""

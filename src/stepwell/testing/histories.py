@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from stepwell.core.records import Claimed, Kind, Outcome, Tried
+from stepwell.core.records import TO_COMPUTE, Claimed, Kind, Outcome, Tried
 from stepwell.handle import Handle
 from stepwell.store.port import Store
 
@@ -28,13 +28,17 @@ async def export_history(handle: Handle[Any]) -> dict[str, Any]:
 
     Raises:
         RunNotFound: there is no such run.
+        ValueError: its schedule has a function for its input that has not been called yet, or has failed: nothing is recorded.
 
     Example:
         Path("tests/pay.json").write_text(json.dumps(await export_history(handle), indent=2))
     """
     if not isinstance(handle, Handle):
         raise TypeError(f"export_history takes the handle of a run, such as app.handle(run_id); not {handle!r}")
-    history = as_json(await read_history(handle._home.store, handle.run_id))
+    claimed = await read_history(handle._home.store, handle.run_id)
+    if claimed.input == TO_COMPUTE:
+        raise ValueError(f"run {claimed.id} has no history yet: the function of its schedule has not given it its input")
+    history = as_json(claimed)
     return history | {"status": str(await handle.status())}
 
 
@@ -54,7 +58,7 @@ async def read_history(store: Store, run_id: str) -> Claimed:
 
 
 def as_json(claimed: Claimed) -> dict[str, Any]:
-    """The history as what JSON knows."""
+    """The history as what JSON knows, of a run that has its input."""
     return {
         "format": FORMAT,
         "run_id": claimed.id,

@@ -36,7 +36,7 @@ async def show(visit: Visit) -> Response:
         "run.html",
         tab="tasks",
         run=run,
-        timeline=timeline_of(run, steps, events, visit.now, View.of(visit.query)),
+        timeline=timeline_of(run, steps, events, visit.now, View.of(visit.request.query_params.multi_items())),
         step=_step(visit, steps),
         events=events,
         lines=lines[:_LINES],

@@ -23,7 +23,7 @@ def duration(length: timedelta | float | None) -> str:
         return ""
     if seconds < 0.9995:  # noqa: PLR2004  # what would be rounded to a second is one
         return f"{round(seconds * 1_000)} ms"
-    if seconds < 10:  # noqa: PLR2004
+    if seconds < 9.95:  # noqa: PLR2004
         return f"{seconds:.1f} s"
     parts: list[str] = []
     whole = round(seconds)

@@ -7,7 +7,21 @@ from typing import Any, assert_type
 
 from pydantic import BaseModel
 
-from stepwell import Handle, Page, Run, RunStatus, Step, Stepwell, SyncHandle, SyncStepwell, WorkerState, workflow
+from stepwell import (
+    Event,
+    Handle,
+    Page,
+    Run,
+    RunStatus,
+    ScheduleState,
+    Slot,
+    Step,
+    Stepwell,
+    SyncHandle,
+    SyncStepwell,
+    WorkerState,
+    workflow,
+)
 from stepwell.testing import TestApp
 
 
@@ -65,6 +79,18 @@ async def follow(app: Stepwell) -> None:
     assert_type(await app.runs.count(tags="a"), dict[RunStatus, int])
     assert_type(await app.runs.cancel_all(workflow="greet", actor="ann"), int)
     assert_type(await app.workers.list(), list[WorkerState])
+
+
+async def schedule(app: Stepwell, begin: datetime) -> None:
+    assert_type(await app.schedules.list(workflow=tidy, ended=True), list[ScheduleState])
+    assert_type(await app.schedules.pause(tidy, "nightly", actor="ann"), ScheduleState)
+    assert_type(await app.schedules.trigger("tidy", "nightly"), Handle[Any])
+    assert_type(await app.schedules.preview(tidy, "nightly", 3), list[datetime])
+    assert_type(await app.schedules.past(tidy, "nightly", begin, begin), list[datetime])
+    assert_type(await app.schedules.backfill(tidy, "nightly", begin, begin, actor="ann"), list[Handle[Any]])
+    assert_type(await app.schedules.slots(tidy, "nightly", limit=5), list[Slot])
+    assert_type(await app.schedules.events(tidy, "nightly"), list[Event])
+    await app.schedules.preview(tidy)  # type: ignore[call-arg]
 
 
 def start_without_a_loop(app: SyncStepwell) -> None:

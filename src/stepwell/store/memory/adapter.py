@@ -11,8 +11,8 @@ from stepwell.core.status import after as status_after
 from stepwell.errors import DefinitionError, IllegalTransition, MailboxFull
 from stepwell.store.memory import acting, claiming, mailing, scheduling, showing, surveying, writing
 from stepwell.store.memory.finding import matching, page
-from stepwell.store.memory.tables import Tables, WorkerRow, is_storable
-from stepwell.store.port import Beat, Ended, Hint, Look, Notices, Peer, Portion, WorkerLost, WriteRefused
+from stepwell.store.memory.tables import Tables, WorkerRow
+from stepwell.store.port import Beat, Ended, Hint, Look, Notices, Peer, Portion, WorkerLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -176,6 +176,7 @@ class MemoryStore:
             told |= acting.take(self._tables, row, now, max_crashes)
         if len(taken) < limit:
             self._tables.workers.pop(worker, None)
+            self._tables.schedules.declares.pop(worker, None)
         self._tell(told)
         return len(taken)
 
@@ -225,19 +226,13 @@ class MemoryStore:
 
     async def fire(self, firings: Sequence[Firing], now: float) -> list[bool]:
         """See `Store.fire`."""
-        told = [scheduling.fire(self._tables, firing, now) for firing in firings]
-        self._tell(set().union(*(hints for hints in told if hints is not None)))
-        return [hints is not None for hints in told]
+        won, told = scheduling.fire(self._tables, firings, now)
+        self._tell(told)
+        return won
 
     async def supply(self, worker: str, run_id: str, claim: int, input: str) -> bool:
         """See `Store.supply`."""
-        if not is_storable(input):
-            raise WriteRefused(f"the input of run {run_id} has a text in it that is not valid Unicode, or contains the character NUL")
-        row = self._tables.rows.get(run_id)
-        if row is None or row.worker != worker or row.claim != claim:
-            return False
-        row.input = input
-        return True
+        return scheduling.supply(self._tables, worker, run_id, claim, input)
 
     async def schedules(self, workflow: str | None = None, name: str | None = None) -> list[ScheduleState]:
         """See `Store.schedules`."""
@@ -251,7 +246,7 @@ class MemoryStore:
     async def resume_schedule(self, seen: Cursor, next_at: float | None, skipped: NewSlot | None, now: float, actor: str | None) -> bool:
         """See `Store.resume_schedule`."""
         self._tell({Hint.DUE})
-        return scheduling.resume(self._tables, seen, next_at, skipped, now)
+        return scheduling.resume(self._tables, seen, next_at, skipped, now, actor)
 
     async def trigger(self, run: NewRun, now: float, actor: str | None = None) -> str:
         """See `Store.trigger`."""
@@ -267,6 +262,11 @@ class MemoryStore:
     async def slots(self, workflow: str, name: str, limit: int, before: int | None = None) -> list[Slot]:
         """See `Store.slots`."""
         return scheduling.slots(self._tables, (workflow, name), limit, before)
+
+    async def schedule_events(self, workflow: str, name: str) -> list[Event]:
+        """See `Store.schedule_events`."""
+        fired = self._tables.schedules.fired.get((workflow, name))
+        return [] if fired is None else list(fired.events)
 
     async def forget_slots(self, keys: Collection[tuple[str, str]], keep: int) -> None:
         """See `Store.forget_slots`."""

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
 
+from stepwell.core.backfilling import Ahead, backfilled, slot_of
 from stepwell.core.declaring import is_outranked, said
 from stepwell.core.records import Event, NewSlot, ScheduleState, instant
 from stepwell.core.status import RunStatus
 from stepwell.errors import ScheduleNotFound
 from stepwell.store.memory.canceling import cancel
 from stepwell.store.memory.slots import Fired
-from stepwell.store.port import Hint
+from stepwell.store.memory.tables import is_storable
+from stepwell.store.port import Hint, WriteRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
     from stepwell.core.declaring import Declared
@@ -30,8 +32,10 @@ def declare(tables: Tables, worker: str, declarations: Sequence[Declaration], re
     """See `Store.declare`. The worker is registered."""
     schedules = tables.schedules
     schedules.declares[worker] = {each.workflow: each.digest for each in declarations}
-    newest = max((row.release for row in schedules.said.values()), default=0)
-    release, deed = newest + 1 if release is None else release, schedules.last_deed + 1
+    if release is None:
+        schedules.releases += 1
+        release = schedules.releases
+    deed = schedules.last_deed + 1
     others = {pair for other, words in schedules.declares.items() if other != worker and tables.lives(other) for pair in words.items()}
     told: set[Hint] = set()
     for declaration in declarations:
@@ -50,8 +54,22 @@ def declare(tables: Tables, worker: str, declarations: Sequence[Declaration], re
     return release, told
 
 
-def fire(tables: Tables, firing: Firing, now: float) -> set[Hint] | None:
-    """See `Store.fire`. None: the cursor does not stand as it was seen."""
+def fire(tables: Tables, firings: Sequence[Firing], now: float) -> tuple[list[bool], set[Hint]]:
+    """See `Store.fire`."""
+    for run in (run for firing in firings for run in firing.runs):
+        _check_input(run.id, run.input)
+    first = {firing.cursor[:2]: firing for firing in reversed(firings)}
+    told = [_fire(tables, firing, now) if first[firing.cursor[:2]] is firing else None for firing in firings]
+    return [hints is not None for hints in told], set().union(*(hints for hints in told if hints is not None))
+
+
+def _check_input(run_id: str, text: str) -> None:
+    if not is_storable(text):
+        raise WriteRefused(f"the input of run {run_id} has a text in it that is not valid Unicode, or contains the character NUL")
+
+
+def _fire(tables: Tables, firing: Firing, now: float) -> set[Hint] | None:
+    """None: the cursor does not stand as it was seen."""
     schedules, seen = tables.schedules, firing.cursor
     key = (seen.workflow, seen.name)
     stands = schedules.cursor(tables, key)
@@ -77,8 +95,20 @@ def fire(tables: Tables, firing: Firing, now: float) -> set[Hint] | None:
 
 
 def _start(tables: Tables, run: NewRun) -> set[Hint]:
+    if run.id in tables.rows:
+        return set()
     row = tables.add(run)
     return row.hints() | ({Hint.DUE} if row.deadline_at is not None else set())
+
+
+def supply(tables: Tables, worker: str, run_id: str, claim: int, input: str) -> bool:
+    """See `Store.supply`."""
+    _check_input(run_id, input)
+    row = tables.rows.get(run_id)
+    if row is None or row.worker != worker or row.claim != claim or not tables.lives(worker):
+        return False
+    row.input = input
+    return True
 
 
 def forget_slots(tables: Tables, keys: Collection[Key], keep: int) -> None:
@@ -135,6 +165,7 @@ def pause(tables: Tables, key: Key, now: float, actor: str | None) -> bool:
     fired = schedules.fired[key]
     if fired.paused_at is None:
         fired.paused_at, fired.paused_by = now, actor
+        fired.events.append(Event(at=instant(now), action="pause", actor=actor))
         schedules.change(key, next_at=row.next_at, waiting_at=None)
         if row.waiting_at is not None:
             reason = "the schedule was paused while this slot waited"
@@ -142,15 +173,17 @@ def pause(tables: Tables, key: Key, now: float, actor: str | None) -> bool:
     return True
 
 
-def resume(tables: Tables, seen: Cursor, next_at: float | None, skipped: NewSlot | None, now: float) -> bool:
+def resume(tables: Tables, seen: Cursor, next_at: float | None, skipped: NewSlot | None, now: float, actor: str | None) -> bool:
     """See `Store.resume_schedule`."""
     schedules, key = tables.schedules, (seen.workflow, seen.name)
     stands = schedules.cursor(tables, key)
     if stands is None or (stands.digest, stands.next_at) != (seen.digest, seen.next_at):
         return False
     if stands.paused:
-        schedules.fired[key].paused_at = schedules.fired[key].paused_by = None
-        schedules.change(key, next_at=next_at, waiting_at=stands.waiting_at)
+        fired = schedules.fired[key]
+        fired.paused_at = fired.paused_by = None
+        fired.events.append(Event(at=instant(now), action="resume", actor=actor))
+        schedules.change(key, next_at=next_at if schedules.said[key].declared else None, waiting_at=stands.waiting_at)
         if skipped is not None:
             schedules.record(key, skipped, now)
     return True
@@ -175,15 +208,24 @@ def backfill(tables: Tables, runs: Sequence[NewRun], now: float, actor: str | No
         return [], told
     key = _declared(tables, runs[0])
     schedules = tables.schedules
-    made = {slot.at.timestamp() for slot in schedules.slots.get(key, ()) if slot.run_id is not None and slot.outcome != "triggered"}
-    made |= {row.new.scheduled_at or 0.0 for row in tables.rows.values() if (row.new.workflow, row.new.schedule) == key}
-    new = [run for run in runs if run.scheduled_at not in made]
-    for run in new:
+    said = schedules.said[key]
+    ahead = Ahead(said.next_at, said.waiting_at, schedules.fired[key].paused_at is not None)
+    filled = backfilled(runs, set(_made(tables, key)), ahead, now)
+    for run in filled.new:
         told |= _start(tables, run)
-        slot = run.scheduled_at or now
-        schedules.record(key, NewSlot(slot, slot, 1, "backfilled", None, run.id, actor), now)
+        schedules.record(key, NewSlot(slot_of(run), slot_of(run), 1, "backfilled", None, run.id, actor), now)
         tables.rows[run.id].events.append(Event(at=instant(now), action="backfill", actor=actor))
-    return [run.id for run in new], told
+    return filled.ids, told
+
+
+def _made(tables: Tables, key: Key) -> Iterator[tuple[float, str]]:
+    """Slots that have had a run, and which. What was triggered is of no slot."""
+    for slot in tables.schedules.slots.get(key, ()):
+        if slot.run_id is not None and slot.outcome != "triggered":
+            yield slot.at.timestamp(), slot.run_id
+    for row in tables.rows.values():
+        if (row.new.workflow, row.new.schedule) == key and not any(event.action == "trigger" for event in row.events):
+            yield slot_of(row.new), row.new.id
 
 
 def _declared(tables: Tables, run: NewRun) -> Key:

@@ -9,7 +9,7 @@ from stepwell.core.records import Cursor, Slot, instant
 
 if TYPE_CHECKING:
     from stepwell.core.declaring import Declared
-    from stepwell.core.records import NewSlot
+    from stepwell.core.records import Event, NewSlot
     from stepwell.store.memory.tables import Tables
 
 Key = tuple[str, str]
@@ -24,6 +24,7 @@ class Fired:
     last_run: str | None = None
     paused_at: float | None = None
     paused_by: str | None = None
+    events: list[Event] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -37,6 +38,8 @@ class Schedules:
     declares: dict[str, dict[str, str]] = field(default_factory=dict)
     """By worker: the digest of each workflow."""
     records: int = 0
+    releases: int = 0
+    """How many numbers of releases were given."""
 
     @property
     def last_deed(self) -> int:

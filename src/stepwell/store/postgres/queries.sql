@@ -179,10 +179,15 @@ WHERE r.id = x.value ->> 0;
 -- Cursors do not move meanwhile, and deeds are counted one after the other.
 LOCK TABLE stepwell.schedules IN EXCLUSIVE MODE;
 
--- name: newest_release
--- And the last deed.
-SELECT coalesce(max(release), 0), coalesce(max(changed), 0)
+-- name: last_deed
+SELECT coalesce(max(changed), 0)
 FROM stepwell.schedules;
+
+-- name: new_release
+INSERT INTO stepwell.releases AS r (id, number)
+VALUES (1, 1)
+ON CONFLICT (id) DO UPDATE SET number = r.number + 1
+RETURNING number;
 
 -- name: declares
 UPDATE stepwell.workers
@@ -195,8 +200,8 @@ FROM stepwell.workers
 WHERE NOT dead AND id <> :worker AND declares IS NOT NULL;
 
 -- name: known_schedules
-SELECT workflow, name, release, digest, expression, timezone, overlap, catch_up, jitter, input, version, declared, next_at, waiting_at,
-    paused_at IS NOT NULL, changed
+SELECT workflow, name, release, digest, expression, timezone, overlap, catch_up, jitter, input, version, declared,
+    (next_at * 1e6)::bigint, (waiting_at * 1e6)::bigint, paused_at IS NOT NULL, changed
 FROM stepwell.schedules
 WHERE workflow = ANY (ARRAY(SELECT jsonb_array_elements_text(:workflows::jsonb)));
 
@@ -214,7 +219,7 @@ ON CONFLICT (workflow, name) DO UPDATE SET
     changed = excluded.changed;
 
 -- name: cursors
-SELECT s.workflow, s.name, s.digest, s.next_at, s.waiting_at, s.paused_at IS NOT NULL, s.last_run,
+SELECT s.workflow, s.name, s.digest, (s.next_at * 1e6)::bigint, (s.waiting_at * 1e6)::bigint, s.paused_at IS NOT NULL, s.last_run,
     coalesce(r.status || '' IN ('pending', 'running', 'sleeping', 'paused'), false), extract(epoch FROM clock_timestamp())::float8
 FROM jsonb_array_elements(:keys::jsonb) x
 CROSS JOIN LATERAL (
@@ -227,14 +232,14 @@ LEFT JOIN LATERAL (SELECT status FROM stepwell.runs WHERE id = s.last_run OFFSET
 
 -- name: lock_cursors
 -- In one order: two who fire the same schedules wait for each other, and not both.
-SELECT s.declared, s.waiting_at
+SELECT s.declared, s.next_at, s.waiting_at, s.paused_at
 FROM (
     SELECT value ->> 0 AS workflow, value ->> 1 AS name
     FROM jsonb_array_elements(:keys::jsonb)
     ORDER BY 1, 2
 ) x
 CROSS JOIN LATERAL (
-    SELECT declared, waiting_at
+    SELECT declared, next_at, waiting_at, paused_at
     FROM stepwell.schedules
     WHERE workflow = x.workflow AND name = x.name
     OFFSET 0
@@ -242,13 +247,23 @@ CROSS JOIN LATERAL (
 ) s;
 
 -- name: move_cursors
-UPDATE stepwell.schedules s
-SET next_at = (x.value ->> 5)::float8, waiting_at = (x.value ->> 6)::float8, last_at = coalesce((x.value ->> 7)::float8, s.last_at),
-    last_run = coalesce(x.value ->> 8, s.last_run)
+-- All of them are there, and locked: so nothing is inserted. An UPDATE would be planned by how many schedules there are, and one that was
+-- planned for a few would read all of them for each that moves.
+INSERT INTO stepwell.schedules AS s (workflow, name, release, digest, expression, timezone, overlap, catch_up, version, declared, changed,
+    next_at, waiting_at, last_at, last_run)
+SELECT o.workflow, o.name, o.release, o.digest, o.expression, o.timezone, o.overlap, o.catch_up, o.version, o.declared, o.changed,
+    (x.value ->> 5)::float8, (x.value ->> 6)::float8, coalesce((x.value ->> 7)::float8, o.last_at), coalesce(x.value ->> 8, o.last_run)
 FROM jsonb_array_elements(:firings::jsonb) x
-WHERE s.workflow = x.value ->> 0 AND s.name = x.value ->> 1 AND s.digest = x.value ->> 2
-    AND s.next_at IS NOT DISTINCT FROM (x.value ->> 3)::float8 AND s.waiting_at IS NOT DISTINCT FROM (x.value ->> 4)::float8
-    AND s.paused_at IS NULL
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM stepwell.schedules
+    WHERE workflow = x.value ->> 0 AND name = x.value ->> 1 AND digest = x.value ->> 2
+        AND next_at IS NOT DISTINCT FROM (x.value ->> 3)::float8 AND waiting_at IS NOT DISTINCT FROM (x.value ->> 4)::float8
+        AND paused_at IS NULL
+    OFFSET 0
+) o
+ON CONFLICT (workflow, name) DO UPDATE SET
+    next_at = excluded.next_at, waiting_at = excluded.waiting_at, last_at = excluded.last_at, last_run = excluded.last_run
 RETURNING s.workflow, s.name;
 
 -- name: fail_inputs
@@ -266,7 +281,11 @@ FROM jsonb_array_elements(:slots::jsonb);
 -- name: supply
 UPDATE stepwell.runs
 SET preview = :preview
-WHERE id = :run AND coalesce(worker, '') = :worker AND claim = :claim;
+WHERE id = :run AND coalesce(worker, '') = :worker AND claim = :claim AND EXISTS (
+    SELECT 1
+    FROM stepwell.workers
+    WHERE id = :worker AND NOT dead
+);
 
 -- name: supply_input
 UPDATE stepwell.inputs
@@ -286,7 +305,7 @@ WHERE workflow = :workflow AND name = :name AND paused_at IS NULL;
 
 -- name: resume_schedule
 UPDATE stepwell.schedules
-SET paused_at = NULL, paused_by = NULL, next_at = :next_at, changed = :changed
+SET paused_at = NULL, paused_by = NULL, next_at = CASE WHEN declared THEN :next_at::float8 END, changed = :changed
 WHERE workflow = :workflow AND name = :name AND digest = :digest AND next_at IS NOT DISTINCT FROM :seen::float8
     AND paused_at IS NOT NULL;
 
@@ -296,14 +315,20 @@ SET last_run = :run
 WHERE workflow = :workflow AND name = :name;
 
 -- name: made
--- Slots between these two that have had a run.
-SELECT slot
+-- Slots between these two that have had a run, and which. What was triggered is of no slot.
+SELECT (slot * 1e6)::bigint, run
 FROM stepwell.slots
 WHERE workflow = :workflow AND name = :name AND slot BETWEEN :first AND :last AND run IS NOT NULL AND outcome <> 'triggered'
 UNION
-SELECT scheduled_at
-FROM stepwell.runs
-WHERE workflow = :workflow AND schedule = :name AND schedule IS NOT NULL AND scheduled_at BETWEEN :first AND :last;
+SELECT (r.scheduled_at * 1e6)::bigint, r.id
+FROM stepwell.runs r
+WHERE r.workflow = :workflow AND r.schedule = :name AND r.schedule IS NOT NULL AND r.scheduled_at BETWEEN :first AND :last
+    AND NOT EXISTS (SELECT 1 FROM stepwell.events WHERE run = r.id AND action = 'trigger');
+
+-- name: backfilled
+INSERT INTO stepwell.events (run, subject, at, action, actor)
+SELECT value, value, :at, 'backfill', :actor
+FROM jsonb_array_elements_text(:runs::jsonb);
 
 -- name: slots
 SELECT *
@@ -981,6 +1006,13 @@ LIMIT :limit OFFSET :after;
 SELECT at, action, actor
 FROM stepwell.events
 WHERE run = :run
+ORDER BY id;
+
+-- name: subject_events
+-- Of a workflow, a queue, a schedule or a worker.
+SELECT at, action, actor
+FROM stepwell.events
+WHERE run IS NULL AND subject = :subject
 ORDER BY id;
 
 -- name: workers

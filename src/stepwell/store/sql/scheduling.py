@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import from_json, to_json
 
+from stepwell.core.backfilling import Ahead, backfilled, slot_of
 from stepwell.core.declaring import Declared, is_outranked, said
-from stepwell.core.records import Cursor, NewSlot, ScheduleState, Slot, instant
+from stepwell.core.records import Cursor, Event, NewSlot, ScheduleState, Slot, instant
 from stepwell.core.status import Action
 from stepwell.errors import IllegalTransition, RunNotFound, ScheduleNotFound
 from stepwell.store.port import Hint, WorkerLost
 from stepwell.store.shown import PREVIEW
 from stepwell.store.sql.acting import act
+from stepwell.store.sql.claiming import MICROSECONDS
 from stepwell.store.sql.starting import as_json, enqueue
 
 if TYPE_CHECKING:
@@ -42,8 +44,9 @@ async def declare(transaction: Transaction, worker: str, declarations: Sequence[
     declares = to_json({each.workflow: each.digest for each in declarations}).decode()
     if await transaction.execute("declares", worker=worker, declares=declares) == 0:
         raise WorkerLost(worker)
-    newest, last_deed = await transaction.one("newest_release") or (0, 0)
-    release = newest + 1 if release is None else release
+    deed = await _next_deed(transaction)
+    if release is None:
+        ((release,),) = await transaction.many("new_release")
     known = await _known(transaction, [each.workflow for each in declarations])
     others = await _said_by_others(transaction, worker) if any(is_outranked(rows, release) for rows in known.values()) else frozenset()
     rows: list[Declared] = []
@@ -52,14 +55,14 @@ async def declare(transaction: Transaction, worker: str, declarations: Sequence[
         there = known.get(declaration.workflow, [])
         if is_outranked(there, release) and any((row.workflow, row.digest) in others for row in there):
             continue
-        verdict = said(declaration, there, release, last_deed + 1, now)
+        verdict = said(declaration, there, release, deed, now)
         rows += verdict.rows
         missed += [_slot(declaration.workflow, name, slot) for name, slot in verdict.missed]
     if rows:
         await transaction.execute("declare", schedules=as_json([_stored(row) for row in rows]))
     if missed:
         await transaction.execute("add_slots", slots=as_json(missed), at=now)
-    if any(row.changed > last_deed for row in rows):
+    if any(row.changed == deed for row in rows):
         transaction.hints.add(Hint.DUE)
     return release
 
@@ -68,6 +71,7 @@ async def _known(transaction: Transaction, workflows: Sequence[str]) -> dict[str
     known: dict[str, list[Declared]] = {}
     for values in await transaction.many("known_schedules", workflows=as_json(workflows)):
         row = Declared(**dict(zip(_FIELDS, values, strict=True)))
+        row = replace(row, next_at=_seconds(row.next_at), waiting_at=_seconds(row.waiting_at))
         known.setdefault(row.workflow, []).append(row)
     return known
 
@@ -76,6 +80,12 @@ async def _said_by_others(transaction: Transaction, worker: str) -> frozenset[tu
     """What other workers that live say of workflows."""
     texts = await transaction.many("others_declare", worker=worker)
     return frozenset((workflow, digest) for (text,) in texts for workflow, digest in from_json(text).items())
+
+
+async def _next_deed(transaction: Transaction) -> int:
+    ((last,),) = await transaction.many("last_deed")
+    deed: int = last + 1
+    return deed
 
 
 def _stored(row: Declared) -> tuple[Any, ...]:
@@ -92,18 +102,20 @@ async def cursors(transaction: Transaction, keys: Collection[tuple[str, str]]) -
     """See `Store.cursors`."""
     found = await transaction.many("cursors", keys=as_json(list(keys)))
     return [
-        Cursor(workflow, name, digest, next_at, waiting_at, bool(paused), last_run, bool(going), seen_at)
+        Cursor(workflow, name, digest, _seconds(next_at), _seconds(waiting_at), bool(paused), last_run, bool(going), seen_at)
         for workflow, name, digest, next_at, waiting_at, paused, last_run, going, seen_at in found
     ]
 
 
 async def fire(transaction: Transaction, lanes: Lanes, firings: Sequence[Firing], now: float) -> list[bool]:
     """See `Store.fire`."""
-    await transaction.many("lock_cursors", keys=as_json([(each.cursor.workflow, each.cursor.name) for each in firings]))
-    moved = {
-        (workflow, name) for workflow, name in await transaction.many("move_cursors", firings=as_json([_move(each) for each in firings]))
-    }
-    won = [(each.cursor.workflow, each.cursor.name) in moved for each in firings]
+    first: dict[tuple[Any, Any], Firing] = {}  # a statement changes a row once
+    for each in firings:
+        first.setdefault(each.cursor[:2], each)
+    await transaction.many("lock_cursors", keys=as_json(list(first)))
+    found = await transaction.many("move_cursors", firings=as_json([_move(each) for each in first.values()]))
+    moved = {(workflow, name) for workflow, name in found}
+    won = [each.cursor[:2] in moved and first[each.cursor[:2]] is each for each in firings]
     mine = [each for each, is_mine in zip(firings, won, strict=True) if is_mine]
     for run_id, schedule in sorted((each.cancel, each.cursor.name) for each in mine if each.cancel is not None):
         with suppress(IllegalTransition, RunNotFound):  # it has ended since, or was deleted
@@ -116,6 +128,10 @@ async def fire(transaction: Transaction, lanes: Lanes, firings: Sequence[Firing]
     if slots := [_slot(each.cursor.workflow, each.cursor.name, slot) for each in mine for slot in each.slots]:
         await transaction.execute("add_slots", slots=as_json(slots), at=now)
     return won
+
+
+def _seconds(microseconds: float | None) -> float | None:
+    return None if microseconds is None else microseconds / MICROSECONDS
 
 
 def _move(firing: Firing) -> tuple[Any, ...]:
@@ -182,12 +198,12 @@ def _instant(seconds: float | None) -> datetime | None:
 
 async def pause(transaction: Transaction, workflow: str, name: str, now: float, actor: str | None) -> bool:
     """See `Store.pause_schedule`."""
-    deed = await _next_deed(transaction)
+    deed = await _begin_deed(transaction)
     there = await transaction.many("lock_cursors", keys=as_json([(workflow, name)]))
     if not there:
         return False
     if await transaction.execute("pause_schedule", workflow=workflow, name=name, now=now, actor=actor, changed=deed):
-        waiting_at = there[0][1]
+        _, _, waiting_at, _ = there[0]
         if waiting_at is not None:
             skipped = NewSlot(waiting_at, waiting_at, 1, "skipped", "the schedule was paused while this slot waited")
             await transaction.execute("add_slots", slots=as_json([_slot(workflow, name, skipped)]), at=now)
@@ -199,7 +215,7 @@ async def resume(
     transaction: Transaction, seen: Cursor, next_at: float | None, skipped: NewSlot | None, now: float, actor: str | None
 ) -> bool:
     """See `Store.resume_schedule`."""
-    deed = await _next_deed(transaction)
+    deed = await _begin_deed(transaction)
     found = await cursors(transaction, [(seen.workflow, seen.name)])
     if not found or (found[0].digest, found[0].next_at) != (seen.digest, seen.next_at):
         return False
@@ -213,21 +229,29 @@ async def resume(
     return True
 
 
-async def _next_deed(transaction: Transaction) -> int:
+async def _begin_deed(transaction: Transaction) -> int:
     await transaction.execute("lock_schedules")
-    _, last = await transaction.one("newest_release") or (0, 0)
     transaction.hints.add(Hint.DUE)
-    deed: int = last + 1
-    return deed
+    return await _next_deed(transaction)
 
 
 async def _keep_event(transaction: Transaction, workflow: str, name: str, now: float, action: str, actor: str | None) -> None:
-    await transaction.execute("event", run=None, subject=f"schedule {workflow}/{name}", at=now, action=action, actor=actor)
+    await transaction.execute("event", run=None, subject=_subject(workflow, name), at=now, action=action, actor=actor)
+
+
+async def events(transaction: Transaction, workflow: str, name: str) -> list[Event]:
+    """See `Store.schedule_events`."""
+    rows = await transaction.many("subject_events", subject=_subject(workflow, name))
+    return [Event(at=instant(at), action=action, actor=actor) for at, action, actor in rows]
+
+
+def _subject(workflow: str, name: str) -> str:
+    return f"schedule {workflow}/{name}"
 
 
 async def trigger(transaction: Transaction, lanes: Lanes, run: NewRun, now: float, actor: str | None) -> str:
     """See `Store.trigger`."""
-    name = await _check_declared(transaction, run)
+    name, _ = await _declared(transaction, run)
     if await transaction.one("is_there", run=run.id) is not None:
         return run.id
     await enqueue(transaction, lanes, [run])
@@ -238,35 +262,30 @@ async def trigger(transaction: Transaction, lanes: Lanes, run: NewRun, now: floa
     return run.id
 
 
-async def _check_declared(transaction: Transaction, run: NewRun) -> str:
-    """The name of the run's schedule, whose cursor is locked from now on."""
+async def _declared(transaction: Transaction, run: NewRun) -> tuple[str, Ahead]:
+    """The name of the run's schedule, whose cursor is locked from now on, and what it has before it."""
     name = run.schedule or ""
     there = await transaction.many("lock_cursors", keys=as_json([(run.workflow, name)]))
     if not there or not there[0][0]:
         raise ScheduleNotFound(run.workflow, name)
-    return name
+    _, next_at, waiting_at, paused_at = there[0]
+    return name, Ahead(next_at, waiting_at, paused_at is not None)
 
 
 async def backfill(transaction: Transaction, lanes: Lanes, runs: Sequence[NewRun], now: float, actor: str | None) -> list[str]:
     """See `Store.backfill`."""
     if not runs:
         return []
-    workflow, name = runs[0].workflow, await _check_declared(transaction, runs[0])
-    slots = [run.scheduled_at for run in runs if run.scheduled_at is not None]
+    workflow, (name, ahead) = runs[0].workflow, await _declared(transaction, runs[0])
+    slots = [slot_of(run) for run in runs]
     found = await transaction.many("made", workflow=workflow, name=name, first=min(slots), last=max(slots))
-    made = {row if isinstance(row, int | float) else row[0] for row in found}
-    new = [run for run in runs if run.scheduled_at not in made]
-    if not new:
-        return []
-    await enqueue(transaction, lanes, new)
-    records = [
-        _slot(workflow, name, NewSlot(run.scheduled_at or now, run.scheduled_at or now, 1, "backfilled", None, run.id, actor))
-        for run in new
-    ]
-    await transaction.execute("add_slots", slots=as_json(records), at=now)
-    for run in new:
-        await transaction.execute("event", run=run.id, subject=run.id, at=now, action="backfill", actor=actor)
-    return [run.id for run in new]
+    filled = backfilled(runs, {(slot / MICROSECONDS, run) for slot, run in found}, ahead, now)
+    if filled.new:
+        await enqueue(transaction, lanes, filled.new)
+        records = [NewSlot(slot_of(run), slot_of(run), 1, "backfilled", None, run.id, actor) for run in filled.new]
+        await transaction.execute("add_slots", slots=as_json([_slot(workflow, name, record) for record in records]), at=now)
+        await transaction.execute("backfilled", runs=as_json([run.id for run in filled.new]), at=now, actor=actor)
+    return filled.ids
 
 
 async def slots(transaction: Transaction, workflow: str, name: str, limit: int, before: int | None) -> list[Slot]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from stepwell.store.sql.transaction import Transaction
 
+ONE_BY_ONE = 4
+"""Lanes that are not known here are looked for one by one; more of them all together."""
+
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -84,7 +87,10 @@ class Lanes:
         ids = self._ids
         if self.knows(lanes):
             return ids
-        return {lane: await self.id_of(lane, transaction) for lane in sorted(lanes, key=_place)}
+        if len(lanes - ids.keys()) > ONE_BY_ONE:
+            rows = await transaction.many("lanes", known=len(self.by_id))
+            ids = {**ids, **{lane: number for number, lane in self.learn(rows, transaction).items()}}
+        return {lane: ids.get(lane) or await self.id_of(lane, transaction) for lane in sorted(lanes, key=_place)}
 
 
 def _place(lane: Lane) -> tuple[str, str, str]:

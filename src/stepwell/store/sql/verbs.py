@@ -166,6 +166,10 @@ class Verbs:
         """See `Store.slots`."""
         return await self._opened.search(scheduling.slots, workflow, name, limit, before)
 
+    async def schedule_events(self, workflow: str, name: str) -> list[Event]:
+        """See `Store.schedule_events`."""
+        return await self._opened.search(scheduling.events, workflow, name)
+
     async def forget_slots(self, keys: Collection[tuple[str, str]], keep: int) -> None:
         """See `Store.forget_slots`."""
         await self._opened.write(scheduling.forget_slots, keys, keep)

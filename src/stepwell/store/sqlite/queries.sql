@@ -173,10 +173,15 @@ WHERE r.id = x.value ->> 0;
 SELECT 1
 WHERE false;
 
--- name: newest_release
--- And the last deed.
-SELECT coalesce(max(release), 0), coalesce(max(changed), 0)
+-- name: last_deed
+SELECT coalesce(max(changed), 0)
 FROM stepwell_schedules;
+
+-- name: new_release
+INSERT INTO stepwell_releases AS r (id, number)
+VALUES (1, 1)
+ON CONFLICT (id) DO UPDATE SET number = r.number + 1
+RETURNING number;
 
 -- name: declares
 UPDATE stepwell_workers
@@ -190,7 +195,7 @@ WHERE NOT dead AND id <> :worker AND declares IS NOT NULL;
 
 -- name: known_schedules
 SELECT json_group_array(json_array(workflow, name, release, digest, expression, timezone, overlap, catch_up, jitter, input, version,
-    declared, next_at, waiting_at, paused_at IS NOT NULL, changed))
+    declared, CAST(round(next_at * 1e6) AS INTEGER), CAST(round(waiting_at * 1e6) AS INTEGER), paused_at IS NOT NULL, changed))
 FROM stepwell_schedules
 WHERE workflow IN (SELECT value FROM json_each(:workflows));
 
@@ -208,14 +213,15 @@ ON CONFLICT (workflow, name) DO UPDATE SET
     changed = excluded.changed;
 
 -- name: cursors
-SELECT json_group_array(json_array(s.workflow, s.name, s.digest, s.next_at, s.waiting_at, s.paused_at IS NOT NULL, s.last_run,
+SELECT json_group_array(json_array(s.workflow, s.name, s.digest, CAST(round(s.next_at * 1e6) AS INTEGER),
+    CAST(round(s.waiting_at * 1e6) AS INTEGER), s.paused_at IS NOT NULL, s.last_run,
     coalesce(r.status IN ('pending', 'running', 'sleeping', 'paused'), false), NULL))
 FROM json_each(:keys) x
 CROSS JOIN stepwell_schedules s ON s.workflow = x.value ->> 0 AND s.name = x.value ->> 1
 LEFT JOIN stepwell_runs r ON r.id = s.last_run;
 
 -- name: lock_cursors
-SELECT declared, waiting_at
+SELECT declared, next_at, waiting_at, paused_at
 FROM stepwell_schedules
 WHERE (workflow, name) IN (SELECT value ->> 0, value ->> 1 FROM json_each(:keys));
 
@@ -242,7 +248,7 @@ FROM json_each(:slots);
 -- name: supply
 UPDATE stepwell_runs
 SET preview = :preview
-WHERE id = :run AND worker = :worker AND claim = :claim;
+WHERE id = :run AND worker = :worker AND claim = :claim AND EXISTS (SELECT 1 FROM stepwell_workers WHERE id = :worker AND NOT dead);
 
 -- name: supply_input
 UPDATE stepwell_inputs
@@ -262,7 +268,7 @@ WHERE workflow = :workflow AND name = :name AND paused_at IS NULL;
 
 -- name: resume_schedule
 UPDATE stepwell_schedules
-SET paused_at = NULL, paused_by = NULL, next_at = :next_at, changed = :changed
+SET paused_at = NULL, paused_by = NULL, next_at = CASE WHEN declared THEN :next_at END, changed = :changed
 WHERE workflow = :workflow AND name = :name AND digest = :digest AND next_at IS :seen AND paused_at IS NOT NULL;
 
 -- name: triggered
@@ -271,17 +277,23 @@ SET last_run = :run
 WHERE workflow = :workflow AND name = :name;
 
 -- name: made
--- Slots between these two that have had a run.
-SELECT json_group_array(slot)
+-- Slots between these two that have had a run, and which. What was triggered is of no slot.
+SELECT json_group_array(json_array(CAST(round(slot * 1e6) AS INTEGER), run))
 FROM (
-    SELECT slot
+    SELECT slot, run
     FROM stepwell_slots
     WHERE workflow = :workflow AND name = :name AND slot BETWEEN :first AND :last AND run IS NOT NULL AND outcome <> 'triggered'
     UNION
-    SELECT scheduled_at
-    FROM stepwell_runs
-    WHERE workflow = :workflow AND schedule = :name AND schedule IS NOT NULL AND scheduled_at BETWEEN :first AND :last
+    SELECT r.scheduled_at, r.id
+    FROM stepwell_runs r
+    WHERE r.workflow = :workflow AND r.schedule = :name AND r.schedule IS NOT NULL AND r.scheduled_at BETWEEN :first AND :last
+        AND NOT EXISTS (SELECT 1 FROM stepwell_events WHERE run = r.id AND action = 'trigger')
 );
+
+-- name: backfilled
+INSERT INTO stepwell_events (run, subject, at, action, actor)
+SELECT value, value, :at, 'backfill', :actor
+FROM json_each(:runs);
 
 -- name: slots
 SELECT *
@@ -870,6 +882,13 @@ LIMIT :limit OFFSET :after;
 SELECT at, action, actor
 FROM stepwell_events
 WHERE run = :run
+ORDER BY id;
+
+-- name: subject_events
+-- Of a workflow, a queue, a schedule or a worker.
+SELECT at, action, actor
+FROM stepwell_events
+WHERE run IS NULL AND subject = :subject
 ORDER BY id;
 
 -- name: workers

@@ -172,6 +172,7 @@ CREATE TABLE stepwell.events (
     actor text
 );
 CREATE INDEX events_run ON stepwell.events (run, id) WHERE run IS NOT NULL;
+CREATE INDEX events_subject ON stepwell.events (subject, id) WHERE run IS NULL;
 
 CREATE TABLE stepwell.definitions (
     name text COLLATE "C" NOT NULL,
@@ -247,6 +248,13 @@ CREATE TABLE stepwell.schedules (
     PRIMARY KEY (workflow, name)
 ) WITH (fillfactor = 50);
 CREATE INDEX schedules_changed ON stepwell.schedules (changed);
+
+-- The number that the newest release was given, in one row. Numbers are never given again, also when nothing is left of what their
+-- releases have said.
+CREATE TABLE stepwell.releases (
+    id integer PRIMARY KEY,
+    number integer NOT NULL
+);
 
 -- What has become of slots, for those who ask why.
 CREATE TABLE stepwell.slots (

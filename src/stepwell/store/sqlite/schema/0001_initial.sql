@@ -157,6 +157,7 @@ CREATE TABLE stepwell_events (
     actor TEXT
 );
 CREATE INDEX stepwell_events_run ON stepwell_events (run) WHERE run IS NOT NULL;
+CREATE INDEX stepwell_events_subject ON stepwell_events (subject) WHERE run IS NULL;
 
 CREATE TABLE stepwell_definitions (
     name TEXT NOT NULL,
@@ -231,6 +232,13 @@ CREATE TABLE stepwell_schedules (
     PRIMARY KEY (workflow, name)
 ) WITHOUT ROWID;
 CREATE INDEX stepwell_schedules_changed ON stepwell_schedules (changed);
+
+-- The number that the newest release was given, in one row. Numbers are never given again, also when nothing is left of what their
+-- releases have said.
+CREATE TABLE stepwell_releases (
+    id INTEGER PRIMARY KEY,
+    number INTEGER NOT NULL
+);
 
 -- What has become of slots, for those who ask why.
 CREATE TABLE stepwell_slots (
