@@ -6,11 +6,13 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, settings
+from starlette.applications import Starlette
 
 from stepwell import Stepwell
 from stepwell.web import create_app
@@ -42,12 +44,14 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     thread.join(20)
 
 
-def _seeded(folder: Path) -> object:
+def _seeded(folder: Path) -> Starlette:
     app = Stepwell(f"sqlite:///{folder / 'api.db'}", workflows=[order], namespace="stepwell", timezone="UTC", retention={})
 
     async def seed() -> None:
         async with app:
-            await app.start_many(order, [{"item": item, "count": count} for item in ("lamp", "late") for count in range(8)], tags=["seed"])
+            await app.start_many(
+                "order", [{"item": item, "count": count} for item in ("lamp", "late") for count in range(8)], tags=["seed"]
+            )
             await app.worker().run_until_idle()
 
     asyncio.run(seed())
@@ -64,5 +68,5 @@ async def _serve(server: uvicorn.Server, began: threading.Event) -> None:
 
 @schema.parametrize()
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_operation_does_what_the_document_says(case: schemathesis.Case, base_url: str) -> None:
+def test_every_operation_does_what_the_document_says(case: schemathesis.Case[Any], base_url: str) -> None:
     case.call_and_validate(base_url=base_url)
