@@ -43,6 +43,7 @@ class StepRunner:
         self._loop = loop
         self._clock = clock
         self._counters = counters
+        self._took = counters.steps.add
         self._threads = threads
         self._effects = effects
         self._max_payload = max_payload
@@ -100,7 +101,7 @@ class StepRunner:
                 run.attempt_canceled(request, self._clock.now())  # canceled by the body, and it took no notice
             else:
                 now = self._clock.now()
-                self._counters.steps.add(now - request.started_at)
+                self._took(now - request.started_at)
                 run.step_ended(request, True, text, now)
         finally:
             self.running -= 1
@@ -117,7 +118,7 @@ class StepRunner:
             self._failed(run, request, effect.error or error)
         else:
             request.task = None
-            self._counters.steps.add(self._clock.now() - request.started_at)
+            self._took(self._clock.now() - request.started_at)
             self._loop.call_soon(run.transacted, request, status)  # out of this task: bodies are stepped from plain callbacks
         finally:
             self.running -= 1
@@ -153,7 +154,7 @@ class StepRunner:
         if run.over or request.done():
             run.attempt_canceled(request, now)
             return
-        self._counters.steps.add(now - request.started_at)
+        self._took(now - request.started_at)
         self._counters.attempts_failed += 1
         request.failures += 1
         delay = request.retry.next(error, request.failures, self._clock.random())
