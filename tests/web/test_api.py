@@ -15,7 +15,7 @@ from stepwell.web import Role, User
 from stepwell.web.api.openapi import document
 from stepwell.web.api.operations import OPERATIONS
 from tests.loops import on_a_loop
-from tests.web.apis import Served, served
+from tests.web.apis import Served, problem, served
 
 SCHEMA = schemathesis.openapi.from_dict(document(OPERATIONS, ""))
 EVERY_FIVE = "order[*/5 * * * *]"
@@ -186,6 +186,22 @@ async def test_a_schedule_whose_name_holds_slashes_and_brackets_is_looked_at_and
     assert len(filled["run_ids"]) == 12
     assert [slot["outcome"] for slot in slots["slots"]] == ["backfilled"] * 2
     assert len(older["slots"]) == 11
+
+
+@on_a_loop
+async def test_an_encoded_slash_belongs_to_its_name() -> None:
+    async with served() as site:
+        found = await site.client.get("/api/schedules/a%2Fb/c%2Fpreview")
+        previewed = await site.client.get("/api/schedules/a%2Fb/c/preview")
+        not_encoded = await site.client.get("/api/schedules/order/order[*/5 * * * *]")
+        spaced = await site.client.post("/api/queues/ä%0A%25/pause")
+        queues = await site.get("/queues")
+
+    assert "workflow 'a/b' has no schedule 'c/preview'" in problem(found, 404)["detail"]
+    assert "workflow 'a/b' has no schedule 'c'" in problem(previewed, 404)["detail"]
+    assert not_encoded.json()["name"] == EVERY_FIVE
+    assert spaced.status_code == 204, spaced.text
+    assert {"name": "ä\n%", "paused": True} in queues["queues"]
 
 
 @on_a_loop

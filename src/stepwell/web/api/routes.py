@@ -6,19 +6,21 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote
 
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
 
 from stepwell.web.access import NotAllowed, Role, User
 from stepwell.web.api.answers import Reply, json_response, problem_response
 from stepwell.web.api.calls import Call, Operation
-from stepwell.web.api.given import Given, Misfit, from_body, from_query
+from stepwell.web.api.given import Given, Misfit, Which, from_body, from_query
 from stepwell.web.api.openapi import document
 from stepwell.web.api.operations import OPERATIONS
+from stepwell.web.api.runs import list_runs
 from stepwell.web.problems import EXPECTED
 
 if TYPE_CHECKING:
@@ -41,11 +43,29 @@ def api_routes(site: Site) -> list[BaseRoute]:
 
 
 class _AnyName(Route):
-    """A route whose names may hold whatever a name can, also a line break."""
+    """A route whose names may hold whatever a name can: a line break, and, where it is encoded as `%2F`, a slash."""
 
     def __init__(self, path: str, endpoint: Answering) -> None:
         super().__init__(path, endpoint)
         self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As Starlette has it, on the path as it was sent: in a decoded one, nobody can tell whose a slash is."""
+        sent = _path_as_sent(scope)
+        if sent is None:
+            return super().matches(scope)
+        found, child = super().matches({**scope, "path": sent, "root_path": ""})
+        if found is not Match.NONE:
+            child["path_params"] = {name: unquote(part) for name, part in child["path_params"].items()}
+        return found, child
+
+
+def _path_as_sent(scope: Scope) -> str | None:
+    """Below the prefix; None: the server does not tell, or what lies between has changed it."""
+    sent = scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
+    prefix = quote(scope.get("root_path", ""))
+    is_same = unquote(sent) == scope["path"] and sent.startswith(prefix)
+    return sent.removeprefix(prefix) if is_same and scope["type"] == "http" else None
 
 
 class Answering:
@@ -117,6 +137,8 @@ async def show(visit: Visit) -> Response:
 
 
 def given_names(operation: Operation) -> list[tuple[str, bool, str]]:
-    """What an operation takes: name, whether it must be given, and what it is."""
+    """What an operation takes: name, whether it must be given, and what it is. The filters of runs are named once."""
     fields = operation.takes.model_fields
-    return [(name, field.is_required(), field.description or "") for name, field in fields.items()]
+    said_before = Which.model_fields.keys() if issubclass(operation.takes, Which) and operation.handler is not list_runs else ()
+    own = [(name, field.is_required(), field.description or "") for name, field in fields.items() if name not in said_before]
+    return [("filters", False, "Those of GET /api/runs: status, workflow and so on"), *own] if said_before else own
