@@ -51,6 +51,7 @@ from stepwell.errors import (
     StepTimeout,
     StepwellError,
     Stuck,
+    TooSlow,
     WaitTimeout,
     WorkerCrashed,
     WorkerNotFound,
@@ -66,6 +67,6 @@ __all__ = [
     "QueueState", "Rate", "Retry", "RetryAfter", "Run", "RunCanceled", "RunFailed", "RunInfo", "RunNotFound", "RunProgress",
     "RunStatus", "Schedule", "ScheduleNotFound", "ScheduleState", "Slot", "StartedRun", "Step", "StepFailed", "StepFunction",
     "StepInfo", "StepRecord", "StepTimeout", "Stepwell", "StepwellError", "Stuck", "SyncHandle", "SyncStep", "SyncStepwell",
-    "SyncWorker", "WaitTimeout", "WorkerCrashed", "WorkerNotFound", "WorkerState", "Workflow", "WorkflowNotFound", "WorkflowState",
-    "current_step", "step", "workflow",
+    "SyncWorker", "TooSlow", "WaitTimeout", "WorkerCrashed", "WorkerNotFound", "WorkerState", "Workflow", "WorkflowNotFound",
+    "WorkflowState", "current_step", "step", "workflow",
 ]  # fmt: skip

@@ -6,10 +6,9 @@ No payload is read, nothing is counted to its end, and no call takes more than a
 from __future__ import annotations
 
 import builtins
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Final, Unpack
 
 from stepwell.core.filters import Filters, Order, by_id, checked_cursor, checked_instant, checked_limit, is_newest_first, run_filter
@@ -134,8 +133,7 @@ class Overview:
     async def facts(self) -> DatabaseFacts:
         """What the database is: kind, version, size, migrations, and how far its clock is from this machine's."""
         refuse_in_body(*LOOKS)
-        # The clock is asked for here: the store may read it from a thread of its own, where the app is not open.
-        return await self._home.store.facts(partial(_machine_time, self._home.clock))
+        return await self._home.store.facts(_machine_time(self._home.clock))
 
     async def pulse(self) -> str:
         """A text that is another one when something was written since, and sometimes for nothing."""
@@ -143,9 +141,9 @@ class Overview:
         return await self._home.store.pulse()
 
 
-def _machine_time(clock: Clock) -> float:
-    """The time of this machine, which need not be the app's: that follows the database's."""
-    return clock.now() - (clock.offset if isinstance(clock, SystemClock) else 0.0)
+def _machine_time(clock: Clock) -> Callable[[], float]:
+    """The time of this machine, from whatever thread. The app's need not be it: that follows the database's."""
+    return (lambda: clock.now() - clock.offset) if isinstance(clock, SystemClock) else clock.now
 
 
 def _bounded(where: RunFilter) -> RunFilter:

@@ -341,3 +341,13 @@ class Watched(Session):
     async def many(self, name: str, /, **parameters: Any) -> Sequence[Sequence[Any]]:
         """See `Transaction.many`."""
         return await self.query(self.part(name), parameters)
+
+    async def one(self, name: str, /, **parameters: Any) -> tuple[Any, ...] | None:
+        """See `Transaction.one`."""
+        rows = await self.query(self.part(name), parameters)
+        return tuple(rows[0]) if rows else None
+
+    async def records(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
+        """See `Transaction.records`."""
+        await self.query(self.part(name), parameters)
+        return await super().records(name, **parameters)

@@ -2,13 +2,14 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
 
 from stepwell.core.records import RunFilter
 from stepwell.core.status import RunStatus
-from stepwell.store.sql import reading
+from stepwell.store.sql import reading, surveying
 from stepwell.store.sql.transaction import at_once
 from stepwell.store.sqlite import SqliteStore
 from stepwell.store.sqlite.transaction import Transaction, statements_of
@@ -158,3 +159,119 @@ def test_runs_that_ended_before_a_time_are_found_without_a_look_at_those_that_en
         lines = plan(connection, statement)
         assert re.fullmatch(r"SEARCH r USING (COVERING )?INDEX stepwell_runs_finished \(status=\? AND finished_at<\?\)", lines[0])
         assert not any("TEMP B-TREE" in line for line in lines)
+
+
+# -- what pages ask
+
+
+PAGES = {
+    "active": {"stepwell_runs_status"},
+    "summaries": {"PRIMARY KEY"},
+    "chips": {"PRIMARY KEY"},
+    "ends": {"stepwell_runs_finished"},
+    "ends_of": {"stepwell_runs_finished"},
+    "speeds": {"stepwell_runs_workflow"},
+    "live_versions": {"stepwell_runs_status"},
+    "backlog": {"stepwell_runs_ready", "sqlite_autoindex_stepwell_lanes_1"},
+    "oldest_ready": {"stepwell_runs_status"},
+}
+FEW = r"^SCAN (stepwell_lanes|stepwell_definitions|l|\w+ VIRTUAL|\d+ CONSTANT|\(|[aswx]$)"
+"""What may be read as a whole: lanes, definitions, and what a query has within it."""
+
+
+@pytest.mark.parametrize(("name", "indexes"), PAGES.items(), ids=list(PAGES))
+def test_no_statement_of_a_page_reads_a_whole_table(connection: sqlite3.Connection, name: str, indexes: set[str]) -> None:
+    lines = plan(connection, STATEMENTS.texts[name])
+
+    assert [line for line in lines if line.startswith("SCAN") and not re.search(FEW, line)] == []
+    assert used(lines) - {"TEMP"} == indexes
+
+
+def test_ends_of_all_workflows_are_counted_in_the_index_alone(connection: sqlite3.Connection) -> None:
+    lines = plan(connection, STATEMENTS.texts["ends"])
+
+    assert any("COVERING INDEX stepwell_runs_finished (status=? AND finished_at>? AND finished_at<?)" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("where", "step"),
+    [
+        (RunFilter(), "SEARCH r USING COVERING INDEX stepwell_runs_status (status=?)"),
+        (RunFilter(id_from="01"), "SEARCH r USING COVERING INDEX stepwell_runs_status (status=? AND id>?)"),
+        (RunFilter(id_from="01", id_below="02"), "SEARCH r USING COVERING INDEX stepwell_runs_status (status=? AND id>? AND id<?)"),
+        (RunFilter(statuses=FAILED, workflow="pay"), "SEARCH r USING INDEX stepwell_runs_status (status=?)"),
+        (
+            RunFilter(statuses=frozenset({RunStatus.COMPLETED}), workflow="pay", id_from="01"),
+            "SEARCH r USING INDEX stepwell_runs_workflow (workflow=? AND id>?)",
+        ),
+        (
+            RunFilter(statuses=frozenset({RunStatus.COMPLETED}), tags=("eu",), id_from="01"),
+            "SEARCH t USING PRIMARY KEY (tag=? AND run>?)",
+        ),
+    ],
+    ids=["all", "since", "between", "few of a workflow", "many of a workflow", "tag"],
+)
+def test_a_tally_reads_each_status_by_an_index_and_a_range_of_ids(connection: sqlite3.Connection, where: RunFilter, step: str) -> None:
+    (statement,) = _asked(connection, lambda transaction: surveying.tally(transaction, where, 1_000))
+
+    lines = plan(connection, statement)
+
+    assert lines.count(step) == (len(RunStatus) if where.statuses is None else 1)
+    assert not any("TEMP B-TREE" in line for line in lines)
+
+
+def _asked(connection: sqlite3.Connection, ask: Callable[[Transaction], Coroutine[Any, Any, Any]]) -> list[str]:
+    """The statements that were executed."""
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    at_once(ask(Transaction(connection, STATEMENTS)))
+    connection.set_trace_callback(None)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("where", "step"),
+    [
+        (RunFilter(id_from="01", id_below="02"), "SEARCH r USING PRIMARY KEY (id>? AND id<?)"),
+        (RunFilter(id_from="01", statuses=FAILED), "SEARCH r USING COVERING INDEX stepwell_runs_status (status=? AND id>?)"),
+        (RunFilter(id_from="01", workflow="pay"), "SEARCH r USING COVERING INDEX stepwell_runs_workflow (workflow=? AND id>?)"),
+        (RunFilter(id_from="01", tags=("eu",)), "SEARCH t USING PRIMARY KEY (tag=? AND run>?)"),
+    ],
+    ids=["time", "status", "workflow", "tag"],
+)
+def test_a_page_of_a_time_is_read_by_a_range_of_ids_and_not_sorted(connection: sqlite3.Connection, where: RunFilter, step: str) -> None:
+    (statement,) = _asked(connection, lambda transaction: reading.matching(transaction, where, limit=51, newest=True))
+
+    lines = plan(connection, statement)
+
+    assert step in lines
+    assert not any("TEMP B-TREE" in line for line in lines)
+
+
+def test_free_text_is_looked_for_in_so_many_of_the_newest(connection: sqlite3.Connection) -> None:
+    where = RunFilter(id_from="01", search="x", within=10_000)
+
+    (statement,) = _asked(connection, lambda transaction: reading.matching(transaction, where, limit=51, newest=True))
+
+    assert "SEARCH stepwell_runs USING PRIMARY KEY (id>? AND id<?)" in plan(connection, statement)
+    assert "LIMIT 10000" in statement or "LIMIT :within" in statement
+
+
+def test_a_page_of_several_statuses_is_read_by_one_statement(connection: sqlite3.Connection) -> None:
+    where = RunFilter(statuses=frozenset(RunStatus))
+
+    (statement,) = _asked(connection, lambda transaction: reading.matching(transaction, where, limit=51, newest=True))
+
+    assert plan(connection, statement).count("SEARCH r USING COVERING INDEX stepwell_runs_status (status=?)") == len(RunStatus)
+
+
+PAYLOADS = ("output", "value", "payload", "input,", ".input")
+
+
+@pytest.mark.parametrize("name", [*PAGES, "find", "find_newest", "filters"])
+def test_no_statement_of_a_page_reads_a_payload(name: str) -> None:
+    text = re.sub(
+        r"--.*|json_each\(:\w+\) x( CROSS JOIN \w+ r ON r.id = x.value)?|(SELECT|=|tag =|WHERE) (x\.)?value", "", STATEMENTS.texts[name]
+    )
+
+    assert [payload for payload in PAYLOADS if re.search(rf"(?<!\w){re.escape(payload)}", text)] == []

@@ -16,7 +16,7 @@ from stepwell.core.records import RunFilter
 from stepwell.core.status import RunStatus
 from stepwell.store.postgres.connection import LIMITS, connection_parameters
 from stepwell.store.postgres.store import PostgresStore
-from stepwell.store.sql import reading
+from stepwell.store.sql import reading, surveying
 from tests.postgres.shared import FOLDER, GIVEN, fresh_database, server_url
 from tests.store.making import NOW, run_id
 from tests.store.planned import SCHEDULES, STATEMENTS, Node, Planned, Watched, add_schedules, add_workers, fill
@@ -333,3 +333,54 @@ def test_few_runs_of_a_status_are_counted_by_its_index(plans: Plans) -> None:
 
     assert walks(plan) == []
     assert used(plan) == {"runs_status"}
+
+
+# -- what pages ask
+
+
+STILL_LIVE: Final = frozenset({RunStatus.PENDING, RunStatus.SLEEPING})
+SOME: Final = [run_id(number) for number in range(1_000, 1_020)]
+PAGES: Final[Mapping[str, tuple[Callable[[Watched], Awaitable[Any]], int]]] = {
+    "all": (lambda session: surveying.summaries(session, RunFilter(), True, 50, None), 51),
+    "statuses": (lambda session: surveying.summaries(session, RunFilter(statuses=STILL_LIVE), True, 50, None), 51),
+    "next page": (lambda session: surveying.summaries(session, RunFilter(), True, 50, f"n:{run_id(500_000)}"), 51),
+    "part": (lambda session: surveying.summaries(session, RunFilter(id_below=run_id(500_000)), True, 50, None), 51),
+    "nothing in a part": (
+        lambda session: surveying.summaries(session, RunFilter(id_from=run_id(999_990), statuses=FAILED, workflow="pay1"), True, 50, None),
+        51,
+    ),
+    "text": (lambda session: surveying.summaries(session, RunFilter(search="nothing", within=10_000), True, 50, None), 10_000),
+    "active": (lambda session: surveying.active(session, 20), 20),
+    "tally": (lambda session: surveying.tally(session, RunFilter(), 1_000), 1_001),
+    "tally of a part": (lambda session: surveying.tally(session, RunFilter(id_from=run_id(999_000)), 1_000), 1_001),
+    "tally of a workflow": (lambda session: surveying.tally(session, RunFilter(workflow="pay1"), 1_000), 50_000),
+    "tally of text": (lambda session: surveying.tally(session, RunFilter(search="nothing", within=10_000), 1_000), 10_000),
+    "chips": (lambda session: surveying.chips(session, SOME, 6), 20),
+    "ends": (lambda session: surveying.ends(session, NOW + 1_000, NOW + 2_000, 100.0, None), 300),
+    "ends of a workflow": (lambda session: surveying.ends(session, NOW + 1_000, NOW + 2_000, 100.0, "pay1"), 300),
+    "speeds": (lambda session: surveying.speeds(session, 100), 4_000),
+    "live versions": (lambda session: surveying.live_versions(session, 2_500), 10_000),
+    "backlog": (lambda session: surveying.backlog(session, 1_000), 4_004),
+}
+"""What is asked, and how many rows each part of it may read, of a million."""
+
+FEW: Final = SMALL | {"definitions"}
+
+
+@pytest.mark.parametrize(("ask", "limit"), PAGES.values(), ids=list(PAGES))
+def test_no_statement_of_a_page_reads_more_than_it_is_told_to(plans: Plans, ask: Callable[[Watched], Awaitable[Any]], limit: int) -> None:
+    asked = _asked(plans.url, ask)
+
+    assert asked
+    for plan in asked:
+        tables = [node for node in plan if node.table is not None and node.table not in FEW]
+        assert [node for node in tables if node.kind == "Seq Scan"] == []
+        assert max(node.read for node in tables) <= limit
+
+
+def test_a_page_takes_two_statements_whatever_it_lists(plans: Plans) -> None:
+    where = RunFilter(statuses=frozenset(RunStatus))
+
+    assert len(_asked(plans.url, lambda session: surveying.summaries(session, where, True, 50, None))) == 2
+    assert len(_asked(plans.url, lambda session: surveying.tally(session, RunFilter(), 1_000))) == 1
+    assert len(_asked(plans.url, lambda session: surveying.chips(session, SOME, 6))) == 1

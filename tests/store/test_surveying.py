@@ -212,7 +212,7 @@ async def test_a_time_is_a_range_of_ids(store: Store) -> None:
     ids = [earliest_id(1_800_000_000_000 + place) + "-7000-8000-000000000001" for place in range(4)]
     await store.enqueue([new_run(number, id=run) for number, run in enumerate(ids, 1)])
 
-    async def created(**times: float) -> list[str]:
+    async def created(**times: Any) -> list[str]:
         return [run.id for run in await summaries(store, by_id(RunFilter(**times)), newest=False)]
 
     assert await created(created_after=NOW + 0.001) == ids[1:]

@@ -537,4 +537,4 @@ class Store(Protocol):
         """
 
     async def facts(self, now: Callable[[], float]) -> DatabaseFacts:
-        """What the database is. `now` is the clock of this machine, with which the database's own is compared."""
+        """What the database is. `now` is the clock of this machine, with which its own is compared; it is called from whatever thread."""

@@ -932,6 +932,20 @@ FROM (
 ) r
 WHERE true;
 
+-- name: of_status
+-- Added to `find` and `count`, with the status written out. With an array, and in the order of status and id, only this index will do: for an
+-- equation PostgreSQL would rather walk along all runs by their ids, in the hope of soon meeting enough of them.
+    AND r.status = ANY (ARRAY[:status])
+;
+
+-- name: also_of_status
+    AND r.status = :status
+;
+
+-- name: of_workflow
+    AND r.workflow = ANY (ARRAY[:workflow::text])
+;
+
 -- name: filters
 -- Added to `find`. What is NULL is no filter.
     AND (:workflow::text IS NULL OR r.workflow = :workflow)
@@ -1026,16 +1040,40 @@ ORDER BY started_at, name, id;
 SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text;
 
 -- name: active
--- Those that are running first.
+-- Those that are running first. Statuses are asked for as in `of_status`.
 SELECT id, place
 FROM (
-    SELECT * FROM (SELECT id, 0 AS place FROM stepwell.runs WHERE status = 'running' ORDER BY id DESC LIMIT :limit) running
+    SELECT * FROM (
+        SELECT id, 0 AS place
+        FROM stepwell.runs
+        WHERE status = ANY (ARRAY['running'])
+        ORDER BY status DESC, id DESC
+        LIMIT :limit
+    ) running
     UNION ALL
-    SELECT * FROM (SELECT id, 1 AS place FROM stepwell.runs WHERE status = 'pending' ORDER BY id DESC LIMIT :limit) pending
+    SELECT * FROM (
+        SELECT id, 1 AS place
+        FROM stepwell.runs
+        WHERE status = ANY (ARRAY['pending'])
+        ORDER BY status DESC, id DESC
+        LIMIT :limit
+    ) pending
     UNION ALL
-    SELECT * FROM (SELECT id, 1 AS place FROM stepwell.runs WHERE status = 'sleeping' ORDER BY id DESC LIMIT :limit) sleeping
+    SELECT * FROM (
+        SELECT id, 1 AS place
+        FROM stepwell.runs
+        WHERE status = ANY (ARRAY['sleeping'])
+        ORDER BY status DESC, id DESC
+        LIMIT :limit
+    ) sleeping
     UNION ALL
-    SELECT * FROM (SELECT id, 1 AS place FROM stepwell.runs WHERE status = 'paused' ORDER BY id DESC LIMIT :limit) paused
+    SELECT * FROM (
+        SELECT id, 1 AS place
+        FROM stepwell.runs
+        WHERE status = ANY (ARRAY['paused'])
+        ORDER BY status DESC, id DESC
+        LIMIT :limit
+    ) paused
 ) live
 ORDER BY place, id DESC
 LIMIT :limit;
@@ -1106,7 +1144,13 @@ SELECT w.name, (
     SELECT coalesce(json_agg(json_build_array(status, round((finished_at - started_at) * 1e6)::bigint)), '[]')
     FROM (
         SELECT status, started_at, finished_at
-        FROM (SELECT status, started_at, finished_at FROM stepwell.runs WHERE workflow = w.name ORDER BY id DESC LIMIT :looked) newest
+        FROM (
+            SELECT status, started_at, finished_at
+            FROM stepwell.runs
+            WHERE workflow = ANY (ARRAY[w.name])
+            ORDER BY workflow DESC, id DESC
+            LIMIT :looked
+        ) newest
         WHERE status IN ('completed', 'failed', 'canceled')
         LIMIT :limit
     ) ended
@@ -1126,13 +1170,37 @@ ORDER BY w.name;
 -- Of each status the oldest.
 SELECT workflow, version, count(*)
 FROM (
-    SELECT * FROM (SELECT workflow, version FROM stepwell.runs WHERE status = 'pending' ORDER BY id LIMIT :cap) pending
+    SELECT * FROM (
+        SELECT workflow, version
+        FROM stepwell.runs
+        WHERE status = ANY (ARRAY['pending'])
+        ORDER BY status, id
+        LIMIT :cap
+    ) pending
     UNION ALL
-    SELECT * FROM (SELECT workflow, version FROM stepwell.runs WHERE status = 'running' ORDER BY id LIMIT :cap) running
+    SELECT * FROM (
+        SELECT workflow, version
+        FROM stepwell.runs
+        WHERE status = ANY (ARRAY['running'])
+        ORDER BY status, id
+        LIMIT :cap
+    ) running
     UNION ALL
-    SELECT * FROM (SELECT workflow, version FROM stepwell.runs WHERE status = 'sleeping' ORDER BY id LIMIT :cap) sleeping
+    SELECT * FROM (
+        SELECT workflow, version
+        FROM stepwell.runs
+        WHERE status = ANY (ARRAY['sleeping'])
+        ORDER BY status, id
+        LIMIT :cap
+    ) sleeping
     UNION ALL
-    SELECT * FROM (SELECT workflow, version FROM stepwell.runs WHERE status = 'paused' ORDER BY id LIMIT :cap) paused
+    SELECT * FROM (
+        SELECT workflow, version
+        FROM stepwell.runs
+        WHERE status = ANY (ARRAY['paused'])
+        ORDER BY status, id
+        LIMIT :cap
+    ) paused
 ) live
 GROUP BY workflow, version;
 
@@ -1145,6 +1213,7 @@ SELECT queue, workflow, version,
             SELECT 1
             FROM stepwell.runs
             WHERE lane = l.id AND status = 'pending' AND worker IS NULL AND due IS NULL
+            ORDER BY head, priority DESC, id
             LIMIT :limit
         ) ready
     ),
@@ -1174,8 +1243,8 @@ SELECT min(available_at)
 FROM (
     SELECT available_at, worker, due
     FROM stepwell.runs
-    WHERE status = 'pending'
-    ORDER BY id
+    WHERE status = ANY (ARRAY['pending'])
+    ORDER BY status, id
     LIMIT :limit
 ) oldest
 WHERE worker IS NULL AND due IS NULL;

@@ -125,9 +125,23 @@ class Part(NamedTuple):
 
     condition: str
     """The index's own; empty: all runs, in the order of their ids."""
+    column: str = ""
+    """Of the index, before the id: those of one value."""
     by_end: bool = False
     whole: bool = False
     """All that the index finds are meant, so that no row is looked at."""
+
+
+class Span(NamedTuple):
+    """Runs by their ids."""
+
+    low: str
+    """From this one on."""
+    high: str
+    """Below this one."""
+
+
+_ALL: Final = Span("", "~")
 
 
 async def matching(
@@ -137,40 +151,52 @@ async def matching(
 
     With `by_end`, of those that ended before a time the first that did are taken: no other is looked at.
     """
-    parts = [listing(transaction, where, part, newest=newest, start=start) for part in parts_of(where, by_end=by_end)]
-    if not parts:
+    span = span_of(where, start, newest=newest)
+    beyond = "AND r.id <> :start" if start is not None else ""
+    parts = parts_of(transaction, where, by_end=by_end)
+    statements = [listing(transaction, where, part, span, newest=newest, also=beyond) for part in parts]
+    if not statements:
         return []
-    found = await transaction.query(united(parts), {**parameters(where), "limit": limit, "start": start})
+    found = await transaction.query(united(statements), {**parameters(where, span), "limit": limit, "start": start})
     return sorted((row[0] for row in found), reverse=newest)[:limit]
 
 
-def united(parts: Sequence[str]) -> str:
+def span_of(where: RunFilter, start: str | None = None, *, newest: bool = False) -> Span:
+    """The ids that the filter allows, up to where a page begins, or from there."""
+    lows = [where.id_prefix, where.id_from, None if newest else start]
+    highs = [where.id_prefix and f"{where.id_prefix}~", where.id_below, start if newest else None]
+    return Span(max(filter(None, lows), default=_ALL.low), min(filter(None, highs), default=_ALL.high))
+
+
+def united(statements: Sequence[str]) -> str:
     """One statement of several that each have an order and a limit."""
-    if len(parts) == 1:
-        return parts[0]
-    return "\nUNION ALL\n".join(f"SELECT * FROM (\n{part}\n) part{number}" for number, part in enumerate(parts))  # noqa: S608  # of statements that are named
+    if len(statements) == 1:
+        return statements[0]
+    numbered = enumerate(statements)
+    return "\nUNION ALL\n".join(f"SELECT * FROM (\n{text}\n) part{number}" for number, text in numbered)  # noqa: S608  # named ones
 
 
-def parts_of(where: RunFilter, *, by_end: bool = False) -> list[Part]:
+def parts_of(transaction: Transaction, where: RunFilter, *, by_end: bool = False) -> list[Part]:
     """Parts that together hold all runs that match, none of them a run of another's, each with the index that finds it soonest."""
     if where.within is not None:
         return [Part("")]
     if where.statuses is not None and (where.statuses <= _FEW or (where.workflow is None and not where.tags)):
-        only_status = _is_only(where, "statuses")
-        over = by_end and where.finished_before is not None
-        return [Part(_status(status, over), over, whole=only_status) for status in where.statuses]
+        if by_end and where.finished_before is not None:
+            return [Part(f"AND r.status = '{status}' AND r.finished_at < :finished_before", by_end=True) for status in where.statuses]
+        whole = _is_only(where, "statuses")
+        return [Part(of_status(transaction, status), "r.status", whole=whole) for status in where.statuses]
     if where.workflow is not None:
-        return [Part("AND r.workflow = :workflow", whole=_is_only(where, "workflow"))]
+        return [Part(transaction.part("of_workflow"), "r.workflow", whole=_is_only(where, "workflow"))]
     return [Part("", whole=_is_only(where))]
 
 
-def _status(status: RunStatus, over: bool) -> str:
-    """The condition of the index of a status, or of the ends in it. Written out: one statement reads several."""
-    return f"AND r.status = '{status}'" + (" AND r.finished_at < :finished_before" if over else "")
+def of_status(transaction: Transaction, status: RunStatus, name: str = "of_status") -> str:
+    """The condition of a status, written out: one statement reads several."""
+    return transaction.part(name).replace(":status", f"'{status}'")
 
 
 def _is_only(where: RunFilter, *names: str) -> bool:
-    """Whether it filters by nothing but this, and by ranges of ids."""
+    """Whether it filters by nothing but this, and by ids."""
     left_out: dict[str, Any] = dict.fromkeys((*names, "id_prefix", "id_from", "id_below"))
     return replace(where, **left_out) == RunFilter()
 
@@ -180,28 +206,26 @@ def within(where: RunFilter, statuses: frozenset[RunStatus]) -> RunFilter:
     return replace(where, statuses=statuses if where.statuses is None else statuses & where.statuses)
 
 
-def listing(transaction: Transaction, where: RunFilter, part: Part, *, newest: bool, start: str | None = None) -> str:
-    """The statement that reads the ids of a part in order, up to `:limit`; with `start`, beyond `:start`."""
+def listing(transaction: Transaction, where: RunFilter, part: Part, span: Span, *, newest: bool, also: str = "") -> str:
+    """The statement that reads the ids of a part in order, up to `:limit`: those for which `also` holds."""
     by_tag = bool(where.tags) and not part.condition and where.within is None
     base = "find_newest" if where.within is not None else "find_by_tag" if by_tag else "find"
-    column = "r.finished_at" if part.by_end else "t.run" if by_tag else "r.id"
-    beyond = f"AND r.id {'<' if newest else '>'} :start" if start is not None else ""
-    order = f"ORDER BY {column} {'DESC' if newest else 'ASC'} LIMIT :limit"
+    run = "t.run" if by_tag else "r.id"
+    columns = ["r.finished_at"] if part.by_end else [part.column, run]
+    order = ", ".join(f"{column} {'DESC' if newest else 'ASC'}" for column in columns if column)
     filters = "" if part.whole else transaction.part("filters")
-    return "\n".join(filter(None, (transaction.part(base), part.condition, id_range(where), filters, beyond, order)))
+    texts = (transaction.part(base), part.condition, _ids(span, run), also, filters, f"ORDER BY {order} LIMIT :limit")
+    return "\n".join(filter(None, texts))
 
 
-def id_range(where: RunFilter) -> str:
+def _ids(span: Span, run: str) -> str:
     """The condition for ids, where there is one."""
-    ranges = {
-        "AND r.id >= :id_prefix AND r.id < :id_prefix || '~'": where.id_prefix,
-        "AND r.id >= :id_from": where.id_from,
-        "AND r.id < :id_below": where.id_below,
-    }
-    return " ".join(condition for condition, given in ranges.items() if given is not None)
+    low = f"AND {run} >= :low" if span.low != _ALL.low else ""
+    high = f"AND {run} < :high" if span.high != _ALL.high else ""
+    return f"{low} {high}".strip()
 
 
-def parameters(where: RunFilter) -> dict[str, Any]:
+def parameters(where: RunFilter, span: Span) -> dict[str, Any]:
     """What statements that were put together for this filter are given."""
     return {
         "workflow": where.workflow,
@@ -214,10 +238,11 @@ def parameters(where: RunFilter) -> dict[str, Any]:
         "tags": to_json(where.tags).decode() if where.tags else None,
         "tag": where.tags[0] if where.tags else None,
         "search": None if where.search is None else f"%{_escaped(where.search)}%",
-        "id_prefix": where.id_prefix,
         "id_from": where.id_from,
         "id_below": where.id_below,
         "within": where.within,
+        "low": span.low,
+        "high": span.high,
     }
 
 
@@ -232,10 +257,10 @@ async def count(transaction: Transaction, where: RunFilter) -> dict[RunStatus, i
     if where == RunFilter():
         counts.update(_pairs(await transaction.many("count_all")))
     else:
-        base, filters = transaction.part("count"), transaction.part("filters")
-        for part in parts_of(where, by_end=True):
-            statement = "\n".join(filter(None, (base, part.condition, id_range(where), filters, "GROUP BY r.status")))
-            counts.update(_pairs(await transaction.query(statement, parameters(where))))
+        base, filters, span = transaction.part("count"), transaction.part("filters"), span_of(where)
+        for part in parts_of(transaction, where, by_end=True):
+            statement = "\n".join(filter(None, (base, part.condition, _ids(span, "r.id"), filters, "GROUP BY r.status")))
+            counts.update(_pairs(await transaction.query(statement, parameters(where, span))))
     return {status: counts[status] for status in RunStatus if status in counts}
 
 

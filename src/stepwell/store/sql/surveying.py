@@ -27,7 +27,7 @@ from stepwell.core.records import (
 from stepwell.core.status import RunStatus
 from stepwell.store.port import MAX_CHIPPED, MAX_LISTED
 from stepwell.store.shown import LOOKED_AT, MAX_ERROR, intervals, speed_of
-from stepwell.store.sql.reading import STATUS, Part, ids_of_page, listing, optional_instant, parameters, parts_of
+from stepwell.store.sql.reading import STATUS, Span, ids_of_page, listing, of_status, optional_instant, parameters, parts_of, span_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -96,27 +96,24 @@ async def tally(transaction: Transaction, where: RunFilter, cap: int) -> dict[Ru
     statuses = [status for status in RunStatus if where.statuses is None or status in where.statuses]
     if not statuses:
         return {}
-    rows = await transaction.query(_tally(transaction, where, statuses), {**parameters(where), "limit": cap + 1})
+    span = span_of(where)
+    rows = await transaction.query(_tally(transaction, where, statuses, span), {**parameters(where, span), "limit": cap + 1})
     counts = {STATUS[status]: count for status, count in rows}
     return {status: min(counts.get(status, 0), cap + 1) for status in statuses}
 
 
-def _tally(transaction: Transaction, where: RunFilter, statuses: Sequence[RunStatus]) -> str:
-    """One statement for all statuses. The newest are read first, since times are ranges of ids."""
+def _tally(transaction: Transaction, where: RunFilter, statuses: Sequence[RunStatus], span: Span) -> str:
+    """One statement for all statuses. The newest are read first, since those are what times are about."""
     if where.within is not None:  # so many are looked at, once
         base, filters = transaction.part("find_newest"), transaction.part("filters")
         return f"{base.replace('SELECT r.id', 'SELECT r.status, count(*)', 1)}\n{filters}\nGROUP BY r.status"
     counted = []
     for status in statuses:
-        (part,) = parts_of(replace(where, statuses=frozenset({status})))
-        text = listing(transaction, where, _of_status(part, status), newest=True)
+        (part,) = parts_of(transaction, replace(where, statuses=frozenset({status})))
+        also = "" if part.column == "r.status" else of_status(transaction, status, "also_of_status")
+        text = listing(transaction, where, part, span, newest=True, also=also)
         counted.append(f"SELECT '{status}', (SELECT count(*) FROM (\n{text}\n) {status})")  # noqa: S608  # of statements that are named
     return "\nUNION ALL\n".join(counted)
-
-
-def _of_status(part: Part, status: RunStatus) -> Part:
-    condition = f"AND r.status = '{status}'"
-    return part if part.condition == condition else part._replace(condition=f"{part.condition} {condition}".strip())
 
 
 # -- steps

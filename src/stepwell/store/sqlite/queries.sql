@@ -804,6 +804,20 @@ FROM (
 ) r
 WHERE true;
 
+-- name: of_status
+-- Added to `find` and `count`, with the status written out.
+    AND r.status = :status
+;
+
+-- name: also_of_status
+-- Without its index, where another one finds it sooner.
+    AND +r.status = :status
+;
+
+-- name: of_workflow
+    AND r.workflow = :workflow
+;
+
 -- name: filters
 -- Added to `find`. What is NULL is no filter.
     AND (:workflow IS NULL OR r.workflow = :workflow)
