@@ -12,12 +12,13 @@ from typing import Any, Final, TypeAlias, Unpack
 from stepwell.core.codec import payload_text
 from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, is_newest_first, run_filter
 from stepwell.core.naming import checked_name, checked_signal
-from stepwell.core.records import Event, LogLine, Page, QueueState, Run, RunFilter, StepRecord, WorkerState, WorkflowState
+from stepwell.core.records import Definition, Event, LogLine, Page, QueueState, Run, RunFilter, StepRecord, WorkerState, WorkflowState
 from stepwell.core.registry import Registry, natural_order
 from stepwell.core.starting import checked_actor, checked_run_id
 from stepwell.core.status import Action, RunStatus
+from stepwell.engine.publishing import definitions_of
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import StepwellError
+from stepwell.errors import WorkerNotFound
 from stepwell.handle import ACTS, LOOKS, Handle, get_logs
 from stepwell.home import Home
 from stepwell.store.port import Halt
@@ -51,9 +52,9 @@ class Runs:
         """Its steps, one record an attempt, in order of their start. Raises RunNotFound."""
         return await self._handle(run_id).steps()
 
-    async def logs(self, run_id: str, *, after: int = 0) -> builtins.list[LogLine]:
-        """What it has said, without the first `after` lines. Raises RunNotFound."""
-        return await get_logs(self._home, checked_run_id(run_id), after)
+    async def logs(self, run_id: str, *, after: int = 0, limit: int | None = None) -> builtins.list[LogLine]:
+        """What it has said, without the first `after` lines: `limit` lines at most, or all. Raises RunNotFound."""
+        return await get_logs(self._home, checked_run_id(run_id), after, limit)
 
     async def events(self, run_id: str) -> builtins.list[Event]:
         """What was done to it, when and by whom. Raises RunNotFound."""
@@ -276,7 +277,7 @@ class Workers:
             actor: who does it.
 
         Raises:
-            StepwellError: there is no such worker.
+            WorkerNotFound: there is none.
             DefinitionError: it cannot be the name of one.
         """
         refuse_in_body(*ACTS)
@@ -286,8 +287,7 @@ class Workers:
         there = await store.workers()
         drained = [await store.drain(state.id, now, by) for state in there if state.name == worker]
         if not any(drained):
-            names = ", ".join(sorted({state.name for state in there})) or "none at all"
-            raise StepwellError(f"there is no worker {worker!r}; it may have left. There are: {names}")
+            raise WorkerNotFound(worker, [state.name for state in there])
 
 
 class Workflows:
@@ -309,6 +309,17 @@ class Workflows:
             WorkflowState(name=name, versions=tuple(sorted(versions.get(name, ()), key=natural_order, reverse=True)), paused=name in paused)
             for name in sorted(versions.keys() | paused)
         ]
+
+    async def definitions(self, name: str) -> builtins.list[Definition]:
+        """What this app and the workers have published of it, one for each version, the newest first; empty: nobody has it.
+
+        What this app has goes before what others have published. It may be a second old. Raises DefinitionError: it can be no name.
+        """
+        wanted = checked_name(name, "workflow")
+        refuse_in_body(*LOOKS)
+        known = [*await self._home.definitions(), *definitions_of(self._registry)]
+        found = {each.version: each for each in known if each.name == wanted}
+        return [found[version] for version in sorted(found, key=natural_order, reverse=True)]
 
     async def pause(self, name: str, *, actor: str | None = None) -> None:
         """Begin no run of this workflow and go on with none that is not with a worker, until `resume`. It survives restarts.
