@@ -36,8 +36,9 @@ stores: $(INSTALLED) ## Run the suite of stores in full for PostgreSQL's second 
 	STEPWELL_TEST_STORES=all $(PYTEST) tests/store -k "by-updates or pooled" $(ARGS)
 
 .PHONY: troubles
-troubles: $(INSTALLED) ## Trouble a PostgreSQL server for as long as in real life, under load.
-	STEPWELL_TEST_LONG=1 $(PYTEST) tests/faults/test_servers.py tests/faults/test_machines.py $(ARGS)
+troubles: $(INSTALLED) ## Trouble servers, and schedules, for as long as in real life, under load.
+	STEPWELL_TEST_LONG=1 $(PYTEST) tests/faults/test_servers.py tests/faults/test_machines.py tests/faults/test_schedules.py \
+		tests/faults/test_schedule_times.py $(ARGS)
 
 .PHONY: check
 check: lint typing coverage package ## Run all that CI checks besides the tests.

@@ -33,6 +33,10 @@ class Database(MemoryStore):
         """Verbs that answer that the database is unavailable."""
         self.hanging: frozenset[str] = frozenset()
         """Verbs that do not answer at all."""
+        self.losing: frozenset[str] = frozenset()
+        """Verbs that are done, and whose answers are lost."""
+        self.slow: frozenset[str] = frozenset()
+        """Verbs that take a turn of the loop to get here."""
         self.is_silent = False
         """All hints are lost."""
 
@@ -41,7 +45,7 @@ class Database(MemoryStore):
         self.away = frozenset(verbs) or _VERBS
 
     def come_back(self) -> None:
-        self.away = self.hanging = frozenset()
+        self.away = self.hanging = self.losing = frozenset()
 
     def hint(self, hint: Hint) -> None:
         if not self.is_silent:
@@ -69,7 +73,12 @@ class Database(MemoryStore):
                 await asyncio.Event().wait()
             if name in self.away:
                 raise DatabaseUnavailable("it is away")
-            return await verb(*args, **kwargs)
+            if name in self.slow:
+                await asyncio.sleep(0)
+            answer = await verb(*args, **kwargs)
+            if name in self.losing:
+                raise DatabaseUnavailable("the answer is lost")
+            return answer
 
         return ask
 
@@ -82,6 +91,12 @@ class Rig:
         self.clock = MovedClock()
         self.ids = RunIds(self.clock)
         self.registry = Registry(workflows)
+
+    def beside(self, *workflows: Workflow[Any, Any]) -> Rig:
+        """Another release, on the same store and clock."""
+        other = Rig(*workflows)
+        other.store, other.clock, other.ids = self.store, self.clock, self.ids
+        return other
 
     def worker(self, *, grace: float = 0.0, **options: Any) -> Worker:
         return Worker(self.store, self.registry, self.clock, heart="loop", grace=grace, **options)

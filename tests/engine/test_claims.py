@@ -14,7 +14,7 @@ from stepwell.core.registry import Lane, Registry
 from stepwell.core.status import Action
 from stepwell.engine.claims import Lanes
 from stepwell.store.port import Pin
-from tests.engine.harness import Counter, scenario
+from tests.engine.harness import Counter, scenario, until
 from tests.engine.rig import Database, Gate, Rig
 from tests.loops import turns
 
@@ -380,3 +380,31 @@ async def test_a_run_whose_history_is_being_read_when_the_worker_stops_is_handed
     run = await rig.run(run_id)
     assert owner is not None
     assert (run.status, run.worker) == (RunStatus.PENDING, None)
+
+
+@scenario
+async def test_a_run_whose_claim_was_never_answered_is_given_back_also_while_an_older_claim_of_it_is_leaving() -> None:
+    gate = Gate()
+
+    @workflow
+    async def works(step: Step) -> None:
+        await step.run("first", gate.step)
+
+    rig = Rig(works)
+    run_id = await rig.start("works")
+    async with rig.worker() as worker:
+        await turns()
+        await rig.act(run_id, Action.PAUSE)
+        rig.store.asked.clear()
+        gate.open()
+        await until(lambda: rig.store.asked["commit"])  # its step; the answer is that it is paused
+        rig.store.losing = frozenset({"commit", "claim"})
+        await turns()
+        await rig.act(run_id, Action.RESUME)
+        await turns()
+        assert (await rig.status(run_id), worker.here[run_id].claimed.claim) == (RunStatus.RUNNING, 1)
+        await rig.passes(2.0)  # it asks which runs it owns, and finds this one
+        rig.store.come_back()
+        await rig.passes(10.0)
+
+        assert await rig.status(run_id) is RunStatus.COMPLETED

@@ -122,6 +122,20 @@ async def test_the_system_clock_follows_the_database_both_ways() -> None:
 
 
 @on_a_loop
+async def test_the_system_clock_says_once_that_it_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, real = SystemClock(), time.time
+
+    said = [clock.has_jumped()]
+    for ahead in (3_600.0, -3_600.0, -3_600.0, -3_599.9):
+        monkeypatch.setattr(time, "time", lambda ahead=ahead: real() + ahead)
+        said += [clock.has_jumped(), clock.has_jumped()]
+    clock.follow(1_000.0)
+
+    assert said == [False, True, False, True, False, False, False, False, False]
+    assert not clock.has_jumped()
+
+
+@on_a_loop
 async def test_an_alarm_of_a_clock_that_is_set_forward_rings_once_and_not_late_by_the_jump(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST_WAIT", 0.01)
     clock, rung = SystemClock(), list[float]()

@@ -108,6 +108,17 @@ async def test_a_worker_without_its_database_learns_that_its_lease_is_over_and_t
 
 
 @scenario
+async def test_a_heart_that_beats_rarely_beats_soon_after_the_machines_clock_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, real = Rig(blocks), time.time
+    async with _worker(rig, lease=3_600.0):
+        await until(lambda: rig.store.asked["beat"] == 1)
+        monkeypatch.setattr(time, "time", lambda: real() + 3_600.0)
+        await until(lambda: rig.store.asked["beat"] == 2)
+        monkeypatch.setattr(time, "time", real)
+        await until(lambda: rig.store.asked["beat"] == 3)
+
+
+@scenario
 async def test_a_worker_that_is_killed_is_found_and_its_runs_go_on() -> None:
     gate = Gate()
 

@@ -115,14 +115,14 @@ class Program:
                 pipe.close()
 
 
-async def until(condition: Callable[[], Awaitable[Any] | bool], within: float = WITHIN) -> None:
+async def until(condition: Callable[[], Awaitable[Any] | bool], within: float = WITHIN, *, every: float = 0.005) -> None:
     """Wait until it holds, looking again and again."""
     async with asyncio.timeout(within):
         while True:
             holds = condition()
             if await holds if inspect.isawaitable(holds) else holds:
                 return
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(every)
 
 
 def say(*words: object) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell import ContinueAsNew, Workflow
 from stepwell.core.naming import name_of
-from stepwell.core.records import Claimed, Kind, Outcome, Run
+from stepwell.core.records import TO_COMPUTE, Claimed, Kind, Outcome, Run
 from stepwell.core.registry import Registry
 from stepwell.core.status import RunStatus
 from stepwell.errors import RunNotFound
 from tests.proof.oracle import Impossible, Story, tell
+from tests.simulation.timetable import computed_for, ticking
 from tests.simulation.workflows import ALL, ATTEMPTS, TRANSACTIONS
 
 if TYPE_CHECKING:
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from tests.simulation.processes import Process
     from tests.simulation.world import World
 
-_REGISTRY = Registry(ALL)
+_REGISTRY = Registry((*ALL, ticking()))
 _BY_TIME_OR_CRASHES = ("DeadlineExceeded", "WorkerCrashed")
+_OF_INPUTS = ("ConnectionError", "DefinitionError", *_BY_TIME_OR_CRASHES)
+"""By what runs fail whose inputs are to be computed: their function does, or a release has begun them that does not have it."""
 
 
 async def check_all(world: World, processes: list[Process]) -> None:
@@ -31,6 +34,7 @@ async def check_all(world: World, processes: list[Process]) -> None:
     check_entries(world)
     for run_id in sorted(world.watch.runs):
         await check_run(world, run_id)
+    await world.watch.almanac.check()
     for client in world.clients:
         check_answers(world, client)
     await check_workers(world, processes)
@@ -88,10 +92,19 @@ async def check_run(world: World, run_id: str) -> None:
     error = run.error.type if run.error is not None else None
     if run.status is RunStatus.PAUSED and error is not None:
         world.wrong(f"run {world.short(run_id)} is paused, and its code has not changed: {run.error}")
-    if run.status in (RunStatus.COMPLETED, RunStatus.FAILED) and error not in _BY_TIME_OR_CRASHES:
+    if record.input == TO_COMPUTE:
+        _check_input(world, run)
+    elif run.status in (RunStatus.COMPLETED, RunStatus.FAILED) and error not in _BY_TIME_OR_CRASHES:
         _check_end(world, run, record)
     if error == "DeadlineExceeded" and run.deadline_at is None:
         world.wrong(f"run {world.short(run_id)} has failed by a deadline that it does not have")
+
+
+def _check_input(world: World, run: Run) -> None:
+    """It was never computed, or could not be."""
+    error = None if run.error is None else run.error.type
+    if run.status is RunStatus.COMPLETED or (run.status is RunStatus.FAILED and error not in _OF_INPUTS):
+        world.wrong(f"run {world.short(run.id)} is {run.status} with {run.error}, and has no input")
 
 
 def _check_outcome(world: World, outcome: Outcome, record: Claimed, *, is_fork: bool) -> None:
@@ -115,6 +128,10 @@ def _check_end(world: World, run: Run, record: Claimed) -> None:
     """Its body, handed the recorded outcomes without an engine, ends the same way."""
     workflow = _REGISTRY.get(run.workflow, run.version)
     where = f"run {world.short(run.id)} of {workflow}"
+    new = world.watch.new[run.id]
+    values = {each.input for each in world.timetable.schedules if not callable(each.input)}  # another release may have one
+    if new.input == TO_COMPUTE and int(record.input) not in {computed_for(new.scheduled_at or 0.0), *values}:
+        world.wrong(f"{where} has input {record.input}, of slot {new.scheduled_at}")
     try:
         story = _told(workflow, record)
     except Impossible as impossible:

@@ -10,18 +10,21 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from stepwell.engine import notices
+from stepwell.core import slots
+from stepwell.engine import notices, scheduler
 from stepwell.engine.claims import Claims
 from stepwell.engine.committer import Committer
 from stepwell.engine.execution import Execution
 from stepwell.engine.lease import Silences
 from stepwell.engine.rescue import Rescuer
+from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.stopping import Stopping
 from stepwell.engine.timers import Timers
 from stepwell.engine.waiters import Waiters
 from stepwell.engine.watch import Watch
 from stepwell.engine.worker import Worker
-from stepwell.store.memory import acting, claiming, writing
+from stepwell.schedules import Schedules
+from stepwell.store.memory import acting, claiming, scheduling, writing
 from stepwell.store.memory.adapter import MemoryStore
 from stepwell.store.memory.tables import Tables
 from stepwell.store.sql import keeping
@@ -94,6 +97,27 @@ MUTATIONS = (
     _rule("a key is given to one run only", Tables, "taken", "if new.key is not None else None", "if False else None"),
     _rule("a run that goes on as new forgets", writing, "_go_on_as_new", "row.outcomes, row.numbers,", "_, _,"),
     _rule("a retry takes the failures back", acting, "_retry", "row.numbers.discard(row.outcomes.pop(key).seq)", "pass"),
+    # -- schedules
+    _rule("a slot fires from where its schedule stands", scheduling, "_fire", "or stands[2:5] != seen[2:5]", ""),
+    _rule("a cursor moves together with its runs", scheduling, "_fire", "for run in firing.runs:", "for run in ():"),
+    _rule("a slot that fires moves the cursor", scheduling, "_fire", "next_at=firing.next_at,", ""),
+    _rule("a paused schedule does not fire", scheduling, "_fire", "or stands.paused", ""),
+    _rule("of two releases the one that was started last is heard", scheduling, "declare", "if is_outranked(there, release) and",
+          "if False and"),
+    Mutation("where catch_up is none, late slots are missed", (
+        Change(slots, "_caught_up", 'catch_up == "none"', "False"),
+        Change(slots, "_without_the_missed", 'catch_up == "latest"', "True"),
+    ), _on("memory", MISHAPS)),
+    _rule("a slot is late by ten seconds", slots, "_without_the_missed", "now - LATE", "now - 3 * LATE"),
+    _rule("a slot that waits fires once", scheduler, "planned", "waiting_at = None if waiting_ended else", "waiting_at ="),
+    _rule("a slot waits for the end of the last run", slots, "_waited", "() if cursor.going else", ""),
+    _rule("a slot is skipped while the last run is going", slots, "_skipped", "if cursor.going:", "if False:"),
+    _rule("what was passed over while it was paused is skipped", Schedules, "resume", "store.resume_schedule(seen, next_at,",
+          "store.resume_schedule(seen, seen.next_at,"),
+    _rule("a slot that had a run is not filled in", scheduling, "backfilled", "slot_of(run) not in taken and", ""),
+    _rule("what people do to schedules is seen by workers", Scheduler, "learn", "if deed != self._deed:", "if False:"),
+    _rule("after an outage it is not known how schedules stand", Scheduler, "run", "self._deed = -1", "pass"),
+    _rule("who was taken for dead says again which schedules it has", Scheduler, "_pass", "self._declared_by != worker.id or", ""),
     _rule("the dead are forgotten", keeping, "take_back", "if len(owned) < limit:", "if False:", store="sqlite"),
 )  # fmt: skip
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from stepwell.core.records import UNRESOLVED, NewRun, RunFilter
+from stepwell.core.records import TO_COMPUTE, UNRESOLVED, NewRun, RunFilter
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.clock import RunIds
 from stepwell.engine.waiters import Waiters
@@ -134,9 +134,10 @@ class Operator(Person):
             living = [run_id for run_id, seen in runs.items() if not seen.status.ended]
             if runs:
                 run_id = chance.choice(sorted(living if living and chance.random() < 0.6 else runs))
-                self.world.begin(self._do(chance.choice(_DEEDS), run_id))  # several at once
+                self.world.begin(self.do(chance.choice(_DEEDS), run_id))  # several at once
 
-    async def _do(self, deed: str, run_id: str) -> None:
+    async def do(self, deed: str, run_id: str) -> None:
+        """One of the deeds."""
         self.world.note(f"{self.name}: {deed} {self.world.short(run_id)}")
         self.world.counts["deeds"] += 1
         try:
@@ -193,7 +194,8 @@ class Operator(Person):
     def _mend(self, runs: list[str]) -> None:
         """What made steps fail is over, for some."""
         new = self.world.watch.new
-        self.world.mended.update(int(new[run_id].input) for run_id in runs if run_id in new and self.chance.random() < 0.7)
+        inputs = [new[run_id].input for run_id in runs if run_id in new and new[run_id].input != TO_COMPUTE]
+        self.world.mended.update(int(text) for text in inputs if self.chance.random() < 0.7)
 
     async def _fork(self, source: str) -> None:
         world, seen = self.world, self.world.watch.runs[source]
@@ -202,7 +204,7 @@ class Operator(Person):
         now, key = self.clock.now(), self.chance.choice(sorted(seen.outcomes))
         before = world.watch.new[source]
         new = before._replace(id=self.ids.new(), key=None, created_at=now, available_at=now, input=(await self._history(source)).input)
-        new = new._replace(version=(await self._history(source)).version)
+        new = new._replace(version=(await self._history(source)).version, schedule=None, scheduled_at=None)
         world.watch.new[new.id] = new
         world.forks[new.id] = source
         world.confirmed.add(await self.until_known(lambda: self.link.fork(source, new, key, "simulated")))

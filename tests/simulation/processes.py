@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _ROUNDED = 1e-6
-"""Seconds by which alarms of a clock that is off ring late: rounded down, it would not be time yet, again and again."""
+"""Seconds by which alarms ring late: a loop calls what is due within a nanosecond, when it would not be time yet, again and again."""
 
 
 SPREAD = 0.1
@@ -76,7 +76,7 @@ class ProcessClock:
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Alarm:
         """See `Clock.call_at`."""
-        return _Alarm(self, when - self.ahead + (_ROUNDED if self.ahead else 0.0), callback)
+        return _Alarm(self, when - self.ahead + _ROUNDED, callback)
 
     def random(self) -> float:
         """See `Clock.random`."""
@@ -134,9 +134,10 @@ class Process:
         self._world = world
         self._chance = chance
         self._could_not_begin = False
+        self._born_at = world.loop.time()
         self.worker = Worker(
             cast("Store", self.link),
-            Registry(ALL if whole or chance.random() < 0.7 else OLD),
+            Registry((*(ALL if whole or chance.random() < 0.7 else OLD), world.timetable.release(whole=whole))),
             self.clock,
             name=self.name,
             queues=None if whole or chance.random() < 0.7 else {"default"},
@@ -164,6 +165,14 @@ class Process:
     def is_up(self) -> bool:
         """Whether it works, or is about to."""
         return not (self.link.gone or self._could_not_begin or self.worker._stopping.has_begun)
+
+    @property
+    def fit_since(self) -> float:
+        """Since when it works, and nothing ails it."""
+        worker = self.worker
+        if not self.is_up or not worker.registered or not worker.leased or self.clock.is_frozen or self.link.away or self.link.deaf:
+            return self._world.loop.time()
+        return max(self.thawed_at, self.link.trouble_at, self._born_at)
 
     def crash(self) -> None:
         """It is gone from one moment to the next. What it has asked the store for is done all the same."""
@@ -307,13 +316,18 @@ class Place:
                     await asyncio.sleep(2.0 * chance.random())
                     process.crash()
 
+    def go_dark(self) -> None:
+        """Its process dies, and there is no other for a while."""
+        if self.process is not None and self.process.is_up:
+            self.process.crash()
+
     def calm_down(self) -> None:
-        """Nothing goes wrong any more. What works here goes on; in the first place, with a process that can do everything."""
+        """Nothing goes wrong any more. What works here goes on, or a new process."""
         process = self.process
         if process is not None:
             process.thaw()
             process.link.deaf = process.link.away = False
-            if not self._number and process.is_up:
+            if not self._number and process.is_up and self._chance.random() < 0.5:
                 process.crash()
         self.keep_up()
 

@@ -13,6 +13,7 @@ from stepwell.core.failure import error_from
 from stepwell.core.records import NewRun
 from stepwell.core.status import TRANSITIONS, Action, RunStatus
 from stepwell.store.port import Batch, Halt
+from tests.simulation.almanac import Almanac
 from tests.simulation.tables import Seen, Tables
 
 if TYPE_CHECKING:
@@ -35,10 +36,11 @@ _ACTIONS: dict[str, tuple[Action, ...]] = {
     "expire": (Action.EXPIRE,),
     "rescue": (Action.RESCUE, Action.FAIL),
     "hand_back": (Action.RESCUE,),
+    "fire": (Action.CANCEL,),
 }
 _READS = frozenset({
     "look", "notices", "standing", "outcomes", "ended", "get", "find", "count", "steps", "logs", "events", "history", "lanes", "workers",
-    "definitions", "halts",
+    "definitions", "halts", "cursors", "schedules", "slots", "supply", "forget_slots",
 })  # fmt: skip
 _EARLY = 1e-3
 """Seconds by which an instant may be missed for what floating point and clocks' alarms are."""
@@ -65,6 +67,7 @@ class Watch:
         self.leases: dict[str, float] = {}
         self.expected: dict[str, asyncio.Event] = {}
         """Set when a run has changed."""
+        self.almanac = Almanac(world)
         self._world = world
         self._tables = tables
         self._beats: dict[str, float] = {}
@@ -75,6 +78,8 @@ class Watch:
 
     def saw(self, verb: str, args: tuple[Any, ...], kwargs: dict[str, Any], answer: Any) -> None:
         """The store has done this."""
+        if verb == "cursors":
+            self.almanac.told_of(answer)
         if verb in _READS:
             return
         if verb == "register":
@@ -85,6 +90,7 @@ class Watch:
             self.leases[args[0].id] = args[0].lease
         if verb in ("act", "act_on_all"):
             self._remember_acts(verb, args)
+        self.almanac.before(verb, args)
         for run_id, after in self._tables.changed(self.runs):
             before = self.runs.get(run_id)
             self._world.note(f"{verb}: {self._world.short(run_id)} {_told(before)} -> {_told(after)}")
@@ -92,6 +98,7 @@ class Watch:
             self._keep(run_id, before, after)
             if run_id in self.expected:
                 self.expected.pop(run_id).set()
+        self.almanac.saw(verb, args, answer)
         if verb == "rescue":
             self._check_rescue(args[0])
         elif verb == "hand_back" and not self._tables.has_worker(args[0]):
@@ -149,9 +156,9 @@ class Watch:
     def _check(self, verb: str, args: tuple[Any, ...], run_id: str, before: Seen | None, after: Seen | None) -> None:
         where = f"{verb} of run {self._world.short(run_id)}: {_told(before)} -> {_told(after)}"
         if before is None or after is None:
-            self._check_existence(verb, where, before, after)
+            self._check_existence(verb, args, where, run_id, before, after)
             return
-        self._check_transition(verb, args, where, before, after)
+        self._check_transition(verb, args, where, run_id, before, after)
         self._check_outcomes(verb, args, where, before, after)
         check: Callable[[Any, str, str, Seen, Seen], None] | None = {
             "claim": self._check_claim,
@@ -165,8 +172,8 @@ class Watch:
             check(args, where, run_id, before, after)
         self._count_crashes(verb, args, where, run_id, before, after)
 
-    def _check_existence(self, verb: str, where: str, before: Seen | None, after: Seen | None) -> None:
-        if before is None and (verb not in ("enqueue", "fork") or after is None or after.status is not RunStatus.PENDING):
+    def _check_existence(self, verb: str, args: tuple[Any, ...], where: str, run_id: str, before: Seen | None, after: Seen | None) -> None:
+        if before is None and not self._may_begin(verb, args, run_id, after):
             self._wrong(f"{where}: a run comes from nowhere")
         if after is None and (verb not in ("delete", "delete_all") or before is None or not before.status.ended):
             self._wrong(f"{where}: a run is lost")
@@ -175,11 +182,19 @@ class Watch:
             if same:
                 self._wrong(f"{where}: key {after.key!r} is there twice")
 
-    def _check_transition(self, verb: str, args: tuple[Any, ...], where: str, before: Seen, after: Seen) -> None:
+    def _may_begin(self, verb: str, args: tuple[Any, ...], run_id: str, after: Seen | None) -> bool:
+        if after is None or verb not in ("enqueue", "fork", "fire", "trigger", "backfill"):
+            return False
+        failed = verb == "fire" and any(run_id in dict(firing.failed) for firing in args[0])
+        return after.status is (RunStatus.FAILED if failed else RunStatus.PENDING)
+
+    def _check_transition(self, verb: str, args: tuple[Any, ...], where: str, run_id: str, before: Seen, after: Seen) -> None:
         if verb == "transact" and before.status is after.status:
             return
         actions = (args[1],) if verb in ("act", "act_on_all") else _ACTIONS.get(verb, ())
         allowed = {TRANSITIONS.get((before.status, action)) for action in actions}
+        if verb == "fire" and not self.almanac.may_cancel(run_id, args[0]):
+            self._wrong(f"{where}: it was to make room for no other")
         if not actions or (before.status is not after.status and after.status not in allowed):
             self._wrong(f"{where}: no transition that the table has")
 

@@ -13,13 +13,17 @@ from collections.abc import Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
+from stepwell.core.slots import LATE
 from stepwell.engine.worker import Worker
+from tests.simulation.almanac import PROMPT
 from tests.simulation.ending import check_all
+from tests.simulation.keeper import Keeper
 from tests.simulation.ledger import Ledger
 from tests.simulation.loop import BEGINNING, SimulatedLoop, Stalled
 from tests.simulation.people import Client, Operator, Person
 from tests.simulation.processes import Place, Process
 from tests.simulation.tables import tables_of
+from tests.simulation.timetable import Timetable
 from tests.simulation.watch import Watch
 from tests.simulation.weather import LONGEST, MISHAPS, Weather, forecast
 from tests.simulation.workflows import STEPS
@@ -100,6 +104,7 @@ class World:
         """Seconds by which the clocks of all workers are ahead of those of clients."""
         places = self.chance.choice((1, 2, 3))
         self.tables = tables_of(store, self.chance, places)
+        self.timetable = Timetable(self._apart())
         self.watch = Watch(self, self.tables)
         self.ledger = Ledger(self)
         self.places = [Place(self, number, self._apart()) for number in range(places)]
@@ -108,6 +113,7 @@ class World:
         """Seconds by which clocks of workers differ."""
         self.clients = [Client(self, number, self._apart()) for number in range(2)]
         self.operator = Operator(self, "operator", 0, self._apart())
+        self.keeper = Keeper(self, 0, self._apart())
         STEPS.world = self
         loop.computing = self._computing
         loop.set_exception_handler(self._met)
@@ -128,6 +134,7 @@ class World:
             end = self.loop.time() + self.chance.choice((8.0, 15.0, 30.0))
             while self.loop.time() < end and not self.mistakes:
                 await asyncio.sleep(1.0)
+                self.watch.almanac.check_promptness()
             for task in living:
                 task.cancel()
             await asyncio.gather(*living, return_exceptions=True)
@@ -137,16 +144,21 @@ class World:
             await self.tables.close()
 
     def _people(self) -> list[Person]:
-        return [*self.clients, self.operator]
+        return [*self.clients, self.operator, self.keeper]
 
     async def _calm_down(self) -> None:
         self.note("nothing goes wrong any more")
         self.weather = None
+        if not self.timetable.is_empty and self.chance.random() < 0.5:
+            for place in self.places:
+                place.go_dark()
+            await asyncio.sleep(2 * LATE)
         await asyncio.sleep(2 * LONGEST)  # calls that hang still come through
         for place in self.places:
             place.calm_down()
         for what in await self.operator.link.halts():
             await self.operator.release(what)
+        await self._see_schedules_out()
         end = self.loop.time() + _LONGEST
         while not self._is_over() and self.loop.time() < end and not self.mistakes:
             await self._keep_up(1.0)
@@ -154,11 +166,19 @@ class World:
         if not self.mistakes:
             await check_all(self, [place.process for place in self.places if place.process is not None])
 
+    async def _see_schedules_out(self) -> None:
+        """They catch up; then they are paused, or this would go on for ever."""
+        if not self.timetable.is_empty:
+            await self.keeper.resume_all()
+            await self._keep_up(2 * PROMPT)
+        await self.keeper.pause_all()
+
     async def _keep_up(self, seconds: float) -> None:
         """Let time pass. A worker that was taken for dead while it began gives up after a while, and is started again."""
         end = self.loop.time() + seconds
         while self.loop.time() < end:
             await asyncio.sleep(1.0)
+            self.watch.almanac.check_promptness()
             for place in self.places:
                 place.keep_up()
 

@@ -62,7 +62,7 @@ def planned(slots: Slots, overlap: Overlap, catch_up: CatchUp, cursor: Cursor, n
         case "skip":
             return _skipped(chosen, missed, next_at, cursor)
         case "cancel":
-            return _canceled(chosen, missed, next_at, cursor)
+            return _canceled(chosen, missed, next_at, cursor, now)
         case "wait":
             return _waited(chosen, missed, next_at, waiting_at, cursor)
 
@@ -128,9 +128,11 @@ def _skipped(chosen: tuple[float, ...], records: tuple[NewSlot, ...], next_at: f
     return Plan(chosen[:1], (*records, *_together(chosen[1:], "the run of the slot before had only just begun")), next_at, None)
 
 
-def _canceled(chosen: tuple[float, ...], records: tuple[NewSlot, ...], next_at: float | None, cursor: Cursor) -> Plan:
-    records = (*records, *_together(chosen[:-1], "the slot after it was due, too, and its run would have been canceled for that"))
-    return Plan(chosen[-1:], records, next_at, None, cursor.last_run if chosen and cursor.going else None)
+def _canceled(chosen: tuple[float, ...], records: tuple[NewSlot, ...], next_at: float | None, cursor: Cursor, now: float) -> Plan:
+    is_last = next_at is None or next_at > now  # of `AT_ONCE`, the last may not be
+    start, passed = (chosen[-1:], chosen[:-1]) if is_last else ((), chosen)
+    records = (*records, *_together(passed, "the slot after it was due, too, and its run would have been canceled for that"))
+    return Plan(start, records, next_at, None, cursor.last_run if start and cursor.going else None)
 
 
 def _waited(

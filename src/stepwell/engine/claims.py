@@ -212,17 +212,28 @@ class Claims:
         """Give the run its input, once for all, or let it fail."""
         try:
             text = await self._computed(claimed)
-        except Exception as error:  # noqa: BLE001  # whatever the user's function raises is the run's failure
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever the user's function raises is the run's failure and not the worker's
             log.warning("the input of run %s of %s failed: %r", claimed.id, claimed.workflow, error)
-            if self._is_here(name, claimed):
-                self._worker.committer.put(Move(claimed.id, claimed.claim, Action.FAIL, error=error_text(describe(error))), self)
-                del self._loading[claimed.id]
-                self._worker.changed()
+            self._leave(name, claimed, Move(claimed.id, claimed.claim, Action.FAIL, error=error_text(describe(error))))
             return
-        if await self._until_answered(partial(self._store.supply, name, claimed.id, claimed.claim, text)):
-            self._worker.loop.call_soon(self._loaded, name, replace(claimed, input=text))
+        if not await self._until_answered(partial(self._store.supply, name, claimed.id, claimed.claim, text)):
+            self._leave(name, claimed)
+        elif (await self._until_answered(partial(self._store.get, claimed.id))).status is RunStatus.PAUSED:
+            self._leave(name, claimed, Move(claimed.id, claimed.claim, Action.RELEASE))  # nothing of it may begin
         else:
-            self._loading.pop(claimed.id, None)
+            self._worker.loop.call_soon(self._loaded, name, replace(claimed, input=text))
+
+    def _leave(self, name: str, claimed: Claimed, move: Move | None = None) -> None:
+        """It does not begin here."""
+        if not self._is_here(name, claimed):
+            return  # what is here by now is a later claim of it
+        del self._loading[claimed.id]
+        if move is not None:
+            self._worker.committer.put(move, self)
+        self.freed()
+        self._worker.changed()
 
     async def _computed(self, claimed: Claimed) -> str:
         run = await self._until_answered(partial(self._store.get, claimed.id))
@@ -256,7 +267,9 @@ class Claims:
 
     def _compare(self, owned: set[tuple[str, int]]) -> None:
         worker = self._worker
-        strays = {(run_id, claim) for run_id, claim in owned if run_id not in worker.here and run_id not in self._loading}
+        here = {run_id: execution.claimed.claim for run_id, execution in worker.here.items()}
+        here |= {run_id: claimed.claim for run_id, claimed in self._loading.items()}
+        strays = {(run_id, claim) for run_id, claim in owned if here.get(run_id, -1) < claim}  # an older claim of it may be leaving still
         for run_id, claim in self._strays & strays:
             log.warning("%s gives back run %s, which it was given and never got", worker.label, run_id)
             worker.committer.put(Move(run_id, claim, Action.RELEASE), self)
@@ -264,8 +277,10 @@ class Claims:
             self._is_unknown = True
         self._strays = strays if not self._under_way else set()
 
-    def written(self, write: object, status: RunStatus | None) -> None:
-        """A stray run is given back."""
+    def written(self, write: Move, status: RunStatus | None) -> None:
+        """A stray run is given back. One whose input could not be computed has failed; or was paused before, and is given back, too."""
+        if write.action is Action.FAIL and status is not None and not status.ended:
+            self._worker.committer.put(Move(write.run, write.claim, Action.RELEASE), self)
 
     def refused(self, write: object, error: Exception) -> None:
         """A move without data gives no reason to refuse it."""

@@ -36,8 +36,11 @@ class Clock(Protocol):
         """`count` random bits."""
 
 
-LONGEST_WAIT: Final = 10.0
-"""Seconds after which an alarm looks at the clock again: it may have jumped."""
+LONGEST_WAIT: Final = 2.0
+"""Seconds after which an alarm looks at the clock again: it may have jumped. A slot of a schedule may be late by ten."""
+
+JUMP: Final = 0.5
+"""Seconds by which the time of day moves against all other time when somebody sets it, or the machine was asleep."""
 
 
 class SystemClock:
@@ -51,10 +54,17 @@ class SystemClock:
         self._random = random_source or random.SystemRandom()
         self.offset = 0.0
         """Seconds by which the database is ahead of this machine."""
+        self._ahead = time.time() - time.monotonic()
 
     def follow(self, offset: float) -> None:
         """The database is so many seconds ahead of this machine; negative: behind. From whatever thread."""
         self.offset = offset
+
+    def has_jumped(self) -> bool:
+        """Whether the machine's clock was set, or stood still, since this was asked last. From one thread."""
+        ahead = time.time() - time.monotonic()
+        jump, self._ahead = ahead - self._ahead, ahead
+        return abs(jump) > JUMP
 
     def now(self) -> float:
         """Seconds since 1970, UTC, in whole microseconds: what databases keep, so that a replay sees the same as the first pass."""

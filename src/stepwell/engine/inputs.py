@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from stepwell.core.codec import codec_of, input_text
 from stepwell.core.options import takes_slot
 from stepwell.engine.attempts import is_async
+from stepwell.errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,13 +31,11 @@ class Inputs:
     Args:
         threads: in which functions are called that are no `async def`.
         max_payload: bytes of JSON.
-        longest: seconds that a function may take.
     """
 
-    def __init__(self, threads: Threads, max_payload: int, longest: float = LONGEST) -> None:
+    def __init__(self, threads: Threads, max_payload: int) -> None:
         self._threads = threads
         self._max_payload = max_payload
-        self._longest = longest
 
     def text(self, workflow: Workflow[Any, Any], value: Any, schedule: str) -> str:
         """The JSON text of an input. Raises InvalidInput, NotSerializable, PayloadTooLarge: it cannot be one of this workflow."""
@@ -46,27 +45,33 @@ class Inputs:
         return input_text(codec, value, workflow=workflow.name, limit=self._max_payload, schedule=schedule)
 
     async def computed(self, workflow: Workflow[Any, Any], schedule: Schedule, slot: float, timezone: str) -> str:
-        """The JSON text of what the schedule's function returns for this slot. Raises what it raises; TimeoutError: it took too long."""
+        """The JSON text of what the schedule's function returns for this slot.
+
+        Raises what the function raises, be it SystemExit; TimeoutError: it took too long; DefinitionError: it was canceled, though
+        nobody here has done so.
+        """
         when = datetime.fromtimestamp(slot, ZoneInfo(timezone))
         call = partial(schedule.input, when) if takes_slot(schedule.input) else schedule.input
-        task = asyncio.get_running_loop().create_task(self._called(call, schedule.input), name="stepwell-input")
+        task = asyncio.get_running_loop().create_task(self._outcome(call, schedule.input), name="stepwell-input")
         try:
-            await asyncio.wait([task], timeout=self._longest)
+            await asyncio.wait([task], timeout=LONGEST)
             if not task.done():
-                raise TimeoutError(f"the input function of schedule {schedule.name!r} took longer than {self._longest:g} s")
-            return self.text(workflow, task.result(), schedule.name)
+                raise TimeoutError(f"the input function of schedule {schedule.name!r} took longer than {LONGEST:g} s")
+            value, error = (None, asyncio.CancelledError()) if task.cancelled() else task.result()
         finally:
             task.cancel()  # where it takes no notice, it is left behind
-            task.add_done_callback(_heed)
+        if isinstance(error, asyncio.CancelledError):
+            raise DefinitionError(f"the input function of schedule {schedule.name!r} was canceled") from error
+        if error is not None:
+            raise error
+        return self.text(workflow, value, schedule.name)
 
-    async def _called(self, call: Callable[[], Any], function: Any) -> Any:
-        if is_async(function):
-            return await call()
-        value = await self._threads.run(call)
-        return await value if inspect.isawaitable(value) else value
-
-
-def _heed(task: asyncio.Future[Any]) -> None:
-    """Nobody waits for it any more: an error that comes now is not to be called forgotten."""
-    if not task.cancelled():
-        task.exception()
+    async def _outcome(self, call: Callable[[], Any], function: Any) -> tuple[Any, BaseException | None]:
+        """What it returns, or raises. No task may end by SystemExit: that ends the event loop as well."""
+        try:
+            if is_async(function):
+                return await call(), None
+            value = await self._threads.run(call)
+            return (await value if inspect.isawaitable(value) else value), None
+        except BaseException as error:  # noqa: BLE001  # whatever the user's function raises is for the run to say
+            return None, error

@@ -244,12 +244,16 @@ class ThreadHeart:
         due = monotonic()
         while not self._ending.is_set():
             now = monotonic()
-            if now >= due or self._is_due_soon:
+            if now >= due or self._is_due_soon or self._has_clock_jumped():
                 self._is_due_soon = False
                 due = now + (self._interval if self._beat(now) else min(AGAIN, self._interval))
             if not self._watch.look(monotonic()):
                 return
             self._ending.wait(max(0.0, min(due - monotonic(), tick)))
+
+    def _has_clock_jumped(self) -> bool:
+        """Until the database has told its time again, nobody here knows it: that is not to take until the next beat."""
+        return isinstance(self._clock, SystemClock) and self._clock.has_jumped()
 
     def _beat(self, began: float) -> bool:
         """Whether the database answered."""

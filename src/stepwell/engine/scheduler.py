@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import math
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -20,10 +22,10 @@ from stepwell.core.cron import Cron
 from stepwell.core.failure import describe, error_text
 from stepwell.core.records import TO_COMPUTE, Cursor, Declaration, Firing, NewRun, NewSchedule, NewSlot
 from stepwell.core.shards import shard_of_key
-from stepwell.core.slots import planned
+from stepwell.core.slots import LATE, planned
 from stepwell.engine.clock import RunIds
 from stepwell.engine.service import Waker
-from stepwell.errors import DatabaseUnavailable, DefinitionError
+from stepwell.errors import DatabaseUnavailable
 from stepwell.store.port import WorkerLost
 
 if TYPE_CHECKING:
@@ -50,6 +52,9 @@ AGAIN: Final = 1.0
 
 OUTVOTED: Final = 10.0
 """Seconds between two looks whether the release that has overruled this one lives still."""
+
+ENDS_APART: Final = 0.1
+"""Seconds between two looks whether a run has ended that a slot waits for: in a busy system, others end all the time."""
 
 KEPT: Final = 1_000
 """Records of slots that are kept of each schedule; up to a quarter more."""
@@ -94,6 +99,10 @@ class _Job(NamedTuple):
     own: Own
     cursor: Cursor
     plan: Plan
+    seen_at: float
+    """When the slots were found due."""
+    began: float
+    """The same, by the time of the loop."""
 
 
 class Scheduler:
@@ -110,12 +119,17 @@ class Scheduler:
         self._clock = worker.clock
         self._ids = RunIds(worker.clock)
         self.inputs = inputs
-        self._workflows = [workflow.name for workflow in registry.newest()]
         self._own = {(own.workflow.name, own.schedule.name): own for own in _own(registry, inputs, timezone)}
-        self._digests = {name: _digest(own for key, own in self._own.items() if key[0] == name) for name in self._workflows}
+        self._said: dict[str, list[Own]] = {workflow.name: [] for workflow in registry.newest()}
+        """By workflow: also of those without any, whose schedules have ended."""
+        for own in self._own.values():
+            self._said[own.workflow.name].append(own)
+        self._digests = {name: _digest(each) for name, each in self._said.items()}
         self._release: int | None = None
         self._declared_by = ""
         """The id of the worker under which it has said so."""
+        self._is_silent = False
+        """Whether it has taken that back."""
         self._declare_at: float | None = None
         self._deed = -1
         """The last that was done to schedules, as far as is known here."""
@@ -124,10 +138,13 @@ class Scheduler:
         """When each comes that fires here."""
         self._heap: list[tuple[float, Key]] = []
         """The same, with some that have moved since."""
-        self._waiting: set[Key] = set()
+        self.ends_at: float | None = None
+        """When to look whether a run has ended that a slot waits for; None: nobody has heard of an end."""
+        self._waiting: dict[Key, None] = {}
         """Those of which a slot waits for the end of the last run."""
-        self._may_have_ended = False
-        """Whether one of those runs may have."""
+        self._in_doubt: list[Key] = []
+        """Those of them that are to be looked at now."""
+        self._ends_seen_at = -math.inf
         self._jobs: dict[Key, _Job] = {}
         self._computed: list[Firing] = []
         self._room = asyncio.Semaphore(COMPUTED_AT_ONCE)
@@ -164,8 +181,18 @@ class Scheduler:
     def heard_of_an_end(self) -> None:
         """Some run has ended. It may be one that a slot waits for."""
         if self._waiting:
-            self._may_have_ended = True
+            now = self._clock.now()
+            is_crowded = 0.0 < now - self._ends_seen_at < ENDS_APART
+            self.ends_at = self._ends_seen_at + ENDS_APART if is_crowded else now
             self.waker.set()
+
+    async def sees_an_end(self) -> bool:
+        """Whether a run has ended that a slot waits for. It is seen to, then. Raises DatabaseUnavailable."""
+        waiting = await self._store.cursors(list(self._waiting)) if self._waiting else []
+        has_ended = any(not cursor.going for cursor in waiting)
+        if has_ended:
+            self.heard_of_an_end()
+        return has_ended
 
     def own(self, workflow: str, name: str) -> Own | None:
         """The schedule of that name; None: it is not declared here."""
@@ -198,11 +225,13 @@ class Scheduler:
     def _wakes_at(self) -> float | None:
         if not self._worker.may_claim:
             return None  # it is told when it may
-        return min((when for when in (self.next_at, self._declare_at) if when is not None), default=None)
+        return min((when for when in (self.next_at, self._declare_at, self.ends_at) if when is not None), default=None)
 
     async def _pass(self) -> bool:
         """Whether there may be more to do at once."""
         worker = self._worker
+        if worker.stops and not self._is_silent:
+            await self._fall_silent()
         if not worker.may_claim:
             return False
         if self._declared_by != worker.id or (self._declare_at is not None and self._declare_at <= self._clock.now()):
@@ -223,10 +252,7 @@ class Scheduler:
 
     async def _declare(self) -> None:
         worker, now = self._worker.id, self._clock.now()
-        said = [
-            Declaration(name, self._digests[name], tuple(own.declared(now) for key, own in self._own.items() if key[0] == name))
-            for name in self._workflows
-        ]
+        said = [Declaration(name, self._digests[name], tuple(own.declared(now) for own in each)) for name, each in self._said.items()]
         try:
             self._release = await self._store.declare(worker, said, self._release, now)
         except WorkerLost:
@@ -238,6 +264,12 @@ class Scheduler:
         self._declared_by = worker
         self._declare_at = None
         self._deed = -1
+
+    async def _fall_silent(self) -> None:
+        """It fires no more, and may take long to stop: a release that it has overruled need not wait for that."""
+        with suppress(WorkerLost):  # nobody heeds it any more
+            await self._store.declare(self._worker.id, [], self._release, self._clock.now())
+        self._is_silent = True
 
     async def _reload(self) -> None:
         """See how all of them stand."""
@@ -255,8 +287,8 @@ class Scheduler:
     def _see(self, cursor: Cursor) -> None:
         """It stands so: remember when it comes, if it fires here."""
         key = (cursor.workflow, cursor.name)
-        self._next.pop(key, None)
-        self._waiting.discard(key)
+        before = self._next.pop(key, None)
+        self._waiting.pop(key, None)
         if cursor.digest != self._digests[cursor.workflow]:
             if self._declare_at is None:
                 self._declare_at = self._clock.now() + OUTVOTED
@@ -265,14 +297,17 @@ class Scheduler:
             return
         if cursor.next_at is not None:
             self._next[key] = cursor.next_at
-            heapq.heappush(self._heap, (cursor.next_at, key))
+            if cursor.next_at != before:
+                heapq.heappush(self._heap, (cursor.next_at, key))
         if cursor.waiting_at is not None:
-            self._waiting.add(key)
+            self._waiting[key] = None
 
     def _due(self, now: float) -> list[Key]:
         """Schedules to look at now, those that have come first before the others. They are not due any more until they were looked at."""
-        keys = [key for key in self._waiting if key not in self._jobs] if self._may_have_ended else []
-        self._may_have_ended = False
+        if self.ends_at is not None and self.ends_at <= now:
+            self.ends_at, self._ends_seen_at, self._in_doubt = None, now, list(self._waiting)
+        keys = [key for key in self._in_doubt[:AT_ONCE] if key not in self._jobs]
+        del self._in_doubt[:AT_ONCE]
         while len(keys) < AT_ONCE and (next_at := self.next_at) is not None and next_at <= now:
             _, key = heapq.heappop(self._heap)
             del self._next[key]
@@ -301,7 +336,7 @@ class Scheduler:
             if own.input is not None or not plan.start:
                 firings.append(self._firing(own, cursor, plan, {}, now))
             else:
-                self._jobs[key] = job = _Job(own, cursor, plan)
+                self._jobs[key] = job = _Job(own, cursor, plan, now, self._worker.loop.time())
                 self._worker.services.begin(partial(self._compute, key, job))
         if not firings and early > 0.0:
             await self.waker.wait_for(min(early, AGAIN))  # this machine's clock was set forward, and the heart has not noticed yet
@@ -315,16 +350,19 @@ class Scheduler:
                     inputs[slot] = await self._input(job.own, slot)
         finally:
             self._jobs.pop(key, None)
-        self._computed.append(self._firing(job.own, job.cursor, job.plan, inputs, self._clock.now()))
+        self._computed.append(self._firing(job.own, job.cursor, job.plan, inputs, self._time_after(job)))
         self.waker.set()
+
+    def _time_after(self, job: _Job) -> float:
+        """What time it is, though this machine's clock may have been set, and the heart has not noticed yet."""
+        shown, expected = self._clock.now(), job.seen_at + self._worker.loop.time() - job.began
+        return shown if abs(shown - expected) < LATE else expected
 
     async def _input(self, own: Own, slot: float) -> str | BaseException:
         try:
             return await self.inputs.computed(own.workflow, own.schedule, slot, own.timezone)
         except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise
-            return DefinitionError(f"the input function of schedule {own.schedule.name!r} was canceled")
+            raise
         except BaseException as error:  # noqa: BLE001  # SystemExit, too, is the failure of the run and not of the worker
             log.warning("the input of schedule %s of %s failed: %r", own.schedule.name, own.workflow.name, error)
             return error

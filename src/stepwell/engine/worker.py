@@ -326,11 +326,12 @@ class Worker:
             return False
         try:
             look = await self._store.look(self.id, self.clock.now())
+            has_ended = await self.scheduler.sees_an_end()
         except DatabaseUnavailable as error:
             self.outage.met("look for work", error)
             return False
         self.timers.learn(look.due)
-        return (look.due is None or look.due > self.clock.now()) and not self._running and self.timers.waker.waiting
+        return not has_ended and (look.due is None or look.due > self.clock.now()) and not self._running and self.timers.waker.waiting
 
     def changed(self) -> None:
         """A run has left or fallen asleep, there is nothing more to claim: who waits for the worker's end is to look."""
@@ -468,6 +469,11 @@ class Worker:
         return self.concurrency - len(self._running) - len(self._woken) - self.claims.loading
 
     @property
+    def stops(self) -> bool:
+        """Whether it was told to stop. What executes may still go on for long."""
+        return self._stopping.has_begun
+
+    @property
     def may_claim(self) -> bool:
         """Whether it takes new runs."""
         return self.may_start and self.registered
@@ -497,6 +503,7 @@ class Worker:
     def no_more(self) -> None:
         """It stops: nothing new begins, and what executes may end."""
         self._see_what_may()
+        self.scheduler.waker.set()
         for execution in list(self.here.values()):
             execution.drain()
         self.changed()

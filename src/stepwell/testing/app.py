@@ -308,7 +308,8 @@ class TestApp(Stepwell):
         if self._worker is None or self._worker.failure is not None:
             return None
         look = await self.store.look(self._worker.id, self.clock.now())
-        times = (self._worker.alarms.next(), look.due, self._worker.scheduler.next_at)
+        scheduler = self._worker.scheduler
+        times = (self._worker.alarms.next(), look.due, scheduler.next_at, scheduler.ends_at)
         return min((when for when in times if when is not None), default=None)
 
 

@@ -39,8 +39,8 @@ TO_CLOSE: Final = 0.5
 MAX_SHARED: Final = 1_000
 """Jobs in one transaction."""
 
-_INSTRUCTIONS: Final = 200_000
-"""Of SQLite's machine, some milliseconds, between two looks whether a limit is over: each look waits for the interpreter."""
+_INSTRUCTIONS: Final = 50_000
+"""Of SQLite's machine, between two looks whether a limit is over. Each look waits for the interpreter; what is not in memory takes long."""
 
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 _PERMANENT: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
