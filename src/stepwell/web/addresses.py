@@ -40,8 +40,8 @@ class NamesConvertor(Convertor[str]):
 
 
 def _segment(text: str) -> str:
-    """Dots alone would mean a folder, and a browser would go there."""
-    return text.replace(".", "%2E") if text in {".", ".."} else text.replace("%", "%25")
+    """Dots alone would mean a folder, and a browser would go there. At a line break the pattern of a route would end."""
+    return text.replace(".", "%2E") if text in {".", ".."} else text.replace("%", "%25").replace("\n", "%0A")
 
 
 def register() -> None:

@@ -68,7 +68,7 @@ def round_above(count: int) -> int:
     """The next of 1, 2, 5, 10, 20, 50 …, that is no smaller."""
     if count <= 1:
         return 1
-    power = 10 ** (len(str(count)) - 1)
+    power = int("1" + "0" * (len(str(count)) - 1))
     for factor in (1, 2, 5):
         if count <= factor * power:
             return factor * power

@@ -63,6 +63,13 @@ class Figures:
         overview = self._app.overview
         return await self._fresh(("ends", span.name, since, workflow), now, lambda: overview.ends(since, until, span.intervals, workflow))
 
+    async def ends_by_workflow(self, span: Span, now: datetime) -> dict[str, list[Ends]] | None:
+        """The same of each workflow of which a run has ended in that time."""
+        since, until = span.bounds(now)
+        overview = self._app.overview
+        key = ("ends by workflow", span.name, since)
+        return await self._fresh(key, now, lambda: overview.ends_by_workflow(since, until, span.intervals))
+
     async def speeds(self, now: datetime) -> dict[str, Speed] | None:
         """How the newest runs of each workflow have ended, and how long they took, by its name."""
         found = await self._fresh("speeds", now, self._app.overview.speeds)

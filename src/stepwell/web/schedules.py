@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from stepwell.core.records import Run, ScheduleState
     from stepwell.web.site import Visit
 
+_SHOWN_RUNS: Final = 1_000
+"""Last runs whose status is shown; of more schedules, only when they fired."""
+
 _NEXT: Final = 5
 """Slots to come that are shown."""
 
@@ -27,9 +30,11 @@ _SLOTS: Final = 50
 async def show(visit: Visit) -> Response:
     """The page of all of them: those that fire, and those that nobody declares."""
     states = await visit.app.schedules.list(ended=True)
+    ids = [state.last_run_id for state in states if state.last_run_id is not None]
     return visit.page(
         "schedules.html",
         tab="schedules",
+        last=await visit.app.overview.summaries(ids[:_SHOWN_RUNS]),
         groups=[
             ("", [state for state in states if state.declared]),
             ("No worker declares these", [state for state in states if not state.declared]),

@@ -181,7 +181,14 @@ class Site:
         )
         templates.filters |= {"duration": words.duration, "count": words.count, "compact": words.compact, "iso": words.iso}
         templates.filters |= {"redacted": self.redact}
-        templates.globals |= {"ago": words.ago, "clock": words.clock, "percent": words.percent, "columns": columns, "in_words": in_words, "Role": Role}
+        templates.globals |= {
+            "ago": words.ago,
+            "clock": words.clock,
+            "percent": words.percent,
+            "columns": columns,
+            "in_words": in_words,
+            "Role": Role,
+        }
         return templates
 
     def page(self, handler: Handler, role: Role = Role.VIEWER) -> Callable[[Request], Awaitable[Response]]:

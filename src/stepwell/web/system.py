@@ -102,7 +102,9 @@ def _pace(visit: Visit, backlog: Backlog | None) -> Finding:
     if backlog.oldest_ready_at is None:
         return Finding(what="Keeping up", ok=True, found="no run waits for its turn")
     waited = visit.now - backlog.oldest_ready_at
-    return Finding(what="Keeping up", ok=waited <= _WAITS_TOO_LONG, found=f"the oldest run waits for its turn since {words.duration(waited)}")
+    return Finding(
+        what="Keeping up", ok=waited <= _WAITS_TOO_LONG, found=f"the oldest run waits for its turn since {words.duration(waited)}"
+    )
 
 
 # -- how this server is set

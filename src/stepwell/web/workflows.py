@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from stepwell.core.records import UNRESOLVED, Definition, LiveVersion, RunSummary, ScheduleState, Speed, WorkflowState
+from stepwell.core.records import UNRESOLVED, Definition, Ends, LiveVersion, RunSummary, ScheduleState, Speed, WorkflowState
 from stepwell.core.registry import natural_order
 from stepwell.errors import TooSlow, WorkflowNotFound
 from stepwell.web.figures import DAY
@@ -57,6 +57,8 @@ class WorkflowRow:
     """The newest first."""
     schedules: tuple[ScheduleState, ...]
     speed: Speed | None
+    day: tuple[Ends, ...] | None = None
+    """What has ended within a day; None: nothing."""
 
     @property
     def live(self) -> int:
@@ -74,12 +76,15 @@ async def show(visit: Visit) -> Response:
     app = visit.app
     states, live, schedules = await app.workflows.list(), await _live(visit), await app.schedules.list()
     speeds = await visit.site.figures.speeds(visit.now)
+    ends = await visit.site.figures.ends_by_workflow(DAY, visit.now)
     return visit.page(
         "workflows.html",
         tab="workflows",
-        rows=rows_of(states, live or [], schedules, speeds or {}),
+        rows=[
+            replace(row, day=tuple((ends or {}).get(row.name, ())) or None) for row in rows_of(states, live or [], schedules, speeds or {})
+        ],
         looked_at=LOOKED_AT,
-        slow=None in (live, speeds),
+        slow=None in (live, speeds, ends),
     )
 
 

@@ -17,15 +17,19 @@
 
   function options(chart) {
     const shown = [...KINDS].reverse();
+    const zone = chart.box.dataset.zone;
+    const written = (parts) => { const format = new Intl.DateTimeFormat("en-GB", { timeZone: zone, ...parts }); return (seconds) => format.format(seconds * 1000); };
+    const time = written({ hour: "2-digit", minute: "2-digit" }), day = written({ day: "numeric", month: "short" });
+    const mark = (seconds) => (time(seconds) === "00:00" || chart.figures.width * chart.figures.times.length > 86400 ? day(seconds) : time(seconds));
     const axis = { stroke: colour("muted"), grid: { stroke: colour("border"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     return {
       width: chart.box.clientWidth, height: 240,
-      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), chart.box.dataset.zone),
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
       cursor: { y: false, drag: { setScale: false } },
-      scales: { y: { range: (_, __, most) => [0, Math.max(1, most * 1.05)] } },
-      axes: [{ ...axis, grid: { show: false }, space: 80 }, { ...axis, size: 56, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7] }],
+      scales: { x: { range: (_, least, most) => [least, most + chart.figures.width] }, y: { range: (_, __, most) => [0, Math.max(1, most * 1.05)] } },
+      axes: [{ ...axis, grid: { show: false }, space: 80, values: (_, marks) => marks.map(mark).map((text, place, all) => (text === all[place - 1] ? "" : text)) }, { ...axis, size: 56, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7] }],
       series: [
-        { label: "from" },
+        { label: "from", value: (_, seconds) => (seconds === null ? "–" : `${day(seconds)} ${time(seconds)}`) },
         ...shown.map((kind) => ({
           label: kind, fill: colour(kind), stroke: colour(kind), width: 0, points: { show: false },
           paths: uPlot.paths.bars({ size: [0.9, 60], align: 1 }),
