@@ -26,7 +26,8 @@ AXE = """async () => {
     return found.violations.map(each => `${each.id}: ${each.help}: ` + each.nodes.map(node => node.html.slice(0, 200)).join(" | "));
 }"""
 
-TOO_WIDE = """() => {
+TOO_WIDE = """async () => {
+    for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);  // what draws itself to fit has done so
     if (document.documentElement.scrollWidth <= innerWidth) return [];
     return [...document.querySelectorAll("body *")].filter(each => each.getBoundingClientRect().right > innerWidth + 1
         && !each.closest(".scroll, pre, svg, .visually-hidden")).slice(0, 5).map(each => each.outerHTML.slice(0, 150));
