@@ -52,12 +52,13 @@ function morph(old, fresh) {
     morphStyle: "innerHTML",
     ignoreActiveValue: true,
     callbacks: {
-      // What somebody has opened, ticked, typed or gone to stays.
+      // What somebody has opened, ticked, typed or gone to stays, and what scripts have drawn.
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") && name !== "checked" && name !== "data-here",
-      beforeNodeMorphed: (node) => !(node.dataset && node.dataset.touched),
+      beforeNodeMorphed: (node) => !(node.dataset && (node.dataset.touched || "keep" in node.dataset)),
     },
   });
   afterChange();
+  document.dispatchEvent(new Event("stepwell:morphed"));
 }
 
 // Rows do not move away from under a pointer, and no form loses what was typed.
