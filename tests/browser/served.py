@@ -144,8 +144,8 @@ class Site:
 
 
 @contextmanager
-def working(site: Site) -> Iterator[Command]:
+def working(site: Site, name: str = "packer") -> Iterator[Command]:
     """A worker in a process of its own."""
     place = ("--database", site.database_url, "--namespace", site.namespace)
-    with Command("worker", "flows.py", *place, "--name", "packer", cwd=FOLDER) as worker:
+    with Command("worker", "flows.py", *place, "--name", name, cwd=FOLDER) as worker:
         yield worker
