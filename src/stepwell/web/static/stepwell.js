@@ -263,7 +263,7 @@ function press(key) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  const typing = event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable], dialog");
+  const typing = event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable], dialog[open]"); // one that was just closed may have the focus still
   if (event.key === "Escape" && typing && !typing.closest("dialog")) { typing.blur(); return; }
   if (typing || root.dataset.keys === "off") return;
   const now = Date.now(), key = event.key, here = $("[data-here]");
