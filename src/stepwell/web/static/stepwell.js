@@ -7,7 +7,7 @@ const root = document.documentElement;
 
 // -- the page, as it is now
 
-const page = { tag: null, busy: false, again: false, missed: false, timer: 0, last: 0 };
+const page = { tag: null, busy: false, again: false, missed: false, timer: 0, last: Date.now() };
 const PAUSE = 500; // milliseconds between two looks at the most
 
 async function refresh(force = false) {
@@ -85,7 +85,7 @@ const channel = "BroadcastChannel" in window ? new BroadcastChannel("stepwell") 
 
 function follow() {
   if (!live.on || document.hidden || live.release) return;
-  if (!navigator.locks || !channel) { listen(); return; }
+  if (!navigator.locks || !channel) { live.release = hush; listen(); return; }
   const waiting = new AbortController();
   live.release = () => waiting.abort();
   navigator.locks.request("stepwell-events", { signal: waiting.signal }, () => new Promise((resolve) => {
@@ -93,17 +93,22 @@ function follow() {
     listen();
   })).catch(() => {});
   show("live");
+  refreshSoon();
 }
 
 function listen() {
   live.source = new EventSource(document.body.dataset.events);
   live.source.addEventListener("open", () => say("live"));
   live.source.addEventListener("changed", () => say("changed"));
-  live.source.addEventListener("full", () => { hush(); say("retrying"); });
+  live.source.addEventListener("full", () => { hush(); say("retrying"); listenAgain(60000); });
   live.source.addEventListener("error", () => {
     say("retrying");
-    if (live.source && live.source.readyState === EventSource.CLOSED) { hush(); setTimeout(() => { if (live.on && !document.hidden) listen(); }, 10000); }
+    if (live.source && live.source.readyState === EventSource.CLOSED) { hush(); listenAgain(10000); }
   });
+}
+
+function listenAgain(after) {
+  setTimeout(() => { if (live.release && !live.source) listen(); }, after);
 }
 
 function hush() {
@@ -124,8 +129,9 @@ function say(word) {
 
 function heard(word) {
   if (!live.on) return;
-  if (word === "changed") { show("live"); if (!document.hidden) refreshSoon(); }
-  else show(word);
+  show(word === "changed" ? "live" : word);
+  // Also when the stream begins: what has happened since the page was made, nobody has told.
+  if (word !== "retrying" && !document.hidden) refreshSoon();
 }
 
 function show(state) {
@@ -137,6 +143,7 @@ function show(state) {
     button.dataset.state = state;
     button.firstElementChild.textContent = { live: "●", paused: "○", retrying: "△" }[state];
     $("[data-live-word]", button).textContent = state;
+    button.setAttribute("aria-label", `Live updates: ${state}`);
   }
   clearInterval(live.timer);
   live.timer = state === "retrying" ? setInterval(() => { if (!document.hidden) refresh(); }, 5000) : null;
@@ -145,12 +152,13 @@ function show(state) {
 function toggleLive() {
   live.on = !live.on;
   localStorage.setItem("stepwell-live", live.on ? "on" : "off");
-  if (live.on) { follow(); refresh(true); show("live"); } else { leave(); show("paused"); }
+  if (live.on) { follow(); refresh(true); } else { leave(); show("paused"); }
 }
 
 if (channel) channel.addEventListener("message", (event) => heard(event.data));
-document.addEventListener("visibilitychange", () => { if (document.hidden) leave(); else { follow(); if (live.on) refresh(); } });
+document.addEventListener("visibilitychange", () => { if (document.hidden) leave(); else follow(); });
 addEventListener("pagehide", leave);
+addEventListener("pageshow", (event) => { if (event.persisted) follow(); });
 
 // -- times that go on
 
@@ -263,7 +271,7 @@ function press(key) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  const typing = event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable], dialog[open]"); // one that was just closed may have the focus still
+  const typing = event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable], dialog[open]"); // a closed one may still have the focus
   if (event.key === "Escape" && typing && !typing.closest("dialog")) { typing.blur(); return; }
   if (typing || root.dataset.keys === "off") return;
   const now = Date.now(), key = event.key, here = $("[data-here]");
