@@ -25,8 +25,6 @@ T = TypeVar("T")
 WITHIN: Final = 20.0
 """Seconds in which a call is answered, and a server is there, on a busy machine."""
 
-FOLDER: Final = Path(__file__).parent
-
 
 class Door:
     """A server of pages on a port of its own, which can be shut and opened again."""
@@ -144,8 +142,9 @@ class Site:
 
 
 @contextmanager
-def working(site: Site, name: str = "packer") -> Iterator[Command]:
+def working(site: Site, name: str = "packer", code: Path = Path(flows.__file__)) -> Iterator[Command]:
     """A worker in a process of its own."""
     place = ("--database", site.database_url, "--namespace", site.namespace)
-    with Command("worker", "flows.py", *place, "--name", name, cwd=FOLDER) as worker:
+    with Command("worker", code.name, *place, "--name", name, cwd=code.parent) as worker:
+        worker.says("is ready")
         yield worker
