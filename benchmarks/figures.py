@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from benchmarks import measures, on_postgres, whole
+from benchmarks import measures, on_postgres, schedules, whole
 from benchmarks.on_postgres import PostgresServer
 from benchmarks.on_sqlite import SqliteFile
+from benchmarks.whole import Place
 
 
 class Figure(NamedTuple):
@@ -27,6 +28,13 @@ class Figure(NamedTuple):
 SQLITE_FILE = SqliteFile()
 SERVER = PostgresServer()
 SLOW_SERVER = PostgresServer(slow=True)
+
+
+async def _of_rush(place: Place, what: str) -> float:
+    """One figure of the second in which ten thousand schedules come. It is measured once, for all of them."""
+    figure: float = getattr(await schedules.rush(place), what)
+    return figure
+
 
 ENGINE = "the engine alone, over a store that does nothing"
 SQLITE = "an app and a worker in one process, on a SQLite file with synchronous=FULL"
@@ -57,6 +65,14 @@ FIGURES: dict[str, list[Figure]] = {
         Figure("SQLite: idle worker", "% of a core", lambda: whole.idle_percent(SQLITE_FILE), None, 1.0, False, once=True),
         Figure("SQLite: 10,000 parked runs", "MB", lambda: whole.parked_megabytes(SQLITE_FILE), None, 300.0, False, once=True),
         Figure("SQLite: back after 2,000 steps", "ms", lambda: whole.return_milliseconds(SQLITE_FILE), None, 100.0, False),
+        Figure(
+            "SQLite: idle, 10,000 to come", "% of a core",
+            lambda: whole.idle_percent(SQLITE_FILE, 5.0, *schedules.idle()), None, 1.0, False, once=True,
+        ),
+        Figure("SQLite: 10,000 due, made", "s after the slot", lambda: _of_rush(SQLITE_FILE, "made"), None, 5.0, False, once=True),
+        Figure("SQLite: 10,000 due, ended", "s after the slot", lambda: _of_rush(SQLITE_FILE, "ended"), None, 5.0, False, once=True),
+        Figure("SQLite: 10,000 due, others", "s at most", lambda: _of_rush(SQLITE_FILE, "delayed"), None, 1.0, False, once=True),
+        Figure("SQLite: 10,000 due, memory", "MB", lambda: _of_rush(SQLITE_FILE, "megabytes"), None, 100.0, False, once=True),
         Figure("SQLite: claim, 1M to 1k runs", "times the cost", lambda: whole.claim_ratio(SQLITE_FILE), None, 1.5, False, once=True),
     ],
     POSTGRES: [
@@ -68,6 +84,13 @@ FIGURES: dict[str, list[Figure]] = {
         Figure("PostgreSQL: three-step run, idle", "ms", lambda: whole.latency_milliseconds(SERVER), None, 8.0, False),
         Figure("PostgreSQL: idle worker", "statements/s", lambda: on_postgres.idle_statements(SERVER), None, 1.0, False, once=True),
         Figure("PostgreSQL: idle worker's time", "% of a core", lambda: whole.idle_percent(SERVER), once=True),
+        Figure(
+            "PostgreSQL: idle, 10,000 to come", "statements/s",
+            lambda: on_postgres.idle_statements(SERVER, 20.0, *schedules.idle()), None, 1.0, False, once=True,
+        ),
+        Figure("PostgreSQL: 10,000 due, made", "s after the slot", lambda: _of_rush(SERVER, "made"), None, 5.0, False, once=True),
+        Figure("PostgreSQL: 10,000 due, ended", "s after the slot", lambda: _of_rush(SERVER, "ended"), None, 5.0, False, once=True),
+        Figure("PostgreSQL: 10,000 due, others", "s at most", lambda: _of_rush(SERVER, "delayed"), None, 1.0, False, once=True),
         Figure("PostgreSQL: claim, 5M to 1k runs", "times the cost", lambda: on_postgres.claim_ratio(SERVER), None, 1.5, False, once=True),
         Figure("PostgreSQL: with an old snapshot", "of the rate", lambda: on_postgres.rate_with_old_snapshot(SERVER), None, 0.5, once=True),
         Figure("PostgreSQL: commits of a run", "", lambda: on_postgres.per_run(SERVER, "commits"), once=True),

@@ -18,7 +18,7 @@ import psycopg
 
 from benchmarks.measures import no_op, one_step
 from benchmarks.whole import WORKFLOWS, opened, three_steps
-from stepwell import Step, Stepwell, workflow
+from stepwell import Step, Stepwell, Workflow, workflow
 from stepwell.core.records import NewWorker
 from stepwell.engine.clock import SystemClock
 from stepwell.store.port import Pin, Store
@@ -184,9 +184,9 @@ def _counted(place: PostgresServer) -> dict[str, int]:
     return {"commits": commits, "rows": rows, "bytes": int(wal)}
 
 
-async def idle_statements(place: PostgresServer, seconds: float = 20.0) -> float:
+async def idle_statements(place: PostgresServer, seconds: float = 20.0, *more: Workflow[Any, Any]) -> float:
     """A second, of a worker that has nothing to do, as the server logs them."""
-    async with opened(place) as app, app.worker():
+    async with opened(place, *more) as app, app.worker():
         await app.execute(three_steps, 0)
         place.execute("ALTER SYSTEM SET log_statement = 'all'")
         place.execute("ALTER SYSTEM SET log_line_prefix = '%a: '")

@@ -119,10 +119,11 @@ async def latency_milliseconds(place: Place, runs: int = 200) -> float:
         return statistics.median(times) * 1e3
 
 
-async def idle_percent(place: Place, seconds: float = 5.0) -> float:
+async def idle_percent(place: Place, seconds: float = 5.0, *more: Workflow[Any, Any]) -> float:
     """Of a core, for a worker that has nothing to do."""
-    async with opened(place) as app, app.worker():
+    async with opened(place, *more) as app, app.worker():
         await app.execute(three_steps, 0)
+        await asyncio.sleep(1.0)  # it has looked once at all that there is
         began, cpu = time.perf_counter(), time.process_time()
         await asyncio.sleep(seconds)
         return (time.process_time() - cpu) / (time.perf_counter() - began) * 100
@@ -133,15 +134,15 @@ async def parked_megabytes(place: Place, runs: int = 10_000) -> float:
     async with opened(place) as app, app.worker(concurrency=200):
         await app.execute(three_steps, 0)
         gc.collect()
-        before = _resident()
+        before = resident()
         await app.start_many(sleeper, [1] * runs)
         while (await app.runs.count(status="sleeping")).get("sleeping", 0) < runs:  # type: ignore[call-overload]  # a StrEnum is its text
             await asyncio.sleep(0.02)
         gc.collect()
-        return (_resident() - before) / 1e6
+        return (resident() - before) / 1e6
 
 
-def _resident() -> float:
+def resident() -> float:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize()
 

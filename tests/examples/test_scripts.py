@@ -13,7 +13,10 @@ from tests.cli.harness import Command
 EXAMPLES = sorted(path for path in (Path(__file__).parents[2] / "examples").glob("*.py") if path.stem != "__init__")
 
 SAYS = {
+    "backups": "hourly: copied 1 files",
     "bulk_mail": "it sent 2 mails",
+    "clean_up": "visits in 6 batches",
+    "daily_report": "made up for 3 mornings",
     "outage": "all 20 of them",
     "payment": "the card was charged 1 time",
     "pipeline": "version 2: 14 words",

@@ -58,7 +58,7 @@ async def test_an_older_release_takes_over_also_while_the_last_worker_of_a_newer
 ) -> None:
     monkeypatch.setattr(scheduler, "OUTVOTED", 0.5)
     database = await made_in(folder)
-    async with release_in(folder, "old") as app, app.worker():
+    async with release_in(folder, "old") as app, app.worker(grace="0s"):
         await fires_by(database, "o")
         with Program("scheduled", folder, "stays", "grace=1h") as newer:
             await newer.says_meanwhile("stays")

@@ -48,7 +48,7 @@ async def test_ten_workers_that_are_killed_and_replaced_make_one_run_of_each_sec
     with Program("fleet", folder, "three", 10) as fleet:
         for name in names:
             await fires_more(database, 1, name)
-        for _ in range(60 if IS_LONG else 8):
+        for _ in range(60 if IS_LONG else 7):
             fleet.tell("replace")
             await fires_more(database, 1, "def")
         fleet.tell("end")
@@ -57,7 +57,7 @@ async def test_ten_workers_that_are_killed_and_replaced_make_one_run_of_each_sec
     for name in names:
         runs = made(database, name)
         assert without_gap([run.slot for run in runs])
-        assert len(runs) >= (59 if IS_LONG else 7)
+        assert len(runs) >= (59 if IS_LONG else 6)
         assert [run for run in runs if not 0.0 <= run.created_at - run.slot < 3.0] == []
         assert {run.input for run in runs} == ({'"value"'} if name == "value" else {str(run.slot) for run in runs})
         assert records(database, name) == [(run.slot, run.slot, 1, "started", None, run.id) for run in runs]
@@ -256,10 +256,19 @@ def nothing_json_has() -> str:
     return "\ud800"
 
 
-@pytest.mark.parametrize("function", [exits, exits_later, is_canceled, cannot_be_told, nothing_json_has])
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (exits, "SystemExit: 3"),
+        (exits_later, "SystemExit: 3"),
+        (is_canceled, "DefinitionError: the input function of schedule 'it' was canceled"),
+        (cannot_be_told, "ValueError: a"),
+        (nothing_json_has, "NotSerializable: "),
+    ],
+)
 @on_a_loop
 async def test_whatever_a_function_raises_the_run_of_its_slot_fails_and_the_worker_goes_on(
-    folder: Path, function: Callable[[], Any]
+    folder: Path, function: Callable[[], Any], error: str
 ) -> None:
     """Also the run of a trigger, and one that is retried, whose inputs are computed when they begin."""
     database = await made_in(folder)
@@ -268,12 +277,13 @@ async def test_whatever_a_function_raises_the_run_of_its_slot_fails_and_the_work
         triggered = await app.schedules.trigger("job", "it")
         again = await app.runs.retry(made(database)[0].id)
         for run_id in (triggered.run_id, again.id):
-            with pytest.raises(RunFailed):
+            with pytest.raises(RunFailed, match=error):
                 await app.handle(run_id).result(10)
         await fires_more(database, 1)
 
     assert {run.status for run in made(database)} == {"failed"}
     assert {outcome for _, _, _, outcome, *_ in records(database)} == {"failed", "triggered"}
+    assert [reason for _, _, _, outcome, reason, _ in records(database) if outcome == "failed" and error not in reason] == []
 
 
 @on_a_loop

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from stepwell.core.status import diagram
+from tests.cli.harness import Command
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -17,7 +18,7 @@ MAILS = ["ada@example.com: receipt for lamp", "ada@example.com: How do you like 
 
 
 def test_the_readme_runs_to_the_letter(tmp_path: Path) -> None:
-    declared, booked, _, _, _, _, tried = PROGRAMS
+    declared, booked, _, _, _, _, _, tried = PROGRAMS
     (tmp_path / "orders.py").write_text(declared)
     (tmp_path / "test_orders.py").write_text(tried)
 
@@ -111,7 +112,7 @@ engine.dispose()
 
 def _on(url: str) -> str:
     """The first program, with its line changed as the readme says, for a server that is there."""
-    declared, _, _, changed, *_ = PROGRAMS
+    declared, _, _, _, changed, *_ = PROGRAMS
     program, count = re.subn(r"^app = .*\n", changed, declared, flags=re.MULTILINE)
     assert count == 1
     assert program.count("postgresql://shop@db.example.com/shop") == 1
@@ -171,6 +172,23 @@ def test_the_commands_of_the_readme_work_on_what_its_program_has_made(tmp_path: 
 
     assert "receipt for lamp" in "\n".join(started)
     assert any("fulfil_order" in line for line in listed)
+
+
+def test_the_schedules_of_the_readme_are_those_that_its_commands_show_and_trigger(tmp_path: Path) -> None:
+    _, _, _, scheduled, *_ = PROGRAMS
+    commands = re.search(r"```\n(stepwell worker reports.*?)```", README, re.DOTALL)
+    assert commands is not None
+    worker, *others = (shlex.split(line)[1:] for line in commands[1].splitlines())
+    (tmp_path / "reports.py").write_text(scheduled)
+
+    with Command(*worker, cwd=tmp_path) as working:
+        working.says("is ready: report")
+        listed, triggered, shown = ("\n".join(_printed(tmp_path, "-m", "stepwell", *command)) for command in others)
+
+    assert "every_morning" in listed
+    assert "all_of_it" in listed
+    assert re.search(r"the report of 20\d\d-\d\d-\d\d", triggered)
+    assert "triggered" in shown
 
 
 def _printed(folder: Path, *arguments: str) -> list[str]:

@@ -291,7 +291,8 @@ def workflow(  # type: ignore[misc]  # what the options of the bare form are is 
         output: the type of the output, likewise.
         retry: for its steps and for its own body.
         timeout: how long after it was due, the end of its delay included, a run fails with DeadlineExceeded.
-        schedules: when runs begin by themselves.
+        schedules: when runs begin by themselves, each with a name of its own: `[Schedule("nightly", "0 2 * * *")]`. Those of the newest
+            version count, as the worker declares them that was started last.
         queue: where its runs wait.
         priority: which runs go first, the higher before the lower: from -1000 to 1000.
         concurrency: how many runs may be under way at once, across all workers.

@@ -99,18 +99,33 @@ class Debounce:
 class Schedule:
     """When runs of a workflow begin by themselves: `Schedule(name, expression, …)`, or `Schedule(expression, …)`.
 
+    Each time that it comes, a slot, makes exactly one run, however many workers there are. It fires while a worker lives that has the
+    workflow. `run.scheduled_at` is the slot.
+
+    The expression is what clocks show in the zone. Where they are changed, its field of hours decides: with some hours, such as `2` or
+    `*/6`, a time that is skipped comes once right after the gap, and one that is shown twice comes the first time; with every hour, it
+    comes whenever an hour has passed. When day-of-month and day-of-week are both given, either may fit; both must, if one of them begins
+    with a star.
+
     Attributes:
         name: unique within the workflow, which gives it `workflow[expression]` where it is left out; empty until then.
         expression: five fields of cron, or six with seconds first, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
-        input: a value, or a function (also async) of nothing or of the slot's time.
+        input: a value, or a function (also async) of nothing or of the slot's time, which comes as an aware datetime in the zone. It is
+            called before the run is made, perhaps more than once, and may take 30 s. If it fails, so does the run, and a retry calls it
+            again.
         timezone: the zone of the expression, such as `Europe/Paris`; None is the app's.
-        overlap: what happens while the last run is still going: `allow` another, `skip` it, `cancel` the last, or `wait` for it.
-        catch_up: which of the slots missed without a worker are made up for: the `latest`, `all` or `none`.
-        jitter: up to which delay each slot is put off; None keeps to the time.
+        overlap: what happens while the last run is still going, be it paused: `allow` another beside it, `skip` the slot, `cancel` the
+            last run, or `wait` for its end, which one slot does at most.
+        catch_up: which slots are made up for that no worker has fired within 10 s: the `latest` of them, `all`, or `none`.
+        jitter: by up to how long the beginning of each run is put off; None keeps to the time.
 
     Raises:
         DefinitionError: the name, the expression, the zone, `overlap` or `catch_up` cannot be, or the function takes more than the slot.
         ValueError, TypeError: `jitter` is no duration.
+
+    Example:
+        Schedule("hourly", "0 * * * *", input={"type": "incremental"}, overlap="skip")
+        Schedule("nightly", "0 2 * * *", input=lambda slot: {"type": "full", "day": slot.date()}, timezone="Europe/Paris")
     """
 
     name: str

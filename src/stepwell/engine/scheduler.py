@@ -22,7 +22,7 @@ from stepwell.core.cron import Cron
 from stepwell.core.failure import describe, error_text
 from stepwell.core.records import TO_COMPUTE, Cursor, Declaration, Firing, NewRun, NewSchedule, NewSlot
 from stepwell.core.shards import shard_of_key
-from stepwell.core.slots import planned
+from stepwell.core.slots import LATE, planned
 from stepwell.engine.clock import RunIds
 from stepwell.engine.service import Waker
 from stepwell.errors import DatabaseUnavailable
@@ -99,6 +99,10 @@ class _Job(NamedTuple):
     own: Own
     cursor: Cursor
     plan: Plan
+    seen_at: float
+    """When the slots were found due."""
+    began: float
+    """The same, by the time of the loop."""
 
 
 class Scheduler:
@@ -332,7 +336,7 @@ class Scheduler:
             if own.input is not None or not plan.start:
                 firings.append(self._firing(own, cursor, plan, {}, now))
             else:
-                self._jobs[key] = job = _Job(own, cursor, plan)
+                self._jobs[key] = job = _Job(own, cursor, plan, now, self._worker.loop.time())
                 self._worker.services.begin(partial(self._compute, key, job))
         if not firings and early > 0.0:
             await self.waker.wait_for(min(early, AGAIN))  # this machine's clock was set forward, and the heart has not noticed yet
@@ -346,8 +350,13 @@ class Scheduler:
                     inputs[slot] = await self._input(job.own, slot)
         finally:
             self._jobs.pop(key, None)
-        self._computed.append(self._firing(job.own, job.cursor, job.plan, inputs, self._clock.now()))
+        self._computed.append(self._firing(job.own, job.cursor, job.plan, inputs, self._time_after(job)))
         self.waker.set()
+
+    def _time_after(self, job: _Job) -> float:
+        """What time it is, though this machine's clock may have been set, and the heart has not noticed yet."""
+        shown, expected = self._clock.now(), job.seen_at + self._worker.loop.time() - job.began
+        return shown if abs(shown - expected) < LATE else expected
 
     async def _input(self, own: Own, slot: float) -> str | BaseException:
         try:
