@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from stepwell import InvalidInput, Stepwell, SyncStepwell, WorkflowNotFound, wor
 from tests.engine.harness import scenario
 
 
-class Letter(BaseModel):
+class Letter(BaseModel, strict=True):
     to: str = Field(alias="recipient")
-    seal: bytes = b""
+    day: date = date(2026, 1, 31)
 
 
 @workflow(name="write", version="v9", queue="desk", priority=3, timeout="1m")
@@ -58,7 +59,7 @@ async def test_a_schema_names_fields_as_they_are_stored(tmp_path: Path) -> None:
         handle = await app.start(new, Letter(recipient="ada"))
         schema = json.loads((await app.workflows.definition("write")).input_schema)
 
-        assert schema["properties"].keys() == (await handle.get()).input.keys() == {"to", "seal"}
+        assert schema["properties"].keys() == (await handle.get()).input.keys() == {"to", "day"}
 
 
 @scenario
@@ -74,12 +75,12 @@ async def test_a_workflow_that_nobody_has_has_no_definition(tmp_path: Path) -> N
 @scenario
 async def test_the_input_of_a_run_is_read_as_a_start_takes_it(tmp_path: Path) -> None:
     async with app_on(tmp_path, old, greet) as app:
-        first = await (await app.start(old, Letter(recipient="ada", seal=b"\x00\xff"))).get()
+        first = await (await app.start(old, Letter(recipient="ada", day=date(2026, 2, 1)))).get()
         typed = app.workflows.read_input("write", "v9", json.dumps(first.input))
         again = await (await app.start("write", typed, version="v9")).get()
 
         assert again.input == first.input
-        assert typed.seal == b"\x00\xff"
+        assert typed.day == date(2026, 2, 1)
         assert app.workflows.read_input("greet", None, "null") is None
         assert app.workflows.read_input("paint", None, '{"a": 1}') == {"a": 1}
         with pytest.raises(InvalidInput):
