@@ -372,6 +372,20 @@ async def test_a_run_is_a_file_without_what_is_hidden(tmp_path: Path) -> None:
     assert answer.headers["content-disposition"] == f'attachment; filename="{run_id}.json"'
 
 
+@scenario
+async def test_what_was_typed_is_taken_along_when_it_is_to_be_written_as_json(tmp_path: Path) -> None:
+    app = app_in(tmp_path, *ALL)
+    async with app, seen(app) as client:
+        typed = form_of(await client.get("/runs/new?workflow=pay")) | {"input/user": "ada", "input/amount": "5", "key": "k", "delay": "x"}
+        as_json = await client.post("/runs/new?workflow=pay&as=json", data=typed | {"turn": "yes"})
+        back = await client.post("/runs/new?workflow=pay", data=form_of(as_json) | {"turn": "yes"})
+        started = await client.post("/runs/new?workflow=pay", data=form_of(back) | {"delay": ""})
+
+        assert (form_of(as_json)["key"], form_of(back)["delay"]) == ("k", "x")
+        assert started.status_code == 303
+        assert ((await one(app)).input["user"], (await one(app)).input["amount"], (await one(app)).key) == ("ada", 5, "k")
+
+
 # -- what holds for all of them
 
 

@@ -91,6 +91,11 @@ class Field:
         return f"{self.name}/~given"
 
     @property
+    def place(self) -> Path:
+        """Where in the input that lies which its names are of."""
+        return self.path[:-1] if self.kind is Kind.OTHERS else self.path
+
+    @property
     def may_be_empty(self) -> bool:
         """Whether it may be left out, or be null."""
         return self.nullable or not self.required
