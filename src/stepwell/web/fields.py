@@ -125,6 +125,13 @@ def fields_of(schema: Schema, initial: Any, hides: Hides, *, as_json: bool) -> F
     return _Layout(hides).field(schema, (), "Input", required=True, initial=initial)
 
 
+def all_fields(field: Field) -> Iterator[Field]:
+    """The field itself, and those in it."""
+    yield field
+    for part in field.fields:
+        yield from all_fields(part)
+
+
 def skeleton(schema: Schema, depth: int = 0) -> Any:
     """Something to begin with, where an input is written as JSON: its fields, with their defaults."""
     if "default" in schema.node:
@@ -387,6 +394,8 @@ def _limits(schema: Schema) -> Iterator[str]:
     for name, words in (("exclusiveMinimum", "more than"), ("exclusiveMaximum", "less than")):
         if schema.number(name) is not None:
             yield f"{words} {schema.number(name)}"
+    if schema.text("pattern"):
+        yield f"matching {schema.text('pattern')}"
     least, most = schema.number("minLength"), schema.number("maxLength")
     if least is not None or most is not None:
         yield f"{_range(least, most)} characters"

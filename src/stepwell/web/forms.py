@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from stepwell.core.codec import codec_of
 from stepwell.web.checking import Misfit, misfits
-from stepwell.web.fields import MISSING, Field, Kind, choices_of, fields_of, text_of_choice
+from stepwell.web.fields import MISSING, Field, Kind, all_fields, choices_of, fields_of, text_of_choice
 from stepwell.web.masking import Hides, mark_of, masked, restored
 from stepwell.web.schemas import Schema
 
@@ -51,6 +51,11 @@ class Form:
     def error(self, one: Field) -> str:
         """What is wrong with a field; empty: nothing."""
         return self.errors.get(one.name, "")
+
+    @property
+    def wrong(self) -> list[Field]:
+        """The fields of which something is said, in order."""
+        return [one for one in all_fields(self.root) if one.name in self.errors]
 
     def read(self, sent: Mapping[str, str]) -> tuple[Any, list[Misfit]]:
         """The value that was sent, and what of it could not be read. MISSING: none was given."""

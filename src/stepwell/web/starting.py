@@ -147,8 +147,7 @@ async def _begin(visit: Visit, asked: Start) -> Response:
     value, problems = asked.form.read(sent)
     asked = replace(asked, options=read_options(sent, asked.workflow, asked.options, asked.run))
     value = None if value is MISSING else value
-    if not problems and value is not None and not visit.app.workflows.is_here(asked.workflow, asked.version):
-        problems = asked.form.misfits(value)
+    problems = problems or _misfits(visit, asked, value)
     if problems or asked.options.errors:
         return _page(visit, asked.refused(sent, problems))
     try:
@@ -157,6 +156,18 @@ async def _begin(visit: Visit, asked: Start) -> Response:
         return await _started(visit, asked, value)
     except _REFUSED as error:
         return _page(visit, asked.refused(sent, _problems(error)))
+
+
+def _misfits(visit: Visit, asked: Start, value: Any) -> list[Misfit]:
+    """What a start would find wrong with the input: together with what is wrong elsewhere it is said at once."""
+    if not visit.app.workflows.is_here(asked.workflow, asked.version):
+        # Whether the body has a default for its input is not published.
+        return [] if value is None else asked.form.misfits(value)
+    try:
+        visit.app.workflows.read_input(asked.workflow, asked.version, json.dumps(value))
+    except InvalidInput as error:
+        return _problems(error)
+    return []
 
 
 def _turned(visit: Visit, asked: Start, sent: Mapping[str, str]) -> Start:

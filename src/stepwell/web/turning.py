@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from stepwell.web.checking import Misfit
-from stepwell.web.fields import MISSING, Field, Kind, fields_of
+from stepwell.web.fields import MISSING, Field, Kind, all_fields, fields_of
 from stepwell.web.forms import Form
 from stepwell.web.masking import is_mark
 
@@ -30,8 +30,8 @@ def turned(source: Form, target: Form, sent: Mapping[str, str]) -> Form:
 
 def _texts(target: Form, value: Any) -> dict[str, str] | None:
     """What stands in the fields of a form for a value with marks; None: it has not fields for all of it."""
-    places = {one.name: one for one in _all(target.root)}
-    filled = list(_all(fields_of(target.schema, value, lambda _: False, as_json=False)))
+    places = {one.name: one for one in all_fields(target.root)}
+    filled = list(all_fields(fields_of(target.schema, value, lambda _: False, as_json=False)))
     if any(one.name not in places or (one.kind is Kind.GROUP) is not (places[one.name].kind is Kind.GROUP) for one in filled):
         return None
     texts = {name: "" for name, place in places.items() if place.kind is not Kind.GROUP and place.control != "checkbox"}
@@ -49,9 +49,3 @@ def _texts(target: Form, value: Any) -> dict[str, str] | None:
 def _text(one: Field, place: Field) -> str:
     as_typed = place.kind in _TYPED or is_mark(one.initial)
     return one.initial if as_typed and isinstance(one.initial, str) else one.shown
-
-
-def _all(one: Field) -> Iterator[Field]:
-    yield one
-    for part in one.fields:
-        yield from _all(part)
