@@ -12,7 +12,7 @@ SIZE: Final = 100
 """Rows on a page."""
 
 
-_LONGEST: Final = 2_000
+_LONGEST: Final = 4_000
 """Characters of a place in a list: three names, and what JSON adds."""
 
 
