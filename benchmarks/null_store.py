@@ -90,6 +90,7 @@ class NullStore:
     drain: Any = enqueue
     ended: Any = enqueue
     ends: Any = enqueue
+    ends_by_workflow: Any = enqueue
     enqueue_within: Any = enqueue
     events: Any = enqueue
     facts: Any = enqueue
@@ -119,6 +120,7 @@ class NullStore:
     standing: Any = enqueue
     steps: Any = enqueue
     summaries: Any = enqueue
+    summaries_of: Any = enqueue
     supply: Any = enqueue
     tally: Any = enqueue
     transact: Any = enqueue

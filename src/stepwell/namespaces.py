@@ -12,10 +12,11 @@ from typing import Any, Final, TypeAlias, Unpack
 from stepwell.core.codec import payload_text
 from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, is_newest_first, run_filter
 from stepwell.core.naming import checked_name, checked_signal
-from stepwell.core.records import Event, LogLine, Page, QueueState, Run, RunFilter, StepRecord, WorkerState, WorkflowState
+from stepwell.core.records import Definition, Event, LogLine, Page, QueueState, Run, RunFilter, StepRecord, WorkerState, WorkflowState
 from stepwell.core.registry import Registry, natural_order
 from stepwell.core.starting import checked_actor, checked_run_id
 from stepwell.core.status import Action, RunStatus
+from stepwell.engine.publishing import definitions_of
 from stepwell.engine.runloop import refuse_in_body
 from stepwell.errors import StepwellError
 from stepwell.handle import ACTS, LOOKS, Handle, get_logs
@@ -309,6 +310,17 @@ class Workflows:
             WorkflowState(name=name, versions=tuple(sorted(versions.get(name, ()), key=natural_order, reverse=True)), paused=name in paused)
             for name in sorted(versions.keys() | paused)
         ]
+
+    async def definitions(self, name: str) -> builtins.list[Definition]:
+        """What this app and the workers have published of it, one for each version, the newest first; empty: nobody has it.
+
+        What this app has goes before what others have published. It may be a second old. Raises DefinitionError: it can be no name.
+        """
+        wanted = checked_name(name, "workflow")
+        refuse_in_body(*LOOKS)
+        known = [*await self._home.definitions(), *definitions_of(self._registry)]
+        found = {each.version: each for each in known if each.name == wanted}
+        return [found[version] for version in sorted(found, key=natural_order, reverse=True)]
 
     async def pause(self, name: str, *, actor: str | None = None) -> None:
         """Begin no run of this workflow and go on with none that is not with a worker, until `resume`. It survives restarts.

@@ -68,6 +68,13 @@ class Overview:
         page = await self._home.store.summaries(where, newest=newest, limit=checked_limit(limit), cursor=checked_cursor(cursor))
         return replace(page, items=await self._home.explained(page.items))
 
+    async def summaries(self, run_ids: Iterable[str]) -> dict[str, RunSummary]:
+        """Up to 1,000 runs, by id; those that are not there are left out. Why one waits is not said."""
+        asked = [checked_run_id(run_id) for run_id in dict.fromkeys(run_ids)]
+        refuse_in_body(*LOOKS)
+        _check_number(asked)
+        return dict(await self._home.store.summaries_of(asked)) if asked else {}
+
     async def active(self, limit: int = 20) -> builtins.list[RunSummary]:
         """Runs that have not ended: first those that are running, then the others, the newest first."""
         refuse_in_body(*LOOKS)
@@ -101,13 +108,20 @@ class Overview:
             ValueError: there is no time between the two, or one of them has no timezone, or there are more than 10,000 intervals.
             TooSlow: too many runs have ended.
         """
-        begin, end = checked_instant(since, "since"), checked_instant(until, "until")
-        if begin >= end:
-            raise ValueError(f"since lies before until; {since.isoformat()} does not lie before {until.isoformat()}")
-        checked = _whole(intervals, "intervals", _MAX_INTERVALS)
+        begin, end, checked = _checked_intervals(since, until, intervals)
         name = run_filter(workflow=workflow).workflow
         refuse_in_body(*LOOKS)
         return await self._home.store.ends(begin, end, (end - begin) / checked, name)
+
+    async def ends_by_workflow(self, since: datetime, until: datetime, intervals: int = 48) -> dict[str, builtins.list[Ends]]:
+        """As `ends`, of each workflow of which a run has ended in that time, by its name.
+
+        Raises:
+            ValueError, TooSlow: as with `ends`.
+        """
+        begin, end, checked = _checked_intervals(since, until, intervals)
+        refuse_in_body(*LOOKS)
+        return dict(await self._home.store.ends_by_workflow(begin, end, (end - begin) / checked))
 
     async def speeds(self) -> builtins.list[Speed]:
         """How the newest runs of each workflow have ended, and how long they took; by name.
@@ -151,6 +165,13 @@ def _bounded(where: RunFilter) -> RunFilter:
     return replace(by_id(where), within=None if where.search is None else SEARCHED)
 
 
+def _checked_intervals(since: datetime, until: datetime, intervals: int) -> tuple[float, float, int]:
+    begin, end = checked_instant(since, "since"), checked_instant(until, "until")
+    if begin >= end:
+        raise ValueError(f"since lies before until; {since.isoformat()} does not lie before {until.isoformat()}")
+    return begin, end, _whole(intervals, "intervals", _MAX_INTERVALS)
+
+
 def _whole(value: object, what: str, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
         raise ValueError(f"{what} is a whole number from 1 to {most:,}, not {value!r}")
@@ -159,4 +180,4 @@ def _whole(value: object, what: str, most: int) -> int:
 
 def _check_number(asked: Collection[str]) -> None:
     if len(asked) > _CHIPPED:
-        raise ValueError(f"the steps of at most {_CHIPPED:,} runs are shown at once, not of {len(asked):,}")
+        raise ValueError(f"at most {_CHIPPED:,} runs, or the steps of so many, are shown at once, not of {len(asked):,}")

@@ -127,6 +127,22 @@ async def test_chips_show_the_last_steps_of_each_run(opened: Opened) -> None:
 
 
 @scenario
+async def test_ends_are_counted_by_workflow_and_runs_found_by_their_ids(opened: Opened) -> None:
+    async with opened(greet) as app:
+        handle = await app.start(greet, "Ada")
+        await handle.result()
+        begin, end = instant(app.now() - 3_600), instant(app.now() + 3_600)
+
+        by_workflow = await app.overview.ends_by_workflow(begin, end, intervals=4)
+        found = await app.overview.summaries([handle.run_id, "none"])
+
+        assert by_workflow == {"greet": await app.overview.ends(begin, end, intervals=4)}
+        assert list(found) == [handle.run_id]
+        assert found[handle.run_id].status is RunStatus.COMPLETED
+        assert await app.overview.summaries([]) == {}
+
+
+@scenario
 async def test_ends_and_speeds_are_of_what_has_ended(opened: Opened) -> None:
     async with opened(greet) as app:
         begin = instant(app.now()) - timedelta(minutes=1)
@@ -177,6 +193,13 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "active": ("active", {"limit": 2_000}, ValueError, "limit"),
     "chips": ("chips", {"run_ids": [f"{number:036}" for number in range(1_001)]}, ValueError, "at most 1,000 runs"),
     "no time": ("ends", {"since": datetime(2030, 1, 1, tzinfo=UTC), "until": datetime(2030, 1, 1, tzinfo=UTC)}, ValueError, "since lies"),
+    "no time by workflow": (
+        "ends_by_workflow",
+        {"since": datetime(2030, 1, 1, tzinfo=UTC), "until": datetime(2030, 1, 1, tzinfo=UTC)},
+        ValueError,
+        "since lies",
+    ),
+    "summaries": ("summaries", {"run_ids": [f"{number:036}" for number in range(1_001)]}, ValueError, "at most 1,000 runs"),
     "no zone": (
         "ends",
         {"since": datetime(2030, 1, 1), "until": datetime(2030, 1, 2, tzinfo=UTC)},  # noqa: DTZ001  # what is refused

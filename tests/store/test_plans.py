@@ -170,6 +170,7 @@ PAGES = {
     "chips": {"PRIMARY KEY"},
     "ends": {"stepwell_runs_finished"},
     "ends_of": {"stepwell_runs_finished"},
+    "ends_by_workflow": {"stepwell_runs_finished"},
     "speeds": {"stepwell_runs_workflow"},
     "live_versions": {"stepwell_runs_status"},
     "backlog": {"stepwell_runs_ready", "sqlite_autoindex_stepwell_lanes_1"},

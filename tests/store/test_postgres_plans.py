@@ -358,6 +358,7 @@ PAGES: Final[Mapping[str, tuple[Callable[[Watched], Awaitable[Any]], int]]] = {
     "chips": (lambda session: surveying.chips(session, SOME, 6), 20),
     "ends": (lambda session: surveying.ends(session, NOW + 1_000, NOW + 2_000, 100.0, None), 300),
     "ends of a workflow": (lambda session: surveying.ends(session, NOW + 1_000, NOW + 2_000, 100.0, "pay1"), 300),
+    "ends by workflow": (lambda session: surveying.ends_by_workflow(session, NOW + 1_000, NOW + 2_000, 100.0), 300),
     "speeds": (lambda session: surveying.speeds(session, 100), 4_000),
     "live versions": (lambda session: surveying.live_versions(session, 2_500), 10_000),
     "backlog": (lambda session: surveying.backlog(session, 1_000), 4_004),

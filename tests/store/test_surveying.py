@@ -456,6 +456,14 @@ async def test_of_each_run_its_own_steps_are_shown_and_of_none_none(store: Store
     assert dict(await store.chips([], 6)) == {}
 
 
+async def test_runs_are_shown_by_their_ids_and_those_that_are_not_there_are_left_out(store: Store) -> None:
+    await store.enqueue([new_run(1), new_run(2), new_run(3)])
+    page = await store.summaries(ALL, newest=False, limit=2, cursor=None)
+
+    assert await store.summaries_of([FIRST, SECOND, run_id(9), "x\0y"]) == {summary.id: summary for summary in page}
+    assert await store.summaries_of([]) == {}
+
+
 # -- ends
 
 
@@ -489,6 +497,18 @@ async def test_ends_of_one_workflow_are_counted_by_themselves(store: Store) -> N
 
     assert await store.ends(NOW, NOW + 1, 1.0, "ship") == [Ends(at=at(NOW), canceled=1)]
     assert await store.ends(NOW, NOW + 1, 1.0, "other") == [Ends(at=at(NOW))]
+
+
+async def test_ends_are_counted_for_each_workflow_of_which_a_run_has_ended(store: Store) -> None:
+    await store.enqueue([new_run(1), new_run(2, workflow="ship"), new_run(3, workflow="ship"), new_run(4, workflow="other")])
+    for number, seconds in ((1, 0.0), (2, 5.0), (3, 15.0), (4, 20.0)):
+        await store.act(run_id(number), Action.CANCEL, NOW + seconds)
+
+    assert await store.ends_by_workflow(NOW, NOW + 20, 10.0) == {
+        "pay": [Ends(at=at(NOW), canceled=1), Ends(at=at(NOW + 10))],
+        "ship": [Ends(at=at(NOW), canceled=1), Ends(at=at(NOW + 10), canceled=1)],
+    }
+    assert await store.ends_by_workflow(NOW + 30, NOW + 40, 10.0) == {}
 
 
 async def test_the_last_interval_may_be_shorter(store: Store) -> None:

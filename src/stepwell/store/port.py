@@ -505,6 +505,9 @@ class Store(Protocol):
     async def summaries(self, where: RunFilter, *, newest: bool, limit: int, cursor: str | None) -> Page[RunSummary]:
         """As `find`, without input and output."""
 
+    async def summaries_of(self, run_ids: Collection[str]) -> Mapping[str, RunSummary]:
+        """These runs, by id; those that are not there are left out."""
+
     async def active(self, limit: int) -> list[RunSummary]:
         """Up to `limit` runs that have not ended: first those that are running, then the others, the newest first."""
 
@@ -520,6 +523,9 @@ class Store(Protocol):
 
     async def ends(self, since: float, until: float, width_seconds: float, workflow: str | None = None) -> list[Ends]:
         """How many runs have ended from `since` until before `until`, in intervals of this width, each of which is there."""
+
+    async def ends_by_workflow(self, since: float, until: float, width_seconds: float) -> Mapping[str, list[Ends]]:
+        """As `ends`, of each workflow of which a run has ended in that time."""
 
     async def speeds(self, limit: int) -> list[Speed]:
         """How fast each workflow is that somebody has published or started, by name.

@@ -90,6 +90,12 @@ class Access:
         return self._auth is None and not self._tokens
 
     @property
+    def in_words(self) -> str:
+        """Who gets in, for people to read. It tells no token."""
+        ways = [*(["as the host application says"] if self._auth else []), *(["by token"] if self._tokens else [])]
+        return ("everybody, as admin" if self.is_open else " or ".join(ways)) + ("; read-only" if self._read_only else "")
+
+    @property
     def asks_for_password(self) -> bool:
         """Whether a browser can be asked for a token."""
         return bool(self._tokens)

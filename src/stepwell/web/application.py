@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from stepwell.app import Stepwell
 from stepwell.config import web_tokens
 from stepwell.errors import DefinitionError
-from stepwell.web import live, run, settings, tasks
+from stepwell.web import addresses, charts, live, run, schedules, settings, system, tasks, workers, workflows
 from stepwell.web.access import Access, Auth, Role, role_of
 from stepwell.web.redaction import Redactor
 from stepwell.web.security import Security
@@ -74,6 +74,8 @@ def create_app(
 
 
 def _routes(site: Site) -> list[BaseRoute]:
+    addresses.register()
+
     def page(path: str, handler: Any, name: str) -> Route:
         return Route(path, site.page(handler), name=name, methods=["GET"])
 
@@ -86,6 +88,17 @@ def _routes(site: Site) -> list[BaseRoute]:
         deed("/tasks", tasks.act, "act_on_tasks"),
         page("/runs/{run_id}", run.show, "run"),
         deed("/runs/{run_id}/{action}", run.act, "act_on_run"),
+        page("/workflows", workflows.show, "workflows"),
+        page("/workflows/{name:name}", workflows.show_one, "workflow"),
+        deed("/workflows/{name:name}", workflows.act, "act_on_workflow", Role.ADMIN),
+        page("/schedules", schedules.show, "schedules"),
+        page("/schedules/{workflow:name}/{name:names}", schedules.show_one, "schedule"),
+        deed("/schedules/{workflow:name}/{name:names}", schedules.act, "act_on_schedule"),
+        page("/workers", workers.show, "workers"),
+        deed("/workers", workers.act, "act_on_workers", Role.ADMIN),
+        page("/charts", charts.show, "charts"),
+        page("/charts.json", charts.data, "charts_json"),
+        page("/system", system.show, "system"),
         page("/-/events", live.stream, "events"),
         deed("/-/settings", settings.change, "settings", Role.VIEWER),
         Route("/static/{hash}/{name:path}", site.static.serve, name="static", methods=["GET"]),

@@ -36,6 +36,11 @@ class Redactor:
         """The beginning of a JSON text, without what is hidden."""
         return json if self._pair is None else self._pair.sub(rf"\1{HIDDEN}", json)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Parts of the names of fields that are hidden."""
+        return self._names
+
     def hides(self, name: object) -> bool:
         """Whether what has this name is hidden."""
         text = str(name).lower()

@@ -19,10 +19,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Router
 
 from stepwell.app import Stepwell
+from stepwell.core.cron import in_words
 from stepwell.core.records import instant
 from stepwell.web import words
 from stepwell.web.access import Access, NotAllowed, NotSignedIn, Role, User
 from stepwell.web.batches import Batches
+from stepwell.web.columns import columns
+from stepwell.web.figures import Figures
 from stepwell.web.live import Live
 from stepwell.web.problems import EXPECTED, problem_of
 from stepwell.web.redaction import Redactor
@@ -81,7 +84,7 @@ class Visit:
 
     def url(self, name: str, /, *, query: Mapping[str, object] | None = None, **params: object) -> str:
         """The path of a page, under whatever prefix the application is mounted."""
-        path = self.request.scope.get("root_path", "") + str(self.site.router.url_path_for(name, **params))
+        path = quote(self.request.scope.get("root_path", "") + str(self.site.router.url_path_for(name, **params)))
         pairs = [(key, str(value)) for key, value in (query or {}).items() if value not in (None, "")]
         return f"{path}?{urlencode(pairs)}" if pairs else path
 
@@ -165,6 +168,7 @@ class Site:
         self.redact = redact
         self.static = StaticFiles()
         self.batches = Batches()
+        self.figures = Figures(app)
         self.live = Live(app.overview.pulse)
         self.router = Router()
         """Of all pages, by which their addresses are made."""
@@ -175,8 +179,16 @@ class Site:
         templates = Environment(
             loader=PackageLoader("stepwell.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
-        templates.filters |= {"duration": words.duration, "count": words.count, "iso": words.iso, "redacted": self.redact}
-        templates.globals |= {"ago": words.ago, "clock": words.clock, "Role": Role}
+        templates.filters |= {"duration": words.duration, "count": words.count, "compact": words.compact, "iso": words.iso}
+        templates.filters |= {"redacted": self.redact}
+        templates.globals |= {
+            "ago": words.ago,
+            "clock": words.clock,
+            "percent": words.percent,
+            "columns": columns,
+            "in_words": in_words,
+            "Role": Role,
+        }
         return templates
 
     def page(self, handler: Handler, role: Role = Role.VIEWER) -> Callable[[Request], Awaitable[Response]]:

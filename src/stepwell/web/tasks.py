@@ -8,6 +8,7 @@ from stepwell.core.status import RunStatus
 from stepwell.errors import IllegalTransition, RunNotFound
 from stepwell.web.access import Role
 from stepwell.web.choosing import PERIODS, chosen, further_back
+from stepwell.web.figures import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,6 +49,7 @@ async def show(visit: Visit) -> Response:
         "tasks.html",
         tab="tasks",
         tally=await overview.tally(),
+        day=await visit.site.figures.ends(DAY, visit.now),
         active=active,
         chips=await overview.chips([run.id for run in active], _CHIPS),
         page=page,

@@ -66,6 +66,34 @@ def clock(when: datetime | None, zone: ZoneInfo, now: datetime) -> str:
     return f"{local:%Y-%m-%d %H:%M:%S}"
 
 
+def compact(number: int) -> str:
+    """`41`, `8.2k`, `12M`: for a figure among words."""
+    for size, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}" if number < 1_000 * size else f"{number // size:,}{unit}"
+    return str(number)
+
+
+def size(number: int | None) -> str:
+    """`1.4 MiB`; of None, that it is not known."""
+    if number is None:
+        return "not known"
+    amount = float(number)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if amount < 1_024:  # noqa: PLR2004
+            return f"{amount:,.0f} {unit}" if unit == "bytes" or amount >= 100 else f"{amount:.1f} {unit}"  # noqa: PLR2004
+        amount /= 1_024
+    return f"{amount:,.1f} TiB"
+
+
+def percent(part: int, whole: int) -> str:
+    """`0 %`, `0.4 %`, `12 %`; of nothing, nothing is said."""
+    if not whole:
+        return ""
+    share = 100 * part / whole
+    return f"{share:.1f} %" if 0 < share < 10 else f"{share:.0f} %"  # noqa: PLR2004
+
+
 def iso(when: datetime | None) -> str:
     """As a `<time>` has it."""
     return "" if when is None else when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -477,6 +477,10 @@ class MemoryStore:
         items = tuple(showing.summary(row) for row in found)
         return Page(items=items, next_cursor=found.next_cursor, previous_cursor=found.previous_cursor)
 
+    async def summaries_of(self, run_ids: Collection[str]) -> Mapping[str, RunSummary]:
+        """See `Store.summaries_of`."""
+        return {run_id: showing.summary(row) for run_id in run_ids if (row := self._tables.rows.get(run_id)) is not None}
+
     async def active(self, limit: int) -> list[RunSummary]:
         """See `Store.active`."""
         return [showing.summary(row) for row in surveying.active(self._tables, limit)]
@@ -493,6 +497,10 @@ class MemoryStore:
     async def ends(self, since: float, until: float, width_seconds: float, workflow: str | None = None) -> list[Ends]:
         """See `Store.ends`."""
         return surveying.ends(self._tables, since, until, width_seconds, workflow)
+
+    async def ends_by_workflow(self, since: float, until: float, width_seconds: float) -> Mapping[str, list[Ends]]:
+        """See `Store.ends_by_workflow`."""
+        return surveying.ends_by_workflow(self._tables, since, until, width_seconds)
 
     async def speeds(self, limit: int) -> list[Speed]:
         """See `Store.speeds`."""

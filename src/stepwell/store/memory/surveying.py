@@ -72,6 +72,16 @@ def ends(tables: Tables, since: float, until: float, width: float, workflow: str
     return intervals(since, until, width, ((place, status, count) for (place, status), count in counts.items()))
 
 
+def ends_by_workflow(tables: Tables, since: float, until: float, width: float) -> dict[str, list[Ends]]:
+    """See `Store.ends_by_workflow`."""
+    ended = {
+        row.new.workflow
+        for row in tables.rows.values()
+        if row.status.ended and row.finished_at is not None and since <= row.finished_at < until
+    }
+    return {workflow: ends(tables, since, until, width, workflow) for workflow in sorted(ended)}
+
+
 def speeds(tables: Tables, limit: int) -> list[Speed]:
     """See `Store.speeds`."""
     names = {name for name, _ in tables.definitions} | {lane.workflow for lane in tables.lanes}

@@ -1138,6 +1138,12 @@ WHERE status IN ('completed', 'failed', 'canceled') AND finished_at IS NOT NULL 
     AND workflow = :workflow
 GROUP BY 1, 2;
 
+-- name: ends_by_workflow
+SELECT workflow, floor((finished_at - :since::float8) / :width::float8)::integer AS place, status, count(*)
+FROM stepwell.runs
+WHERE status IN ('completed', 'failed', 'canceled') AND finished_at IS NOT NULL AND finished_at >= :since AND finished_at < :until
+GROUP BY 1, 2, 3;
+
 -- name: speeds
 -- Of each workflow: how those have ended that have, of its newest.
 SELECT w.name, (

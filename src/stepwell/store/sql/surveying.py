@@ -49,6 +49,11 @@ async def summaries(transaction: Transaction, where: RunFilter, newest: bool, li
     return replace(page, items=await _summaries(transaction, page.items))
 
 
+async def summaries_of(transaction: Transaction, run_ids: Collection[str]) -> dict[str, RunSummary]:
+    """See `Store.summaries_of`."""
+    return {summary.id: summary for summary in await _summaries(transaction, [run_id for run_id in run_ids if "\0" not in run_id])}
+
+
 async def active(transaction: Transaction, limit: int) -> list[RunSummary]:
     """See `Store.active`."""
     rows = await transaction.many("active", limit=limit)
@@ -145,6 +150,14 @@ async def ends(transaction: Transaction, since: float, until: float, width: floa
     else:
         rows = await transaction.many("ends_of", since=since, until=until, width=width, workflow=workflow)
     return intervals(since, until, width, ((place, status, count) for place, status, count in rows))
+
+
+async def ends_by_workflow(transaction: Transaction, since: float, until: float, width: float) -> dict[str, list[Ends]]:
+    """See `Store.ends_by_workflow`."""
+    found: dict[str, list[tuple[int, str, int]]] = {}
+    for workflow, *counted in await transaction.many("ends_by_workflow", since=since, until=until, width=width):
+        found.setdefault(workflow, []).append((counted[0], counted[1], counted[2]))
+    return {workflow: intervals(since, until, width, found[workflow]) for workflow in sorted(found)}
 
 
 async def speeds(transaction: Transaction, limit: int) -> list[Speed]:

@@ -300,6 +300,10 @@ class Verbs:
         """See `Store.summaries`."""
         return await self._opened.show(surveying.summaries, where, newest, limit, cursor)
 
+    async def summaries_of(self, run_ids: Collection[str]) -> Mapping[str, RunSummary]:
+        """See `Store.summaries_of`."""
+        return await self._opened.show(surveying.summaries_of, run_ids)
+
     async def active(self, limit: int) -> list[RunSummary]:
         """See `Store.active`."""
         return await self._opened.show(surveying.active, limit)
@@ -315,6 +319,10 @@ class Verbs:
     async def ends(self, since: float, until: float, width_seconds: float, workflow: str | None = None) -> list[Ends]:
         """See `Store.ends`."""
         return await self._opened.show(surveying.ends, since, until, width_seconds, workflow)
+
+    async def ends_by_workflow(self, since: float, until: float, width_seconds: float) -> Mapping[str, list[Ends]]:
+        """See `Store.ends_by_workflow`."""
+        return await self._opened.show(surveying.ends_by_workflow, since, until, width_seconds)
 
     async def speeds(self, limit: int) -> list[Speed]:
         """See `Store.speeds`."""

@@ -1002,6 +1002,15 @@ FROM (
     GROUP BY 1, 2
 );
 
+-- name: ends_by_workflow
+SELECT json_group_array(json_array(workflow, place, status, n))
+FROM (
+    SELECT workflow, CAST((finished_at - :since) / :width AS INTEGER) AS place, status, count(*) AS n
+    FROM stepwell_runs
+    WHERE status IN ('completed', 'failed', 'canceled') AND finished_at IS NOT NULL AND finished_at >= :since AND finished_at < :until
+    GROUP BY +workflow, 2, 3
+);
+
 -- name: speeds
 -- Of each workflow: how those have ended that have, of its newest.
 SELECT json_group_array(json_array(w.name, json((

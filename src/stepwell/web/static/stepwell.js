@@ -37,10 +37,12 @@ function morph(old, fresh) {
     callbacks: {
       // What somebody has opened, ticked or typed stays.
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") && !(name === "checked"),
-      beforeNodeMorphed: (node) => !(node.tagName === "TEXTAREA" && node.dataset.touched),
+      // So does what another script has drawn.
+      beforeNodeMorphed: (node) => !(node.dataset && ("keep" in node.dataset || (node.tagName === "TEXTAREA" && node.dataset.touched))),
     },
   });
   afterChange();
+  document.dispatchEvent(new Event("stepwell:morphed"));
 }
 
 // Rows do not move away from under a pointer, and no form loses what was typed.

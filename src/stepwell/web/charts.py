@@ -1,0 +1,81 @@
+"""Charts: what has ended over time and how, how fast workflows are, and what waits."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import JSONResponse
+
+from stepwell.core.filters import run_filter
+from stepwell.web.columns import columns
+from stepwell.web.figures import SPANS, span_of
+from stepwell.web.workers import backlog_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.responses import Response
+
+    from stepwell.core.records import Ends
+    from stepwell.web.figures import Span
+    from stepwell.web.site import Visit
+
+WIDTH: Final = 960
+HEIGHT: Final = 200
+
+_MARKS: Final = 6
+"""Times below a chart."""
+
+
+async def show(visit: Visit) -> Response:
+    """The page."""
+    span, workflow = span_of(visit.query.get("range")), _workflow(visit)
+    figures = visit.site.figures
+    ends = await figures.ends(span, visit.now, workflow)
+    drawn = None if ends is None else columns(ends, WIDTH, HEIGHT)
+    speeds = await figures.speeds(visit.now)
+    backlog = await backlog_of(visit)
+    return visit.page(
+        "charts.html",
+        tab="charts",
+        span=span,
+        spans=SPANS,
+        workflow=workflow,
+        ends=ends or [],
+        drawn=drawn,
+        marks=marks(ends or [], span),
+        speeds=speeds,
+        backlog=backlog,
+        waiting=0 if backlog is None else sum(each.count for each in backlog.ready),
+    )
+
+
+async def data(visit: Visit) -> Response:
+    """The same figures as JSON, for the chart that is drawn in the browser; null: they would take too long to count."""
+    span = span_of(visit.query.get("range"))
+    ends = await visit.site.figures.ends(span, visit.now, _workflow(visit))
+    return JSONResponse(
+        {
+            "range": span.name,
+            "width": span.width.total_seconds(),
+            "times": None if ends is None else [each.at.timestamp() for each in ends],
+            "completed": None if ends is None else [each.completed for each in ends],
+            "failed": None if ends is None else [each.failed for each in ends],
+            "canceled": None if ends is None else [each.canceled for each in ends],
+        },
+        headers={"cache-control": "no-store"},
+    )
+
+
+def _workflow(visit: Visit) -> str | None:
+    """The workflow that is asked for; None: all. Raises ValueError: it can be the name of none."""
+    return run_filter(workflow=visit.query.get("workflow") or None).workflow
+
+
+def marks(ends: Sequence[Ends], span: Span) -> list[datetime]:
+    """Times to write below, at equal distances, the last one the end."""
+    if not ends:
+        return []
+    step = span.width * span.intervals / (_MARKS - 1)
+    return [ends[0].at + step * place for place in range(_MARKS)]

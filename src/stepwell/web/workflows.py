@@ -1,0 +1,172 @@
+"""Workflows: what can be run, which versions of it still have runs, how it has gone, and pausing all of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from stepwell.core.records import UNRESOLVED, Definition, Ends, LiveVersion, RunSummary, ScheduleState, Speed, WorkflowState
+from stepwell.core.registry import natural_order
+from stepwell.errors import TooSlow, WorkflowNotFound
+from stepwell.web.figures import DAY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.responses import Response
+
+    from stepwell.web.site import Visit
+
+LOOKED_AT: Final = 2_500
+"""Live runs of a status whose versions are counted: there may be more."""
+
+_RECENT: Final = 10
+"""Runs on the page of a workflow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRow:
+    """A version of a workflow."""
+
+    version: str | None
+    live: int
+    """Runs that have not ended."""
+    served: bool
+    """Whether the app or a worker has published it."""
+    newest: bool
+
+    @property
+    def label(self) -> str:
+        """As people call it."""
+        return "not known yet" if self.version == UNRESOLVED else self.version or "unversioned"
+
+    @property
+    def is_old(self) -> bool:
+        """Whether its code is needed only by the runs that are there."""
+        return self.live > 0 and not self.newest and self.version != UNRESOLVED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowRow:
+    """A workflow, as pages show it."""
+
+    name: str
+    paused: bool
+    versions: tuple[VersionRow, ...]
+    """The newest first."""
+    schedules: tuple[ScheduleState, ...]
+    speed: Speed | None
+    day: tuple[Ends, ...] | None = None
+    """What has ended within a day; None: nothing."""
+
+    @property
+    def live(self) -> int:
+        """Runs that have not ended."""
+        return sum(each.live for each in self.versions)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anybody has its code."""
+        return any(each.served for each in self.versions)
+
+
+async def show(visit: Visit) -> Response:
+    """The page of all of them."""
+    app = visit.app
+    states, live, schedules = await app.workflows.list(), await _live(visit), await app.schedules.list()
+    speeds = await visit.site.figures.speeds(visit.now)
+    ends = await visit.site.figures.ends_by_workflow(DAY, visit.now)
+    return visit.page(
+        "workflows.html",
+        tab="workflows",
+        rows=[
+            replace(row, day=tuple((ends or {}).get(row.name, ())) or None) for row in rows_of(states, live or [], schedules, speeds or {})
+        ],
+        looked_at=LOOKED_AT,
+        slow=None in (live, speeds, ends),
+    )
+
+
+async def show_one(visit: Visit) -> Response:
+    """The page of one."""
+    name, app, figures = visit.request.path_params["name"], visit.app, visit.site.figures
+    states, live, schedules = await app.workflows.list(), await _live(visit), await app.schedules.list()
+    speeds = await figures.speeds(visit.now)
+    row = next((row for row in rows_of(states, live or [], schedules, speeds or {}) if row.name == name), None)
+    recent = await _recent(visit, name)
+    if row is None and not recent:
+        raise WorkflowNotFound(f"nobody has published a workflow {name!r}, and no run is of it", workflow=name)
+    return visit.page(
+        "workflow.html",
+        tab="workflows",
+        name=name,
+        row=row or WorkflowRow(name=name, paused=False, versions=(), schedules=(), speed=None),
+        definitions=[(each, _schema(each)) for each in await app.workflows.definitions(name)],
+        day=await figures.ends(DAY, visit.now, name),
+        recent=recent,
+        looked_at=LOOKED_AT,
+    )
+
+
+async def act(visit: Visit) -> Response:
+    """Pause the workflow, or let it go on."""
+    name, fields = visit.request.path_params["name"], await visit.form()
+    page = visit.url("workflow", name=name)
+    match fields.get("action"):
+        case "pause":
+            await visit.app.workflows.pause(name, actor=visit.user.actor)
+            return visit.back(fields, page, f"workflow {name} is paused: no run of it begins; those that a worker has go on")
+        case "resume":
+            await visit.app.workflows.resume(name, actor=visit.user.actor)
+            return visit.back(fields, page, f"workflow {name} goes on")
+        case other:
+            raise ValueError(f"a workflow can be paused and resumed; there is no action {other!r}")
+
+
+async def _live(visit: Visit) -> list[LiveVersion] | None:
+    try:
+        return await visit.app.overview.live_versions()
+    except TooSlow:
+        return None
+
+
+async def _recent(visit: Visit, name: str) -> Sequence[RunSummary]:
+    page = await visit.app.overview.runs(workflow=name, limit=_RECENT)
+    return page.items
+
+
+def _schema(definition: Definition) -> str | None:
+    """Of the input, as people read JSON; None: nobody can say."""
+    schema: Any = json.loads(definition.input_schema)
+    return json.dumps(schema, indent=2, ensure_ascii=False) if schema else None
+
+
+def rows_of(
+    states: Sequence[WorkflowState], live: Sequence[LiveVersion], schedules: Sequence[ScheduleState], speeds: dict[str, Speed]
+) -> list[WorkflowRow]:
+    """What is known of each workflow, by name: also of those that only have runs."""
+    known = {state.name: state for state in states}
+    return [
+        WorkflowRow(
+            name=name,
+            paused=name in known and known[name].paused,
+            versions=_versions(known.get(name), {each.version: each.count for each in live if each.workflow == name}),
+            schedules=tuple(each for each in schedules if each.workflow == name),
+            speed=speeds.get(name) if name not in speeds or speeds[name].runs else None,
+        )
+        for name in sorted(known.keys() | {each.workflow for each in live})
+    ]
+
+
+def _versions(state: WorkflowState | None, live: dict[str | None, int]) -> tuple[VersionRow, ...]:
+    served = () if state is None else state.versions
+    return tuple(
+        VersionRow(version=version, live=live.get(version, 0), served=version in served, newest=version == newest_of(served))
+        for version in sorted({*served, *live}, key=natural_order, reverse=True)
+    )
+
+
+def newest_of(versions: Sequence[str | None]) -> str | None:
+    """The version that a start by name gets: the function without one, or else the newest."""
+    return None if not versions or None in versions else versions[0]

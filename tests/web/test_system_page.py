@@ -1,0 +1,63 @@
+"""The page of the system: whether all is well, and how the server is set, with nothing on it that is secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stepwell.web.words import compact, percent, size
+from tests.engine.harness import scenario
+from tests.web.seeing import ADMIN, TOKENS, app_in, seen, text_of, with_runs
+
+
+@scenario
+async def test_what_is_wrong_is_told(tmp_path: Path) -> None:
+    async with with_runs(tmp_path) as app, seen(app) as client:
+        text = text_of(await client.get("/system"))
+
+    assert "Database ✓ ok SQLite answers" in text
+    assert "Workers ✕ wrong 0 alive" in text
+    assert "Served ✕ wrong no worker can run nobody_has_it (1), send_mail v1 (1)" in text
+    assert "0001_initial" in text
+
+
+@scenario
+async def test_all_is_well_where_nothing_waits(tmp_path: Path) -> None:
+    app = app_in(tmp_path)
+    async with app, seen(app) as client:
+        assert "wrong" not in text_of(await client.get("/system"))
+
+
+@scenario
+async def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
+    app = app_in(tmp_path)
+    async with app, seen(app, read_only=True, redact=("iban",)) as client:
+        answer = await client.get("/system")
+
+    text = text_of(answer)
+    assert "Access by token; read-only" in text
+    assert "Hidden fields iban" in text
+    assert "You web, viewer" in text
+    assert not any(token in answer.text for token in TOKENS)
+    assert ADMIN not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "0"), (41, "41"), (999, "999"), (1_000, "1k"), (8_230, "8.23k"), (1_500_000, "1.5M"), (2_000_000_000, "2G")]
+)
+def test_figures_among_words_are_short(number: int, words: str) -> None:
+    assert compact(number) == words
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(None, "not known"), (0, "0 bytes"), (1_023, "1,023 bytes"), (1_536, "1.5 KiB"), (300 * 1024**2, "300 MiB"), (5 * 1024**4, "5.0 TiB")],
+)
+def test_sizes_are_told_in_their_units(number: int | None, words: str) -> None:
+    assert size(number) == words
+
+
+@pytest.mark.parametrize(("part", "whole", "words"), [(0, 0, ""), (0, 9, "0 %"), (1, 200, "0.5 %"), (1, 3, "33 %"), (3, 3, "100 %")])
+def test_shares_are_told_in_percent(part: int, whole: int, words: str) -> None:
+    assert percent(part, whole) == words
