@@ -54,6 +54,7 @@ from stepwell.errors import (
     TooSlow,
     WaitTimeout,
     WorkerCrashed,
+    WorkerNotFound,
     WorkflowNotFound,
 )
 from stepwell.handle import Handle
@@ -66,6 +67,6 @@ __all__ = [
     "QueueState", "Rate", "Retry", "RetryAfter", "Run", "RunCanceled", "RunFailed", "RunInfo", "RunNotFound", "RunProgress",
     "RunStatus", "Schedule", "ScheduleNotFound", "ScheduleState", "Slot", "StartedRun", "Step", "StepFailed", "StepFunction",
     "StepInfo", "StepRecord", "StepTimeout", "Stepwell", "StepwellError", "Stuck", "SyncHandle", "SyncStep", "SyncStepwell",
-    "SyncWorker", "TooSlow", "WaitTimeout", "WorkerCrashed", "WorkerState", "Workflow", "WorkflowNotFound", "WorkflowState", "current_step",
-    "step", "workflow",
+    "SyncWorker", "TooSlow", "WaitTimeout", "WorkerCrashed", "WorkerNotFound", "WorkerState", "Workflow", "WorkflowNotFound",
+    "WorkflowState", "current_step", "step", "workflow",
 ]  # fmt: skip

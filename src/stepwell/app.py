@@ -15,6 +15,7 @@ from stepwell.core.registry import Registry
 from stepwell.core.retention import Retention
 from stepwell.core.size import parse_size
 from stepwell.engine.clock import Clock
+from stepwell.engine.counters import Counters
 from stepwell.errors import DefinitionError
 from stepwell.home import Home
 from stepwell.namespaces import Queues, Runs, Workers, Workflows
@@ -146,6 +147,11 @@ class Stepwell(Starting):
     def now(self) -> float:
         """The app's time, in seconds since 1970. Raises RuntimeError: the app is not open."""
         return self._home.now()
+
+    @property
+    def counters(self) -> Counters:
+        """What the app's workers in this process have done since it was made: for those who watch it. See `engine.counters`."""
+        return self._home.counters
 
     # -- workers, runs and what belongs to them; starts are in `Starting`
 

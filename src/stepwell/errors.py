@@ -9,6 +9,7 @@
     ├── RunNotFound              no run has this id
     ├── WorkflowNotFound         nobody knows a workflow of this name and version
     ├── ScheduleNotFound         no workflow has a schedule of this name
+    ├── WorkerNotFound           no worker of this name is registered
     ├── IllegalTransition        the run's status does not allow this action
     ├── RunFailed                raised by `result()` of a failed run
     ├── RunCanceled              raised by `result()` of a canceled run
@@ -116,7 +117,10 @@ class InvalidInput(_Misfit):
     Attributes:
         workflow: the workflow's name.
         errors: what is wrong, one entry a field, as pydantic reports it.
+        place: which of the inputs of `start_many` it is, from 0 on; None of any other start.
     """
+
+    place: int | None = None
 
 
 class InvalidOutput(_Misfit):
@@ -195,6 +199,19 @@ class WorkflowNotFound(StepwellError):
         super().__init__(message)
         self.workflow = workflow
         self.version = version
+
+
+class WorkerNotFound(StepwellError):
+    """No worker of this id or name is registered; it may have left.
+
+    Attributes:
+        worker: what was looked for.
+    """
+
+    def __init__(self, worker: str, known: Iterable[str] = ()) -> None:
+        names = ", ".join(sorted(set(known))) or "none at all"
+        super().__init__(f"there is no worker {worker!r}; it may have left. There are: {names}")
+        self.worker = worker
 
 
 class IllegalTransition(StepwellError):

@@ -184,12 +184,13 @@ def checked_wait(timeout: object) -> float | None:
     return timeout
 
 
-async def get_logs(home: Home, run_id: str, after: int = 0) -> list[LogLine]:
-    """All that a run has said, without the first `after` lines."""
+async def get_logs(home: Home, run_id: str, after: int = 0, limit: int | None = None) -> list[LogLine]:
+    """What a run has said, without the first `after` lines: `limit` lines at most, or all."""
     refuse_in_body(*LOOKS)
     lines: list[LogLine] = []
     while True:
-        page = await home.store.logs(run_id, after + len(lines), _LINES)
+        portion = _LINES if limit is None else min(_LINES, limit - len(lines))
+        page = await home.store.logs(run_id, after + len(lines), portion)
         lines += page
-        if len(page) < _LINES:
+        if len(page) < portion or len(lines) == limit:
             return lines

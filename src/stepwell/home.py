@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from stepwell.core.records import Definition, NewRun, Run, RunSummary, instant
 from stepwell.core.waiting import Surroundings, is_ready, waiting_for
 from stepwell.engine.clock import Clock, RunIds, SystemClock
+from stepwell.engine.counters import Counters
 from stepwell.engine.service import Waker
 from stepwell.engine.waiters import Waiters
 from stepwell.engine.worker import MAX_PAYLOAD
@@ -60,6 +61,8 @@ class Home:
         self._migrate = migrate
         self.max_payload = MAX_PAYLOAD
         """Bytes of JSON that a signal may carry."""
+        self.counters = Counters()
+        """Of the workers of the app, in this process."""
         self._users = 0
         self._process = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -18,7 +18,7 @@ from stepwell.core.starting import checked_actor, checked_run_id
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.publishing import definitions_of
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import StepwellError
+from stepwell.errors import WorkerNotFound
 from stepwell.handle import ACTS, LOOKS, Handle, get_logs
 from stepwell.home import Home
 from stepwell.store.port import Halt
@@ -52,9 +52,9 @@ class Runs:
         """Its steps, one record an attempt, in order of their start. Raises RunNotFound."""
         return await self._handle(run_id).steps()
 
-    async def logs(self, run_id: str, *, after: int = 0) -> builtins.list[LogLine]:
-        """What it has said, without the first `after` lines. Raises RunNotFound."""
-        return await get_logs(self._home, checked_run_id(run_id), after)
+    async def logs(self, run_id: str, *, after: int = 0, limit: int | None = None) -> builtins.list[LogLine]:
+        """What it has said, without the first `after` lines: `limit` lines at most, or all. Raises RunNotFound."""
+        return await get_logs(self._home, checked_run_id(run_id), after, limit)
 
     async def events(self, run_id: str) -> builtins.list[Event]:
         """What was done to it, when and by whom. Raises RunNotFound."""
@@ -277,7 +277,7 @@ class Workers:
             actor: who does it.
 
         Raises:
-            StepwellError: there is no such worker.
+            WorkerNotFound: there is none.
             DefinitionError: it cannot be the name of one.
         """
         refuse_in_body(*ACTS)
@@ -287,8 +287,7 @@ class Workers:
         there = await store.workers()
         drained = [await store.drain(state.id, now, by) for state in there if state.name == worker]
         if not any(drained):
-            names = ", ".join(sorted({state.name for state in there})) or "none at all"
-            raise StepwellError(f"there is no worker {worker!r}; it may have left. There are: {names}")
+            raise WorkerNotFound(worker, [state.name for state in there])
 
 
 class Workflows:

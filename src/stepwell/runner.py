@@ -150,7 +150,9 @@ class AppWorker:
             home = self._home
             # A clock that is moved must be the only one: a thread's own time would go on beside it.
             heart: Literal["thread", "loop"] = "thread" if isinstance(home.clock, SystemClock) else "loop"
-            self._worker = Worker(home.store, self._registry, home.clock, heart=heart, **self._options._asdict(), **self._limits)
+            self._worker = Worker(
+                home.store, self._registry, home.clock, heart=heart, counters=home.counters, **self._options._asdict(), **self._limits
+            )
         except BaseException:
             await self._home.close()
             raise

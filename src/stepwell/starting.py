@@ -30,7 +30,7 @@ from stepwell.core.starting import (
     target_of,
 )
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import DefinitionError, StepwellError
+from stepwell.errors import DefinitionError, InvalidInput, StepwellError
 from stepwell.handle import Handle, checked_wait
 from stepwell.home import Home
 from stepwell.store.port import Hint
@@ -198,6 +198,8 @@ class Starting:
                 text = self._input_text(target, value)
             except StepwellError as error:
                 error.add_note(f"It is input number {place} of start_many; nothing was started.")
+                if isinstance(error, InvalidInput):
+                    error.place = place
                 raise
             prepared.append(self._prepared(target, text, None, delay, at, timeout, priority, queue, tags))
         store = self._home.store

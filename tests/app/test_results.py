@@ -178,6 +178,7 @@ async def test_a_handle_shows_the_run_its_steps_and_its_logs(opened: Opened) -> 
             await app.runs.logs(handle.run_id),
         )
         assert await app.runs.logs(handle.run_id, after=1) == []
+        assert await app.runs.logs(handle.run_id, limit=1) == logs[:1]
 
     assert run == Run(
         id=handle.run_id, workflow="shown", version="v1", status=RunStatus.COMPLETED, input={"amount": 3}, output=6, error=None, attempt=1,

@@ -19,7 +19,7 @@ def test_workers_that_live_are_listed_and_drained(shop: Path, call: Call) -> Non
         drained = call("workers", "drain", "till")
 
         assert worker.ends() == 0
-    assert (state["name"], state["concurrency"], state["queues"], state["lease"]) == ("till", 3, ["default"], "3s")
+    assert (state["name"], state["concurrency"], state["queues"], state["lease"]) == ("till", 3, ["default"], 3.0)
     assert sorted(state["definitions"]) == ["fail", "greet", "wait_long"]
     assert "till" in listed
     assert "greet" in listed

@@ -3,18 +3,15 @@
 import io
 import json
 import sys
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from stepwell.cli.command import actor
-from stepwell.cli.output import Column, cell_text, complain, console, plain, print_json, print_table, printable, table
+from stepwell.cli.output import Column, cell_text, complain, console, print_json, print_table, printable, table
 from stepwell.config import shown_url
 from stepwell.core.status import RunStatus
-from stepwell.errors import ErrorInfo
 
 COLUMNS = (Column(title="id", short=4), Column(title="queue", rank=2), Column(title="created", rank=1), Column(title="status"))
 ROWS = [["0123456789", "default", "yesterday", "completed"], ["abcdefghij", "mail", "today", "failed"]]
@@ -115,34 +112,6 @@ def test_an_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     complain("first\n  second\n")
 
     assert capsys.readouterr().err == "error: first second\n"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    at: datetime
-    lease: timedelta
-    statuses: tuple[RunStatus, ...]
-    error: ErrorInfo | None
-    data: dict[str, object]
-
-
-def test_json_has_records_by_their_fields_and_datetimes_in_utc() -> None:
-    record = Record(
-        at=datetime(2026, 1, 2, 12, 0, 0, 500, tzinfo=timezone(timedelta(hours=2))),
-        lease=timedelta(seconds=30),
-        statuses=(RunStatus.PAUSED,),
-        error=ErrorInfo("ValueError", "no", "trace", ("a",), ("b",)),
-        data={"steps": [1], "kinds": {"x": None}},
-    )
-
-    assert plain(record) == {
-        "at": "2026-01-02T10:00:00.000500Z",
-        "lease": "30s",
-        "statuses": ["paused"],
-        "error": {"type": "ValueError", "message": "no", "traceback": "trace"},
-        "data": {"steps": [1], "kinds": {"x": None}},
-    }
-    assert plain(datetime(2026, 1, 2, tzinfo=UTC)) == "2026-01-02T00:00:00Z"
 
 
 @pytest.mark.parametrize(("encoding", "bytes_written"), [("utf-8", '"é"'.encode()), ("ascii", b'"\\u00e9"')])

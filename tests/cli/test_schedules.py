@@ -65,7 +65,7 @@ def test_schedules_are_listed_by_the_names_of_their_fields_with_words(plant: Pat
         "Asia/Seoul",
         True,
     )
-    assert (hourly["overlap"], hourly["catch_up"], hourly["jitter"], hourly["input"]) == ("skip", "latest", "5m", {"type": "incremental"})
+    assert (hourly["overlap"], hourly["catch_up"], hourly["jitter"], hourly["input"]) == ("skip", "latest", 300.0, {"type": "incremental"})
     assert (hourly["paused"], hourly["declared"], hourly["last_run_id"], hourly["last_run_status"]) == (False, True, None, None)
     assert hourly["next_at"].endswith(":00:00Z")
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, fields, is_dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from stepwell.core.duration import format_duration
+from stepwell.core.plain import plain
 from stepwell.core.status import RunStatus
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ _STYLES: Final[Mapping[str, str]] = {
     RunStatus.CANCELED: "dim",
 }
 
-_INTERNAL: Final = frozenset({"kinds", "steps", "serves"})
-"""Fields of records that are no part of what users are promised."""
-
 _GAP: Final = 2
 _WIDE: Final = 100_000
 """Columns of what is not a terminal: nothing is cut off there, since programs and files read it."""
@@ -41,25 +38,10 @@ _WIDE: Final = 100_000
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document: records by the names of their fields, datetimes as ISO 8601 in UTC."""
+    """Print one JSON document: see `core.plain`."""
     # Signs that the output's encoding cannot write are escaped in JSON's own way.
     is_unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
     sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=not is_unicode) + "\n")
-
-
-def plain(value: Any) -> Any:
-    """The value as what JSON knows: dicts, lists, texts, numbers."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, timedelta):
-        return format_duration(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.name not in _INTERNAL}
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
 
 
 # -- for people

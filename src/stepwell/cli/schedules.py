@@ -12,9 +12,10 @@ import typer
 from stepwell.app import Stepwell
 from stepwell.cli.choosing import OfWorkflow
 from stepwell.cli.command import AsJson, Failed, did_you_mean, on_app
-from stepwell.cli.output import Column, draw, local_time, note, plain, print_json, print_table
+from stepwell.cli.output import Column, draw, local_time, note, print_json, print_table
 from stepwell.core.cron import in_words
 from stepwell.core.duration import format_duration
+from stepwell.core.plain import plain
 from stepwell.core.records import ScheduleState, instant
 from stepwell.errors import RunNotFound
 

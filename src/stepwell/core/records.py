@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-if TYPE_CHECKING:
-    from stepwell.core.status import Action, RunStatus
-    from stepwell.errors import ErrorInfo
+from stepwell.core.status import Action, RunStatus
+from stepwell.errors import ErrorInfo
 
 
 class Kind(IntEnum):

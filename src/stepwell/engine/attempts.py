@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stepwell.engine.clock import Clock
+    from stepwell.engine.counters import Counters
     from stepwell.engine.effects import Effects
     from stepwell.engine.execution import Execution
     from stepwell.engine.threads import Threads
@@ -36,9 +37,13 @@ _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3,
 class StepRunner:
     """Begins attempts, and tells the run how each has ended."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, threads: Threads, effects: Effects, max_payload: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, threads: Threads, effects: Effects, max_payload: int, counters: Counters
+    ) -> None:
         self._loop = loop
         self._clock = clock
+        self._counters = counters
+        self._took = counters.steps.add
         self._threads = threads
         self._effects = effects
         self._max_payload = max_payload
@@ -95,7 +100,9 @@ class StepRunner:
             if run.over or request.done():
                 run.attempt_canceled(request, self._clock.now())  # canceled by the body, and it took no notice
             else:
-                run.step_ended(request, True, text, self._clock.now())
+                now = self._clock.now()
+                self._took(now - request.started_at)
+                run.step_ended(request, True, text, now)
         finally:
             self.running -= 1
 
@@ -111,6 +118,7 @@ class StepRunner:
             self._failed(run, request, effect.error or error)
         else:
             request.task = None
+            self._took(self._clock.now() - request.started_at)
             self._loop.call_soon(run.transacted, request, status)  # out of this task: bodies are stepped from plain callbacks
         finally:
             self.running -= 1
@@ -146,6 +154,8 @@ class StepRunner:
         if run.over or request.done():
             run.attempt_canceled(request, now)
             return
+        self._took(now - request.started_at)
+        self._counters.attempts_failed += 1
         request.failures += 1
         delay = request.retry.next(error, request.failures, self._clock.random())
         info = describe(error)  # after that: a `should_retry` that raises leaves a note

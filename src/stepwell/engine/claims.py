@@ -154,6 +154,8 @@ class Claims:
         finally:
             self._under_way = False
         worker.outage.over(_DOES)
+        worker.counters.claims += 1
+        worker.counters.claimed += len(claimed)
         return claimed
 
     def _begin(self, name: str, claimed: list[Claimed]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from stepwell.core.records import Attempt, CancelChild, LogEntry, Move, Outcome, Progress, StartChild, Started
 from stepwell.core.status import RunStatus
+from stepwell.engine.counters import Counters
 from stepwell.engine.service import Waker
 from stepwell.errors import DatabaseUnavailable
 from stepwell.store.port import Batch, WriteRefused
@@ -50,7 +51,7 @@ class Writer(Protocol):
 class Committer:
     """Writes what it is given, in order, and tells each writer how its run stands now. From plain callbacks of the worker's loop."""
 
-    def __init__(self, store: Store, worker: str, clock: Clock) -> None:
+    def __init__(self, store: Store, worker: str, clock: Clock, counters: Counters | None = None) -> None:
         self._store = store
         self.worker = worker
         """Under whose id it writes; it changes when the worker was taken for dead, and begins anew."""
@@ -63,6 +64,7 @@ class Committer:
         self._wake: asyncio.Future[None] | None = None
         self._in_flight = False
         self._pause = Waker(clock)  # the database tells nobody that it is back; only a failure ends it
+        self._counters = counters or Counters()
         self.batches = 0
         """Transactions so far."""
 
@@ -127,6 +129,7 @@ class Committer:
                 delay = min(delay * 2, _LONGEST_RETRY)
             else:
                 self.batches += 1
+                self._counters.batches.add(len(writes))
                 return answers
 
     def _tell(self, answers: Sequence[tuple[Write, Writer, RunStatus | WriteRefused | None]]) -> None:

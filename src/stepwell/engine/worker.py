@@ -17,6 +17,7 @@ from stepwell.engine.claims import Claims, Lanes
 from stepwell.engine.cleaner import Cleaner
 from stepwell.engine.clock import call_later
 from stepwell.engine.committer import Committer
+from stepwell.engine.counters import Counters
 from stepwell.engine.effects import Effects
 from stepwell.engine.execution import Execution
 from stepwell.engine.generators import adopt_generators
@@ -79,6 +80,7 @@ class Worker:
         timezone: of schedules that name none.
         on_left: told of each run that has left, and how; None: it was taken away, or canceled.
         on_failure: told when an error of the engine has ended the worker.
+        counters: of all workers of the app; None: of its own.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Worker:
         timezone: str = "UTC",
         on_left: Callable[[str, Ending | None], None] | None = None,
         on_failure: Callable[[], None] | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.thread = get_ident()
@@ -122,10 +125,13 @@ class Worker:
         """The runs in its memory, by their ids."""
         self.outage = Outage(self.label)
         self.services = Services(self.name, self._fail)
-        self.committer = Committer(store, self.id, clock)
+        self.counters = counters or Counters()
+        self.committer = Committer(store, self.id, clock, self.counters)
         self.alarms = Alarms(clock)
         self.threads = Threads(self.loop, f"stepwell-{self.name}")
-        self.steps = StepRunner(self.loop, clock, self.threads, Effects(store, self.committer, clock, self.services.fail), max_payload)
+        self.steps = StepRunner(
+            self.loop, clock, self.threads, Effects(store, self.committer, clock, self.services.fail), max_payload, self.counters
+        )
         self.scheduler = Scheduler(self, store, registry, Inputs(self.threads, max_payload), timezone)
         self.claims = Claims(self, store, Lanes(registry, queues))
         self.notices = NoticeReader(self, store)
@@ -142,8 +148,7 @@ class Worker:
         self._queues = queues
         self._lease = lease
         self._max_parked = max_parked
-        self._on_left = on_left
-        self._on_failure = on_failure
+        self._on_left, self._on_failure = on_left, on_failure
         self._unlisten: Callable[[], None] | None = None
         self._running: dict[Execution, None] = {}
         self._parked: dict[Execution, None] = {}  # in the order in which they fell asleep
@@ -261,6 +266,7 @@ class Worker:
         if self._is_begun:
             raise RuntimeError(f"{self.label} has been started before; make another one")
         self._is_begun = True
+        self.counters.workers += 1
         try:
             await self._arrive()
         except BaseException:
@@ -382,12 +388,14 @@ class Worker:
         """See `Bearer.lapsed`."""
         log.warning("%s has not reached the database for its lease of %g s: it begins nothing until it does", self.label, self._lease)
         self.leased = False
+        self.counters.leases_lapsed += 1
         self._see_what_may()
 
     def lost(self, worker: str) -> None:
         """See `Bearer.lost`: it drops its runs, which are others', and begins anew under a new id. Told twice, it does so once."""
         if worker != self.id or not self.registered or self._stopping.is_over:
             return
+        self.counters.leases_lost += 1
         runs = list(self.here.values())
         log.error("%s was taken for dead: the %d runs that it has are with others now, and are dropped here", self.label, len(runs))
         self.registered = self.leased = False

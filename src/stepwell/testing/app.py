@@ -140,6 +140,7 @@ class TestApp(Stepwell):
             grace=0,
             heart="loop",
             on_failure=self._tell_failure,
+            counters=home.counters,
             **self._limits(),
         )
         self._worker.steps.stand_in = self._stand_in

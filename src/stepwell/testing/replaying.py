@@ -20,6 +20,7 @@ from stepwell.engine.alarms import Alarms
 from stepwell.engine.attempts import StepRunner
 from stepwell.engine.clock import Alarm, Clock
 from stepwell.engine.committer import Committer
+from stepwell.engine.counters import Counters
 from stepwell.engine.effects import Effects
 from stepwell.engine.execution import Execution
 from stepwell.engine.explain import explain
@@ -185,7 +186,7 @@ class _Stage:
         self.alarms = Alarms(self.clock)
         self.committer = cast("Committer", self)  # of which a run uses nothing but `put`
         self.threads = Threads(self.loop, "stepwell-replay")
-        self.steps = StepRunner(self.loop, self.clock, self.threads, cast("Effects", self), MAX_PAYLOAD)  # nor of that anything
+        self.steps = StepRunner(self.loop, self.clock, self.threads, cast("Effects", self), MAX_PAYLOAD, Counters())  # nor of that anything
         self.registry = Registry()
         self.changed_arguments: list[str] = []
         self.met: asyncio.Future[Replayed] = self.loop.create_future()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -15,14 +15,14 @@ from starlette.routing import BaseRoute, Route
 from stepwell.app import Stepwell
 from stepwell.config import web_tokens
 from stepwell.errors import DefinitionError
-from stepwell.web import addresses, charts, live, run, schedules, settings, system, tasks, workers, workflows
+from stepwell.web import addresses, charts, live, metrics, run, schedules, settings, system, tasks, workers, workflows
 from stepwell.web.access import Access, Auth, Role, role_of
+from stepwell.web.api.routes import Answering, api_routes
+from stepwell.web.health import health_of
+from stepwell.web.opening import HEALTH, Opened, Opening
 from stepwell.web.redaction import Redactor
 from stepwell.web.security import Security
 from stepwell.web.site import Site, Visit
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 REDACT: Final = ("password", "token", "secret")
 
@@ -59,12 +59,13 @@ def create_app(
         raise DefinitionError(f"redact takes several names, such as ({redact!r},)")
     roles = {token: role_of(word) for token, word in (web_tokens() if tokens is None else tokens).items()}
     site = Site(app, Access(auth, roles, read_only=read_only), Redactor(redact))
+    opening = Opening(app)
     application = Starlette(
-        routes=_routes(site),
+        routes=_routes(site, opening),
         middleware=[
             Middleware(Security),
             Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
-            Middleware(_Opened, stepwell=app),
+            Middleware(Opened, opening=opening),
         ],
         lifespan=_lifespan(site),
     )
@@ -73,7 +74,7 @@ def create_app(
     return application
 
 
-def _routes(site: Site) -> list[BaseRoute]:
+def _routes(site: Site, opening: Opening) -> list[BaseRoute]:
     addresses.register()
 
     def page(path: str, handler: Any, name: str) -> Route:
@@ -101,26 +102,15 @@ def _routes(site: Site) -> list[BaseRoute]:
         page("/system", system.show, "system"),
         page("/-/events", live.stream, "events"),
         deed("/-/settings", settings.change, "settings", Role.VIEWER),
+        *api_routes(site),
+        Route(HEALTH, health_of(site, opening), name="health", methods=["GET"]),
+        Route("/metrics", Answering(site, {"GET": metrics.show}), name="metrics"),
         Route("/static/{hash}/{name:path}", site.static.serve, name="static", methods=["GET"]),
     ]
 
 
 async def _home(visit: Visit) -> Response:
     return RedirectResponse(visit.url("tasks"), status_code=307)
-
-
-class _Opened:
-    """Opens the app before the first request is answered, if nobody has. What opens it here closes it, too."""
-
-    def __init__(self, app: ASGIApp, stepwell: Stepwell) -> None:
-        self._app = app
-        self._stepwell = stepwell
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
-        if scope["type"] == "http" and not self._stepwell.is_open:
-            await self._stepwell.open()
-        await self._app(scope, receive, send)
 
 
 def _lifespan(site: Site) -> Any:

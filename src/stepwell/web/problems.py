@@ -17,6 +17,8 @@ from stepwell.errors import (
     RunNotFound,
     ScheduleNotFound,
     StepwellError,
+    TooSlow,
+    WorkerNotFound,
     WorkflowNotFound,
 )
 from stepwell.web.access import NotAllowed, NotSignedIn
@@ -36,12 +38,14 @@ _STATUSES: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (RunNotFound, 404, "No such run"),
     (ScheduleNotFound, 404, "No such schedule"),
     (WorkflowNotFound, 404, "No such workflow"),
+    (WorkerNotFound, 404, "No such worker"),
     (IllegalTransition, 409, "Not possible now"),
     (MailboxFull, 409, "Mailbox full"),
     (PayloadTooLarge, 413, "Too large"),
     (InvalidInput, 422, "The input does not fit"),
     (NotSerializable, 422, "Not JSON"),
     (DatabaseUnavailable, 503, "Database unavailable"),
+    (TooSlow, 503, "Too slow"),
     (DefinitionError, 400, "Bad request"),
     (StepwellError, 400, "Bad request"),
     (ValueError, 400, "Bad request"),

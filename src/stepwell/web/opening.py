@@ -1,0 +1,69 @@
+"""Opens the app with the first request, where nobody has opened it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import PlainTextResponse
+
+from stepwell.app import Stepwell
+from stepwell.errors import DatabaseTooNew, DatabaseUnavailable
+from stepwell.web.api.answers import problem_response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+HEALTH: Final = "/healthz"
+"""What is asked for there opens the app by itself, and waits no longer than it says."""
+
+
+class Opening:
+    """Opens an app once, however many ask for it at the same time."""
+
+    def __init__(self, app: Stepwell) -> None:
+        self._app = app
+        self._task: asyncio.Task[None] | None = None
+
+    async def opened(self) -> None:
+        """Wait until the app is open. Who stops waiting does not stop the others.
+
+        Raises:
+            DatabaseUnavailable: it could not be opened. The next call tries again.
+            DatabaseTooNew: nor will it be.
+        """
+        if self._app.is_open:
+            return
+        loop = asyncio.get_running_loop()
+        if self._task is None or self._task.done() or self._task.get_loop() is not loop:
+            self._task = loop.create_task(self._app.open(), name="stepwell-web-open")
+            self._task.add_done_callback(_seen)
+        await asyncio.shield(self._task)
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """All who waited may have gone: nobody else looks at its error then."""
+    if not task.cancelled():
+        task.exception()
+
+
+class Opened:
+    """Opens the app before a request is answered."""
+
+    def __init__(self, app: ASGIApp, opening: Opening) -> None:
+        self._app = app
+        self._opening = opening
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            if path != HEALTH:
+                try:
+                    await self._opening.opened()
+                except (DatabaseUnavailable, DatabaseTooNew) as error:
+                    is_program = path == "/metrics" or path.startswith("/api/")
+                    answer = problem_response(error) if is_program else PlainTextResponse(f"{error}\n", 503)
+                    await answer(scope, receive, send)
+                    return
+        await self._app(scope, receive, send)
