@@ -9,16 +9,28 @@ from dataclasses import replace
 from types import EllipsisType
 from typing import Any, Final, TypeAlias, Unpack
 
-from stepwell.core.codec import payload_text
+from stepwell.core.codec import codec_of, input_value, payload_text
 from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, is_newest_first, run_filter
 from stepwell.core.naming import checked_name, checked_signal
-from stepwell.core.records import Definition, Event, LogLine, Page, QueueState, Run, RunFilter, StepRecord, WorkerState, WorkflowState
+from stepwell.core.records import (
+    Definition,
+    Event,
+    LogLine,
+    Page,
+    QueueState,
+    Run,
+    RunFilter,
+    StepRecord,
+    WorkerState,
+    WorkflowState,
+    version_label,
+)
 from stepwell.core.registry import Registry, natural_order
-from stepwell.core.starting import checked_actor, checked_run_id
+from stepwell.core.starting import checked_actor, checked_run_id, checked_target, published_definition
 from stepwell.core.status import Action, RunStatus
-from stepwell.engine.publishing import definitions_of
+from stepwell.engine.publishing import definition_of, definitions_of
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import WorkerNotFound
+from stepwell.errors import StepwellError, WorkerNotFound, WorkflowNotFound
 from stepwell.handle import ACTS, LOOKS, Handle, get_logs
 from stepwell.home import Home
 from stepwell.store.port import Halt
@@ -320,6 +332,43 @@ class Workflows:
         known = [*await self._home.definitions(), *definitions_of(self._registry)]
         found = {each.version: each for each in known if each.name == wanted}
         return [found[version] for version in sorted(found, key=natural_order, reverse=True)]
+
+    async def definition(self, name: str, version: str | None = None) -> Definition:
+        """What is known of the workflow that takes a run of this name and version. Its version is the one that the run would have.
+
+        Without a version it is the one that has none, else the newest, as with `start`.
+
+        Raises:
+            WorkflowNotFound: neither this app nor any worker has such a workflow. A run of it can be started all the same, and waits.
+            DefinitionError: it can be no name, or no version.
+        """
+        name, version = checked_target(name, version)
+        refuse_in_body(*LOOKS)
+        here = self._registry.resolve(name, version)
+        if here is not None:
+            return definition_of(here.workflow)._replace(version=here.version)
+        found = published_definition(name, version, await self._home.definitions())
+        if found is None:
+            raise WorkflowNotFound(f"no worker has published {version_label(name, version)}", workflow=name, version=version)
+        return found
+
+    def is_here(self, name: str, version: str | None = None) -> bool:
+        """Whether this app has the code that would take a run of this name and version, so that a start validates its input."""
+        return self._registry.resolve(name, version) is not None
+
+    def read_input(self, name: str, version: str | None, text: str) -> Any:
+        """The input that a JSON text stands for, as `start` takes it: the typed object where the code is here, else plain JSON.
+
+        What a run has as its input is JSON, in which bytes, say, are base64: so it is read before it is given to another start.
+
+        Raises:
+            InvalidInput: it does not fit the workflow's schema.
+            ValueError: it is no JSON.
+        """
+        here = self._registry.resolve(name, version)
+        if here is None or (here.workflow.input_optional and text.strip() == "null"):
+            return codec_of(Any).read(text, "an input")
+        return input_value(codec_of(here.workflow.input_annotation), text, workflow=name)
 
     async def pause(self, name: str, *, actor: str | None = None) -> None:
         """Begin no run of this workflow and go on with none that is not with a worker, until `resume`. It survives restarts.

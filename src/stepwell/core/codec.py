@@ -101,9 +101,12 @@ def codec_of(annotation: Any) -> Codec:
 
 
 def json_schema(annotation: Any) -> str:
-    """The JSON schema of what an annotation takes, as text; `{}` where none can be made, and for what takes anything."""
+    """The JSON schema of what an annotation takes, as text; `{}` where none can be made, and for what takes anything.
+
+    Fields have their names in it, under which they are stored, and not their aliases, which are taken, too.
+    """
     try:
-        return to_json(TypeAdapter(annotation).json_schema()).decode()
+        return to_json(TypeAdapter(annotation).json_schema(by_alias=False)).decode()
     except Exception:  # noqa: BLE001  # annotations of the user's have hooks that make their schema; the codec says what is wrong with one
         return "{}"
 

@@ -54,15 +54,21 @@ def published_target(name: str, version: str | None, published: Iterable[Definit
 
     Without a version it is the one that has none, else the newest. Where nothing is known, the run's first claim says what it is.
     """
+    definition = published_definition(name, version, published)
+    if definition is None:
+        return Target(name, UNRESOLVED if version is None else version)
+    return Target(name, definition.version, definition.queue, definition.priority, definition.timeout)
+
+
+def published_definition(name: str, version: str | None, published: Iterable[Definition]) -> Definition | None:
+    """What is published of a workflow, with the version that a run of it has; None: nobody has published one that takes such a run."""
     known = {each.version: each for each in published if each.name == name}
     wanted = _newest(known) if version is None and known else version
     definition = known.get(wanted)
     if definition is None:
         takers = {each.version: each for each in known.values() if each.takes_version}
         definition = takers[max(takers, key=natural_order)] if takers else None
-    if definition is None:
-        return Target(name, UNRESOLVED if version is None else version)
-    return Target(name, wanted, definition.queue, definition.priority, definition.timeout)
+    return None if definition is None else definition._replace(version=wanted)
 
 
 def _newest(known: dict[str | None, Definition]) -> str | None:

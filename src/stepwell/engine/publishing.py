@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 def definitions_of(registry: Registry) -> tuple[Definition, ...]:
     """One for each workflow."""
-    return tuple(_definition(workflow) for workflow in registry)
+    return tuple(definition_of(workflow) for workflow in registry)
 
 
-def _definition(workflow: Workflow[Any, Any]) -> Definition:
+def definition_of(workflow: Workflow[Any, Any]) -> Definition:
+    """A workflow, as those see it who have not its code."""
     return Definition(
         name=workflow.name,
         version=workflow.version,

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from stepwell.app import Stepwell
 from stepwell.config import web_tokens
 from stepwell.errors import DefinitionError
-from stepwell.web import addresses, charts, live, metrics, run, schedules, settings, system, tasks, workers, workflows
+from stepwell.web import addresses, charts, download, live, metrics, run, schedules, settings, starting, system, tasks, workers, workflows
 from stepwell.web.access import Access, Auth, Role, role_of
 from stepwell.web.api.routes import Answering, api_routes
 from stepwell.web.health import health_of
@@ -87,7 +87,12 @@ def _routes(site: Site, opening: Opening) -> list[BaseRoute]:
         page("/", _home, "home"),
         page("/tasks", tasks.show, "tasks"),
         deed("/tasks", tasks.act, "act_on_tasks"),
+        page("/runs/new", starting.show, "new_run"),
+        deed("/runs/new", starting.start, "start_run"),
+        page("/runs/{run_id}.json", download.run_json, "run_json"),
         page("/runs/{run_id}", run.show, "run"),
+        page("/runs/{run_id}/rerun", starting.show_again, "rerun"),
+        deed("/runs/{run_id}/rerun", starting.start_again, "start_again"),
         deed("/runs/{run_id}/{action}", run.act, "act_on_run"),
         page("/workflows", workflows.show, "workflows"),
         page("/workflows/{name:name}", workflows.show_one, "workflow"),

@@ -11,6 +11,7 @@ const page = { tag: null, busy: false, again: false, last: 0 };
 const PAUSE = 500; // milliseconds between two looks at the most
 
 async function refresh(force = false) {
+  if ($("#main [data-still]")) return; // what is being written there stays as it is
   if (page.busy) { page.again = true; return; }
   if (!force && isDisturbing()) { showPill(true); return; }
   page.busy = true;
