@@ -30,7 +30,7 @@ from stepwell.core.starting import checked_actor, checked_run_id, checked_target
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.publishing import definition_of, definitions_of
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import StepwellError, WorkerNotFound, WorkflowNotFound
+from stepwell.errors import WorkerNotFound, WorkflowNotFound
 from stepwell.handle import ACTS, LOOKS, Handle, get_logs
 from stepwell.home import Home
 from stepwell.store.port import Halt
