@@ -112,8 +112,8 @@ def refuse_open_door(host: str) -> None:
     if is_loopback(host) or web_tokens():
         return
     raise BadUsage(
-        f"--host {host} lets others in, and nobody is asked who they are; set STEPWELL_WEB_TOKENS=a-long-random-text=admin, or web_tokens in "
-        "[tool.stepwell] of pyproject.toml, or mount stepwell.web.create_app(app, auth=…) in an application of yours"
+        f"--host {host} lets others in, and nobody is asked who they are; set STEPWELL_WEB_TOKENS=a-long-random-text=admin, or web_tokens "
+        "in [tool.stepwell] of pyproject.toml, or mount stepwell.web.create_app(app, auth=…) in an application of yours"
     )
 
 
