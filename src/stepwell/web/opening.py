@@ -56,14 +56,13 @@ class Opened:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
-        if scope["type"] == "http":
-            if _path(scope) != HEALTH:
-                try:
-                    await self._opening.opened()
-                except (DatabaseUnavailable, DatabaseTooNew) as error:
-                    answer = problem_response(error) if is_of_program(scope) else PlainTextResponse(f"{error}\n", 503)
-                    await answer(scope, receive, send)
-                    return
+        if scope["type"] == "http" and _path(scope) != HEALTH:
+            try:
+                await self._opening.opened()
+            except (DatabaseUnavailable, DatabaseTooNew) as error:
+                answer = problem_response(error) if is_of_program(scope) else PlainTextResponse(f"{error}\n", 503)
+                await answer(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
 
