@@ -52,9 +52,7 @@ class Door:
 
     def open(self) -> None:
         """Answer."""
-        config = uvicorn.Config(
-            self._application, port=self.port, log_config=None, lifespan="off", timeout_graceful_shutdown=1, ws="none"
-        )
+        config = uvicorn.Config(self._application, port=self.port, log_config=None, lifespan="off", timeout_graceful_shutdown=1, ws="none")
         self._server = server = uvicorn.Server(config)
         self._ended = ended = threading.Event()
         self.site.do(self._begin(server, ended))

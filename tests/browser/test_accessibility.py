@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,7 +49,9 @@ def test_no_page_is_left_out(addresses: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nobody_is_kept_from_a_page(new_context: NewContext, door: Door, addresses: dict[str, str], complaints: Complaints, name: str) -> None:
+def test_nobody_is_kept_from_a_page(
+    new_context: NewContext, door: Door, addresses: dict[str, str], complaints: Complaints, name: str
+) -> None:
     complaints.expect("40[04]")
     context = new_context(base_url=door.url)
     page = context.new_page()

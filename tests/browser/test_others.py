@@ -55,7 +55,15 @@ def test_a_viewer_sees_everything_and_finds_nothing_to_press(new_context: NewCon
     door = site.door(auth=lambda request: "viewer")
     page = new_context(base_url=door.url).new_page()
 
-    for path in (f"/tasks?tag={mark}", f"/runs/{run_id}", "/workflows", "/workflows/nap", "/schedules", "/schedules/report/nightly", "/workers"):
+    for path in (
+        f"/tasks?tag={mark}",
+        f"/runs/{run_id}",
+        "/workflows",
+        "/workflows/nap",
+        "/schedules",
+        "/schedules/report/nightly",
+        "/workers",
+    ):
         page.goto(path)
         expect(page.get_by_role("heading", level=1)).to_be_attached()
         forms = page.evaluate("[...document.querySelectorAll('form[method=post]')].map((form) => form.getAttribute('action'))")

@@ -91,6 +91,11 @@ class Field:
         return f"{self.name}/~given"
 
     @property
+    def place(self) -> Path:
+        """Where in the input that lies which its names are of."""
+        return self.path[:-1] if self.kind is Kind.OTHERS else self.path
+
+    @property
     def may_be_empty(self) -> bool:
         """Whether it may be left out, or be null."""
         return self.nullable or not self.required
@@ -120,6 +125,13 @@ def fields_of(schema: Schema, initial: Any, hides: Hides, *, as_json: bool) -> F
     return _Layout(hides).field(schema, (), "Input", required=True, initial=initial)
 
 
+def all_fields(field: Field) -> Iterator[Field]:
+    """The field itself, and those in it."""
+    yield field
+    for part in field.fields:
+        yield from all_fields(part)
+
+
 def skeleton(schema: Schema, depth: int = 0) -> Any:
     """Something to begin with, where an input is written as JSON: its fields, with their defaults."""
     if "default" in schema.node:
@@ -143,7 +155,7 @@ class _Layout:
         default = schema.node.get("default", MISSING)
         basis = default if initial is MISSING else initial
         hidden = within_hidden or (bool(path) and self._hides(path[-1]))
-        kind = _kind(inner, basis, depth, hidden=hidden)
+        kind = _kind(inner, basis, depth, nullable=nullable, hidden=hidden)
         identity = f"field-{next(self._numbers)}"
         shown = self._shown(kind, basis, path, hidden=hidden)
         control = _control(kind, inner, shown, hidden=hidden, certain=not nullable and (required or default is not MISSING))
@@ -242,9 +254,11 @@ def _name(path: Path) -> str:
 # -- what a field holds
 
 
-def _kind(schema: Schema, basis: Any, depth: int, *, hidden: bool) -> Kind:
+def _kind(schema: Schema, basis: Any, depth: int, *, nullable: bool, hidden: bool) -> Kind:
     kind = _declared(schema)
-    if kind is Kind.GROUP and (depth > DEPTH or (hidden and basis is not MISSING and basis is not None)):
+    if kind is Kind.GROUP and (
+        depth > DEPTH or (hidden and basis is not MISSING and basis is not None) or (basis is None and not nullable)
+    ):
         return Kind.JSON
     return kind if basis is MISSING or basis is None or _holds(kind, basis) else Kind.JSON
 
@@ -374,9 +388,20 @@ def _hints(schema: Schema, inner: Schema, kind: Kind, label: str, *, hidden: boo
 
 
 def _limits(schema: Schema) -> Iterator[str]:
-    for name, words in (("minimum", "from"), ("exclusiveMinimum", "more than"), ("maximum", "to"), ("exclusiveMaximum", "less than")):
+    least, most = schema.number("minimum"), schema.number("maximum")
+    if least is not None or most is not None:
+        yield _range(least, most)
+    for name, words in (("exclusiveMinimum", "more than"), ("exclusiveMaximum", "less than")):
         if schema.number(name) is not None:
             yield f"{words} {schema.number(name)}"
-    for name, words in (("minLength", "at least"), ("maxLength", "at most")):
-        if schema.number(name) is not None:
-            yield f"{words} {schema.number(name)} characters"
+    if schema.text("pattern"):
+        yield f"matching {schema.text('pattern')}"
+    least, most = schema.number("minLength"), schema.number("maxLength")
+    if least is not None or most is not None:
+        yield f"{_range(least, most)} characters"
+
+
+def _range(least: float | None, most: float | None) -> str:
+    if least is None:
+        return f"at most {most}"
+    return f"at least {least}" if most is None else f"from {least} to {most}"
