@@ -175,7 +175,7 @@ class _Layout:
             initial=initial,
             default=default,
             shown=shown,
-            hints=tuple(_hints(schema, inner, kind, label, hidden=hidden, masked=hidden and bool(shown))),
+            hints=tuple(_hints(schema, inner, kind, label, hidden=hidden, masked=hidden and bool(shown), at_top=not path)),
             options=tuple(_options(kind, inner, shown)) if control == "select" else (),
             fields=tuple(self._parts(inner, path, basis, depth, within_hidden=hidden)) if kind is Kind.GROUP else (),
         )
@@ -196,7 +196,7 @@ class _Layout:
             initial=initial,
             default=MISSING,
             shown=self._shown(Kind.JSON, initial, (), hidden=False),
-            hints=("JSON; empty is null",),
+            hints=("JSON", "empty is null"),
         )
 
     def _parts(self, schema: Schema, path: Path, basis: Any, depth: int, *, within_hidden: bool) -> Iterator[Field]:
@@ -369,7 +369,7 @@ _FORMATS: Final = {
 }
 
 
-def _hints(schema: Schema, inner: Schema, kind: Kind, label: str, *, hidden: bool, masked: bool) -> Iterator[str]:
+def _hints(schema: Schema, inner: Schema, kind: Kind, label: str, *, hidden: bool, masked: bool, at_top: bool) -> Iterator[str]:
     title = schema.text("title")
     # pydantic makes a title of each name.
     if title and kind is not Kind.GROUP and title.casefold() != label.replace("_", " ").casefold():
@@ -383,6 +383,8 @@ def _hints(schema: Schema, inner: Schema, kind: Kind, label: str, *, hidden: boo
     examples = schema.node.get("examples")
     if isinstance(examples, list) and examples and not hidden:
         yield "for example " + ", ".join(each if isinstance(each, str) else json.dumps(each) for each in examples[:_EXAMPLES])
+    if kind is Kind.JSON and at_top:
+        yield "empty is null"
     if masked:
         yield "hidden; as long as this is not changed, the value is kept"
 
