@@ -38,7 +38,7 @@ async def process_payment(input: dict[str, int], step: Step, logger: Logger) -> 
 @workflow
 async def trial_reminder(input: dict[str, str], step: Step) -> None:
     """Waits most of its life."""
-    await step.run("welcome", _takes, 0.05)
+    await step.run(f"welcome {input['email']}", _takes, 0.05)
     await step.sleep("trial", "14d")
     await step.run("remind", _takes, 0.05)
 

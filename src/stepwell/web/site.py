@@ -181,7 +181,13 @@ class Site:
         templates = Environment(
             loader=PackageLoader("stepwell.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
-        templates.filters |= {"duration": words.duration, "count": words.count, "compact": words.compact, "iso": words.iso}
+        templates.filters |= {
+            "duration": words.duration,
+            "count": words.count,
+            "compact": words.compact,
+            "iso": words.iso,
+            "json": words.in_json,
+        }
         templates.filters |= {"redacted": self.redact}
         templates.globals |= {
             "ago": words.ago,

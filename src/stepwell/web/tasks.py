@@ -43,7 +43,8 @@ async def show(visit: Visit) -> Response:
     """The page."""
     choice = chosen(visit.query, visit.now)
     overview, size = visit.app.overview, _size(visit)
-    active = await overview.active(_ACTIVE)
+    # Whoever looks for something finds it at the top, and not below what goes on.
+    active = [] if choice.chips or choice.problem or visit.query.get("cursor") else await overview.active(_ACTIVE)
     page = await overview.runs(limit=size, cursor=visit.query.get("cursor") or None, **choice.filters)
     return visit.page(
         "tasks.html",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 CAP: Final = 1_000
@@ -92,6 +93,11 @@ def percent(part: int, whole: int) -> str:
         return ""
     share = 100 * part / whole
     return f"{share:.1f} %" if 0 < share < 10 else f"{share:.0f} %"  # noqa: PLR2004
+
+
+def in_json(value: Any) -> str:
+    """On one line, as people write it: what pages escape is text, so nothing else needs to be."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def iso(when: datetime | None) -> str:
