@@ -1,6 +1,7 @@
 """Workflows for tests in a browser. A step that is to wait does so until a file is there, which the test makes."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ async def at_once(value: Any = None) -> Any:
     return value
 
 
-async def until_there(gate: str) -> str:
+def until_there(gate: str) -> str:
     """Ends when there is such a file."""
     while not Path(gate).exists():
-        await asyncio.sleep(0.02)
+        time.sleep(0.02)
     return "open"
 
 
-async def only_if_there(gate: str) -> str:
+def only_if_there(gate: str) -> str:
     """Fails as long as there is no such file."""
     if not Path(gate).exists():
         raise ValueError("card declined")

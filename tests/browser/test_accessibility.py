@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from axe_playwright_python.base import AXE_SCRIPT
+from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]  # only a text is taken from it
 from playwright.sync_api import Page
 
 from tests.browser.conftest import Complaints, NewContext
@@ -35,7 +35,8 @@ TOO_WIDE = """async () => {
 TOO_SMALL = """() => [...document.querySelectorAll("button, input:not([type=hidden]), select, summary, .button, nav a")].filter(each => {
     const box = each.getBoundingClientRect(), label = each.closest("label");
     const size = label ? Math.max(box.height, label.getBoundingClientRect().height) : box.height;
-    return box.width > 0 && each.checkVisibility() && !each.closest(".visually-hidden") && each.type !== "checkbox" && (size < 24 || box.width < 24);
+    const seen = box.width > 0 && each.checkVisibility() && !each.closest(".visually-hidden");
+    return seen && each.type !== "checkbox" && (size < 24 || box.width < 24);
 }).map(each => each.outerHTML.slice(0, 150))"""
 
 
@@ -70,8 +71,8 @@ def test_nobody_is_kept_from_a_page_with_nothing_on_it(empty: Door, new_context:
 
 @pytest.fixture(scope="package")
 def empty(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with Site(f"sqlite:///{tmp_path_factory.mktemp('empty')}/stepwell.db", "stepwell", workflows=[]) as site:
-        yield site.door()
+    with Site(f"sqlite:///{tmp_path_factory.mktemp('empty')}/stepwell.db", "stepwell", workflows=[]) as other:
+        yield other.door()
 
 
 def faults(page: Page) -> list[str]:

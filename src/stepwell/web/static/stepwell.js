@@ -55,6 +55,7 @@ function morph(old, fresh) {
       // What somebody has opened, ticked, typed or gone to stays, and what scripts have drawn.
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") && name !== "checked" && name !== "data-here",
       beforeNodeMorphed: (node) => !(node.dataset && (node.dataset.touched || "keep" in node.dataset)),
+      beforeNodeRemoved: (node) => node.id !== "said", // until the next page
     },
   });
   afterChange();
