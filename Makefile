@@ -83,6 +83,14 @@ demo: $(INSTALLED) ## Send two thousand mails, kill the worker half-way, and cou
 bench: $(INSTALLED) ## Measure how fast it is.
 	$(PY) -m benchmarks $(ARGS)
 
+.PHONY: pages
+pages: $(INSTALLED) ## Measure how long pages take with a million runs, and their first paint.
+	$(PY) -m benchmarks.pages $(ARGS)
+
+.PHONY: pictures
+pictures: $(INSTALLED) ## Make the pictures of the web interface in docs/images anew.
+	$(PY) -m scripts.screenshots $(ARGS)
+
 .PHONY: proof
 proof: $(INSTALLED) ## Replay crashes at every commit, in many more orders than `make test` does.
 	$(PY) -m tests.proof $(ARGS)

@@ -91,9 +91,9 @@ class Site:
         self._thread = threading.Thread(target=self._loop.run_forever, name="site")
         self._doors: list[Door] = []
 
-    def do(self, work: Coroutine[Any, Any, T]) -> T:
+    def do(self, work: Coroutine[Any, Any, T], within: float = WITHIN) -> T:
         """Have it done where the app is open."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WITHIN)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(within)
 
     def door(self, *, prefix: str = "", **options: Any) -> Door:
         """Another server of the same app."""
