@@ -268,6 +268,13 @@ def test_what_is_no_schema_takes_anything(schema: str) -> None:
     assert form.misfits({"a": 1}) == []
 
 
+def test_a_schema_that_goes_round_in_circles_is_left_after_a_while() -> None:
+    again = {"$ref": "#/$defs/a"}
+    schema = {**again, "$defs": {"a": {"anyOf": [again, again, {"type": "object", "properties": {"a": again}}]}}}
+
+    form_of(json.dumps(schema), hides).misfits({"a": {"a": 1}})
+
+
 def test_a_workflow_without_an_input_has_no_fields() -> None:
     form = of(None)
 
@@ -459,6 +466,8 @@ def test_what_pydantic_takes_fits_the_schema_without_the_code(value: dict[str, A
         ({"type": "string", "maxLength": 2}, "abc", False),
         ({"type": "integer", "multipleOf": 3}, 10**400, False),
         ({"type": "number", "multipleOf": 0.1}, 0.3, True),
+        ({"type": "number", "multipleOf": 0.1}, 10**400, True),
+        ({"type": "number", "multipleOf": 0.1}, 0.35, False),
         ({"type": "number", "exclusiveMaximum": 1}, 1, False),
         ({"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "string"}}, [1, "a"], True),
         ({"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "string"}}, [1, 2], False),
