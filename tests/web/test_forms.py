@@ -268,6 +268,13 @@ def test_what_is_no_schema_takes_anything(schema: str) -> None:
     assert form.misfits({"a": 1}) == []
 
 
+def test_a_schema_that_goes_round_in_circles_is_left_after_a_while() -> None:
+    again = {"$ref": "#/$defs/a"}
+    schema = {**again, "$defs": {"a": {"anyOf": [again, again, {"type": "object", "properties": {"a": again}}]}}}
+
+    form_of(json.dumps(schema), hides).misfits({"a": {"a": 1}})
+
+
 def test_a_workflow_without_an_input_has_no_fields() -> None:
     form = of(None)
 
@@ -459,6 +466,8 @@ def test_what_pydantic_takes_fits_the_schema_without_the_code(value: dict[str, A
         ({"type": "string", "maxLength": 2}, "abc", False),
         ({"type": "integer", "multipleOf": 3}, 10**400, False),
         ({"type": "number", "multipleOf": 0.1}, 0.3, True),
+        ({"type": "number", "multipleOf": 0.1}, 10**400, True),
+        ({"type": "number", "multipleOf": 0.1}, 0.35, False),
         ({"type": "number", "exclusiveMaximum": 1}, 1, False),
         ({"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "string"}}, [1, "a"], True),
         ({"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "string"}}, [1, 2], False),
@@ -509,3 +518,48 @@ def test_json_that_has_no_fields_stays_json() -> None:
         assert form.is_json
         assert said in "".join((*form.general, *form.errors.values()))
         assert form.text(form.root) == typed
+
+
+# -- whatever is sent, and whatever is published
+
+
+NAMES = [one.name for one in controls(of(Order, {"extra": 1}))] + [group.given_name for group in groups(of(Order).root)]
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), texts | plain.map(json.dumps) | st.sampled_from(["9" * 5_000, f"{HIDDEN} token", "[" * 999]))
+)
+def test_whatever_is_sent_is_read_or_told(sent: dict[str, str]) -> None:
+    for initial in (MISSING, None, {"extra": 1, "token": "x"}):
+        for as_json in (False, True):
+            form = of(Order, initial, as_json=as_json)
+            value, problems = form.read(sent)
+            again = form.answered(sent, problems)
+            other = turned(form, of(Order, initial, as_json=not as_json), sent)
+
+            assert len(again.wrong) + len(again.general) > 0 or not problems
+            assert value is MISSING or isinstance(json.dumps(value), str)
+            assert all(isinstance(other.text(one), str) for one in controls(other))
+
+
+words = st.sampled_from(
+    ["type", "properties", "required", "anyOf", "oneOf", "allOf", "$ref", "$defs", "enum", "const", "items", "prefixItems", "default",
+     "title", "description", "examples", "format", "pattern", "minimum", "maxLength", "multipleOf", "additionalProperties", "a", "password"]
+)  # fmt: skip
+schemas = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["string", "integer", "number", "object", "array", "boolean", "null", "date", "(", "#/$defs/a", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=5),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(schemas, st.just(MISSING) | plain | st.dictionaries(words, plain, max_size=3))
+def test_whatever_is_published_makes_a_form(schema: Any, value: Any) -> None:
+    for as_json in (False, True):
+        form = form_of(json.dumps(schema), hides, initial=value, as_json=as_json)
+        read, _ = form.read(sent_by_browser(form))
+        form.misfits(None if value is MISSING else value)
+
+        assert value is MISSING or _exact(read) == _exact(value)
+        assert all(isinstance(hint, str) for one in controls(form) for hint in one.hints)

@@ -16,7 +16,10 @@ from uuid import UUID
 from stepwell.web.schemas import Schema
 
 _DEEPEST: Final = 50
-"""Levels of a value that are looked at."""
+"""Levels of a schema that are gone into."""
+
+_MOST: Final = 50_000
+"""Parts of a value that are looked at."""
 
 _MATCHED: Final = 200
 """Characters of a text that is held against a pattern."""
@@ -36,42 +39,79 @@ class Misfit(NamedTuple):
 
 
 def misfits(schema: Schema, value: Any) -> list[Misfit]:
-    """All that does not fit."""
-    return list(_found(schema, value, ()))
+    """All that does not fit. Of a very large value, what lies at its beginning."""
+    return _Check().found(schema, value, ())
 
 
-def _found(schema: Schema, value: Any, path: tuple[str | int, ...]) -> Iterator[Misfit]:
-    if len(path) > _DEEPEST:
-        return
-    options = schema.options
-    if options:
-        yield from _found_in_options(options, value, path)
-        return
-    if schema.types and not any(_is(value, kind) for kind in schema.types):
-        yield Misfit(path, f"this is {_words(value)}, and should be {' or '.join(_NAMES.get(kind, kind) for kind in schema.types)}")
-        return
-    choices = schema.choices
-    if choices is not None and not any(_same(value, choice) for choice in choices):
-        yield Misfit(path, "this is none of those that can be chosen")
-        return
-    match value:
-        case str():
-            yield from (Misfit(path, message) for message in _of_text(schema, value))
-        case bool() | None:
-            pass
-        case int() | float():
-            yield from (Misfit(path, message) for message in _of_number(schema, value))
-        case list():
-            yield from _of_list(schema, value, path)
-        case dict():
-            yield from _of_object(schema, value, path)
+class _Check:
+    """Of one value. A schema may name itself in whatever way, so what is looked at is counted."""
 
+    def __init__(self) -> None:
+        self._left = _MOST
+        self._depth = 0
 
-def _found_in_options(options: list[Schema], value: Any, path: tuple[str | int, ...]) -> Iterator[Misfit]:
-    found = [list(_found(option, value, path)) for option in options]
-    if all(found):
-        # Those that go deepest are of the option that was meant.
-        yield from max(found, key=lambda each: max(len(misfit.path) for misfit in each))
+    def found(self, schema: Schema, value: Any, path: tuple[str | int, ...]) -> list[Misfit]:
+        self._left -= 1
+        if self._left < 0 or self._depth >= _DEEPEST:
+            return []
+        self._depth += 1
+        try:
+            return list(self._found(schema, value, path))
+        finally:
+            self._depth -= 1
+
+    def _found(self, schema: Schema, value: Any, path: tuple[str | int, ...]) -> Iterator[Misfit]:
+        options = schema.options
+        if options:
+            yield from self._found_in_options(options, value, path)
+            return
+        if schema.types and not any(_is(value, kind) for kind in schema.types):
+            yield Misfit(path, f"this is {_words(value)}, and should be {' or '.join(_NAMES.get(kind, kind) for kind in schema.types)}")
+            return
+        choices = schema.choices
+        if choices is not None and not any(_same(value, choice) for choice in choices):
+            yield Misfit(path, "this is none of those that can be chosen")
+            return
+        match value:
+            case str():
+                yield from (Misfit(path, message) for message in _of_text(schema, value))
+            case bool() | None:
+                pass
+            case int() | float():
+                yield from (Misfit(path, message) for message in _of_number(schema, value))
+            case list():
+                yield from self._of_list(schema, value, path)
+            case dict():
+                yield from self._of_object(schema, value, path)
+
+    def _found_in_options(self, options: list[Schema], value: Any, path: tuple[str | int, ...]) -> Iterator[Misfit]:
+        found = [self.found(option, value, path) for option in options]
+        if all(found):
+            # Those that go deepest are of the option that was meant.
+            yield from max(found, key=lambda each: max(len(misfit.path) for misfit in each))
+
+    def _of_list(self, schema: Schema, value: list[Any], path: tuple[str | int, ...]) -> Iterator[Misfit]:
+        yield from (Misfit(path, message) for message in _length(schema, len(value), "Items", "items"))
+        first = schema.node.get("prefixItems")
+        places = first if isinstance(first, list) else []
+        rest = schema.node.get("items")
+        for place, item in enumerate(value):
+            node = places[place] if place < len(places) else rest
+            if isinstance(node, Mapping):
+                yield from self.found(schema.part(node), item, (*path, place))
+
+    def _of_object(self, schema: Schema, value: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[Misfit]:
+        properties, rest = schema.properties, schema.node.get("additionalProperties")
+        for name in sorted(schema.required - value.keys()):
+            yield Misfit((*path, name), "this is missing")
+        for name, item in value.items():
+            if name in properties:
+                yield from self.found(properties[name], item, (*path, name))
+            elif rest is False:
+                yield Misfit((*path, name), "there is no such field")
+            elif isinstance(rest, Mapping):
+                yield from self.found(schema.part(rest), item, (*path, name))
+        yield from (Misfit(path, message) for message in _length(schema, len(value), "Properties", "fields"))
 
 
 def _of_text(schema: Schema, value: str) -> Iterator[str]:
@@ -109,32 +149,8 @@ def _of_number(schema: Schema, value: float) -> Iterator[str]:
 def _is_multiple(value: float, factor: float) -> bool:
     if isinstance(value, int) and isinstance(factor, int):
         return value % factor == 0
-    return abs(value / factor) > _EXACT or Decimal(str(value)) % Decimal(str(factor)) == 0
-
-
-def _of_list(schema: Schema, value: list[Any], path: tuple[str | int, ...]) -> Iterator[Misfit]:
-    yield from (Misfit(path, message) for message in _length(schema, len(value), "Items", "items"))
-    first = schema.node.get("prefixItems")
-    places = first if isinstance(first, list) else []
-    rest = schema.node.get("items")
-    for place, item in enumerate(value):
-        node = places[place] if place < len(places) else rest
-        if isinstance(node, Mapping):
-            yield from _found(schema.part(node), item, (*path, place))
-
-
-def _of_object(schema: Schema, value: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[Misfit]:
-    properties, rest = schema.properties, schema.node.get("additionalProperties")
-    for name in sorted(schema.required - value.keys()):
-        yield Misfit((*path, name), "this is missing")
-    for name, item in value.items():
-        if name in properties:
-            yield from _found(properties[name], item, (*path, name))
-        elif rest is False:
-            yield Misfit((*path, name), "there is no such field")
-        elif isinstance(rest, Mapping):
-            yield from _found(schema.part(rest), item, (*path, name))
-    yield from (Misfit(path, message) for message in _length(schema, len(value), "Properties", "fields"))
+    quotient = Decimal(str(value)) / Decimal(str(factor))
+    return abs(quotient) > _EXACT or quotient == quotient.to_integral_value()
 
 
 def _length(schema: Schema, length: int, what: str, words: str) -> Iterator[str]:
