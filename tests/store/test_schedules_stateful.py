@@ -226,7 +226,8 @@ async def _answer(verb: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def _sorted(cursors: Coroutine[Any, Any, list[Cursor]]) -> list[Cursor]:
-    return sorted(await cursors, key=lambda cursor: cursor[:2])
+    known = [cursor._replace(seen_at=None) for cursor in await cursors]  # the time is told by some databases only
+    return sorted(known, key=lambda cursor: cursor[:2])
 
 
 async def _claimed(store: Store, worker: str, now: float) -> list[tuple[str, int, str]]:

@@ -67,7 +67,7 @@ async def test_a_body_of_another_form_is_refused_with_the_place(body: object, po
         ("limit=1.0", "limit"),
         ("limit=1_0", "limit"),
         ("limit=1&limit=2", "limit"),
-        ("status=faild", "status"),
+        ("status=finished", "status"),
         ("created_after=1700000000", "created_after"),
         ("created_after=2026-01-01", "created_after"),
         ("order=best", "order"),
