@@ -11,7 +11,7 @@ from scripts.distributions import SOURCE, missing_from, package_files
 
 WEB = SOURCE / "stepwell/web"
 VENDOR = WEB / "static/vendor"
-SUMS = dict(reversed(line.split()) for line in (VENDOR / "SHA256SUMS").read_text().splitlines())
+SUMS = {name: hashed for hashed, name in (line.split() for line in (VENDOR / "SHA256SUMS").read_text().splitlines())}
 
 
 def test_each_file_is_unchanged() -> None:

@@ -89,13 +89,13 @@ async def test_forms_work_below_a_prefix(host: Any, tmp_path: Path) -> None:
 async def test_the_app_is_opened_with_the_first_request_once_however_many_come(tmp_path: Path) -> None:
     app = app_in(tmp_path, send_mail)
     async with visitor(by_path(create_app(app, tokens={}), "/jobs")) as client:
-        assert not app.is_open
+        before = app.is_open
         answers = await asyncio.gather(*(client.get("/jobs/tasks") for _ in range(5)))
-        assert app.is_open
+        meanwhile = app.is_open
         await app.close()
 
     assert [answer.status_code for answer in answers] == [200] * 5
-    assert not app.is_open
+    assert (before, meanwhile, app.is_open) == (False, True, False)
 
 
 @scenario

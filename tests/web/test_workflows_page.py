@@ -69,7 +69,7 @@ async def test_an_admin_pauses_a_workflow_and_lets_it_go_on(tmp_path: Path) -> N
     async with with_runs(tmp_path) as app, seen(app) as client:
         paused = await client.post("/workflows/send_mail", data={"action": "pause"})
         assert [state.name for state in await app.workflows.list() if state.paused] == ["send_mail"]
-        shown = text_of(await client.get(paused.headers["location"]))
+        shown = (await client.get(paused.headers["location"])).text
         await client.post("/workflows/send_mail", data={"action": "resume"})
         assert not any(state.paused for state in await app.workflows.list())
 
