@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,35 @@ def test_it_is_called_wrongly(arguments: list[str], filled: Path, call: Call) ->
 
     assert answer.code == 2
     assert answer.err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"), [("short=admin", "has 5 characters"), (f"{TOKEN}=root", "a role is one of viewer, operator, admin")]
+)
+def test_tokens_that_are_none_are_refused_before_anybody_comes(
+    tokens: str, said: str, filled: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEPWELL_WEB_TOKENS", tokens)
+
+    answer = call("ui", "--port", "0", "--host", "0.0.0.0")
+
+    assert answer.code == 1
+    assert said in answer.err
+    assert "is at" not in answer.err
+
+
+def test_headers_without_end_are_refused_and_it_goes_on(filled: Path) -> None:
+    with Command("ui", "--port", "0", cwd=filled) as ui:
+        where = address_of(ui.says("the web interface is at"))
+        with socket.create_connection(where, timeout=WITHIN) as connection:
+            connection.sendall(b"GET /tasks HTTP/1.1\r\nhost: localhost\r\nx: ")
+            refusal = b""
+            with suppress(ConnectionError):  # it need not have read all that comes before it hangs up
+                connection.sendall(b"a" * 200_000)
+                refusal = connection.recv(100)
+
+        assert not refusal or refusal.startswith(b"HTTP/1.1 4")
+        assert ask(where)[0] == 200
 
 
 @pytest.mark.parametrize("options", [[], ["--read-only"]])
