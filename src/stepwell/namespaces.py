@@ -359,7 +359,7 @@ class Workflows:
     def read_input(self, name: str, version: str | None, text: str) -> Any:
         """The input that a JSON text stands for, as `start` takes it: the typed object where the code is here, else plain JSON.
 
-        What a run has as its input is JSON, in which bytes, say, are base64: so it is read before it is given to another start.
+        What a run has as its input is JSON, in which bytes are base64 and dates are texts: so it is read before another start takes it.
 
         Raises:
             InvalidInput: it does not fit the workflow's schema.

@@ -38,6 +38,8 @@ class WorkerOptions:
     grace: str
     name: str | None
     show_traceback: bool
+    web: int | None = None
+    """The number of the socket on which it serves the web interface; None: it serves none."""
 
     def command_line(self, *more: str) -> list[str]:
         """What begins a child like this."""
@@ -49,12 +51,24 @@ class WorkerOptions:
         for queue in self.queues:
             line += ["--queue", queue]
         line += ["--traceback"] if self.show_traceback else []
+        line += [] if self.web is None else ["--web", str(self.web)]
         return [*line, *more, "--", self.target]
 
 
 async def begin(options: WorkerOptions) -> Process:
     """Begin a worker in a child process. Its standard input is held open for as long as this process lives."""
-    return await asyncio.create_subprocess_exec(*options.command_line(), stdin=subprocess.PIPE, **_OWN_GROUP)
+    options_of_child: dict[str, Any] = {**_OWN_GROUP, **_handed_on(options)}
+    return await asyncio.create_subprocess_exec(*options.command_line(), stdin=subprocess.PIPE, **options_of_child)
+
+
+def _handed_on(options: WorkerOptions) -> dict[str, Any]:
+    """How the child gets the socket. This process holds it, too: whoever connects while one child follows another waits for the next."""
+    if options.web is None:
+        return {}
+    if os.name == "posix":
+        return {"pass_fds": (options.web,)}
+    os.set_handle_inheritable(options.web, True)  # type: ignore[attr-defined,unused-ignore]  # only Windows has it
+    return {"close_fds": False}
 
 
 def stop(process: Process) -> None:

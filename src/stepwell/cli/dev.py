@@ -1,10 +1,15 @@
-"""`stepwell dev`: a worker in a child process, which begins again when the code changes, and only if the new code can be imported."""
+"""`stepwell dev`: a worker in a child process, which begins again when the code changes, and only if the new code can be imported.
+
+It serves the web interface, too, on a socket that stays here: its address outlives the code.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import subprocess
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -13,11 +18,13 @@ import typer
 from stepwell.cli.child import WorkerOptions, begin, how_it_ended, on_signals, stop
 from stepwell.cli.command import Database, Namespace, duration, place_of
 from stepwell.cli.output import note
+from stepwell.cli.serving import PORT, bound_or_next, url_of
 from stepwell.cli.target import is_file_target, only_target
 from stepwell.cli.worker import LEASE, Concurrency, ShowTraceback
 from stepwell.config import project_settings
 
 if TYPE_CHECKING:
+    import socket
     from asyncio.subprocess import Process
     from collections.abc import Iterable
 
@@ -36,11 +43,15 @@ def dev(
     *,
     concurrency: Concurrency = 100,
     grace: Annotated[str, typer.Option("--grace", metavar="D", help="How long steps in progress may take to end.")] = GRACE,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65_535, metavar="N", help="Of the web interface; the next free one if taken.")
+    ] = PORT,
+    no_ui: Annotated[bool, typer.Option("--no-ui", help="Serve no web interface.")] = False,
     show_traceback: ShowTraceback = False,
     database: Database = None,
     namespace: Namespace = None,
 ) -> None:
-    """Execute runs, and begin again whenever the code changes."""
+    """Execute runs, serve the web interface, and begin again whenever the code changes."""
     duration(grace, "--grace")
     options = WorkerOptions(
         target=target or default_target(),
@@ -52,7 +63,18 @@ def dev(
         name=None,
         show_traceback=show_traceback,
     )
-    raise typer.Exit(asyncio.run(Reloader(options).run()))
+    with nullcontext() if no_ui else _listening(port) as listening:
+        web = None if listening is None else listening.fileno()
+        raise typer.Exit(asyncio.run(Reloader(replace(options, web=web)).run()))
+
+
+def _listening(port: int) -> socket.socket:
+    """The socket of the web interface, and where it is said."""
+    listening = bound_or_next("127.0.0.1", port)
+    found = listening.getsockname()[1]
+    taken = "" if port in {0, found} else f"; port {port} is taken"
+    note(f"the web interface is at {url_of(listening)}{taken}")
+    return listening
 
 
 def default_target() -> str:

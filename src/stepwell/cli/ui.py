@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import webbrowser
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -11,7 +12,7 @@ import typer
 from stepwell.cli.child import on_signals
 from stepwell.cli.command import Database, Namespace, app_at, place_of
 from stepwell.cli.output import note
-from stepwell.cli.serving import PORT, bound, refuse_open_door, server_of, url_of
+from stepwell.cli.serving import PORT, bound, refuse_open_door, serving, url_of
 from stepwell.cli.target import load
 from stepwell.config import shown_url
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from stepwell.app import Stepwell
 
 Host: TypeAlias = Annotated[str, typer.Option("--host", metavar="H", help="Address to be found at; others than this machine need tokens.")]
-Port: TypeAlias = Annotated[int, typer.Option("--port", min=0, max=65_535, help="0: any that is free.")]
+Port: TypeAlias = Annotated[int, typer.Option("--port", min=0, max=65_535, metavar="N", help="0: any that is free.")]
 
 
 def ui(
@@ -42,18 +43,25 @@ def ui(
     place = place_of(context, database, namespace)
     app = app_at(place, migrate=False) if target is None else load(target, place)
     with bound(host, port) as listening:
-        asyncio.run(_serve(app, host, listening, read_only=read_only, open_it=open_it))
+        asyncio.run(_serve(app, listening, host, read_only=read_only, open_it=open_it))
 
 
-async def _serve(app: Stepwell, host: str, listening: socket.socket, *, read_only: bool, open_it: bool) -> None:
-    server = server_of(app, host, read_only=read_only)
+async def _serve(app: Stepwell, listening: socket.socket, host: str, *, read_only: bool, open_it: bool) -> None:
+    told = asyncio.Event()
+    with on_signals(told.set):
+        async with app, serving(app, listening, host, read_only=read_only):
+            note(f"the web interface is at {url_of(listening)} ({shown_url(app.database_url)})")
+            if open_it:
+                _show(url_of(listening))
+            await told.wait()
+    note("the web interface has stopped")
 
-    def stop() -> None:
-        server.should_exit = True
 
-    async with app:
-        note(f"the web interface is at {url_of(listening)} ({shown_url(app.database_url)})")
-        if open_it:
-            webbrowser.open(url_of(listening))
-        with on_signals(stop):
-            await server.serve(sockets=[listening])
+def _show(url: str) -> None:
+    """Open a browser. One that runs in a terminal takes it until it is left, and this process goes on meanwhile."""
+
+    def show() -> None:
+        if not webbrowser.open(url):
+            note("no browser could be opened")
+
+    threading.Thread(target=show, name="stepwell-browser", daemon=True).start()

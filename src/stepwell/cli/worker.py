@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import sys
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
@@ -59,6 +59,7 @@ def worker(
     show_traceback: ShowTraceback = False,
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
     import_only: Annotated[bool, typer.Option("--import-only", hidden=True)] = False,
+    web: Annotated[int | None, typer.Option("--web", hidden=True)] = None,
     database: Database = None,
     namespace: Namespace = None,
 ) -> None:
@@ -76,6 +77,7 @@ def worker(
         grace=grace,
         name=name,
         show_traceback=show_traceback,
+        web=web,
     )
     if processes > 1:
         from stepwell.cli.supervisor import supervise  # noqa: PLC0415  # one process needs none
@@ -89,7 +91,7 @@ def worker(
     compact_logs()
     work = app.worker(concurrency=concurrency, queues=queue or None, name=name, lease=lease_given, grace=grace_given)
     with asyncio.Runner() as runner:
-        runner.run(_run(app, work))
+        runner.run(_run(app, work, web))
         if deaf := _deaf(runner.get_loop()):
             note(f"{deaf} of its steps take no notice of being canceled, and are left behind")
             sys.stderr.flush()
@@ -106,14 +108,24 @@ def _deaf(loop: asyncio.AbstractEventLoop) -> int:
     return sum(not task.done() for task in tasks)
 
 
-async def _run(app: Stepwell, work: AppWorker) -> None:
-    """Work until told to stop, and say when it begins and when it has ended."""
-    async with app, asyncio.TaskGroup() as tasks:
+async def _run(app: Stepwell, work: AppWorker, web: int | None) -> None:
+    """Work until told to stop, and say when it begins and when it has ended. Its pages answer for as long."""
+    async with app, _pages(app, web), asyncio.TaskGroup() as tasks:
         former = {state.id for state in await app.workers.list()}
         herald = tasks.create_task(_announce(app, former))
         await work.run()
         herald.cancel()
     note("the worker has stopped")
+
+
+def _pages(app: Stepwell, web: int | None) -> AbstractAsyncContextManager[None]:
+    """The web interface, on a socket of the process that has begun this one."""
+    if web is None:
+        return nullcontext()
+    from stepwell.cli.serving import serving  # noqa: PLC0415  # seldom
+
+    listening = socket.socket(fileno=web)
+    return serving(app, listening, str(listening.getsockname()[0]))
 
 
 async def _announce(app: Stepwell, former: Collection[str]) -> None:

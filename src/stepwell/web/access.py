@@ -7,10 +7,11 @@ import binascii
 import hmac
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TypeAlias
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from stepwell.errors import DefinitionError
@@ -70,6 +71,10 @@ class NotAllowed(Exception):
         self.needed = needed
 
 
+class AuthFailed(Exception):
+    """The function that was given as `auth` has raised an error, or said what is no role and no user."""
+
+
 class Access:
     """Finds out whose a request is.
 
@@ -112,11 +117,16 @@ class Access:
     async def _by_auth(self, request: Request) -> User | None:
         if self._auth is None:
             return None
-        said = self._auth(request)
-        if inspect.isawaitable(said):
-            awaited: Awaitable[object] = said
-            said = await awaited
-        return None if said is None else _user(said)
+        try:
+            said = self._auth(request)
+            if inspect.isawaitable(said):
+                awaited: Awaitable[object] = said
+                said = await awaited
+            return None if said is None else _user(said)
+        except HTTPException:
+            raise  # such as a redirect to where one signs in
+        except Exception as error:  # it is the user's code, and what it says of its inside is nothing for whoever asks
+            raise AuthFailed("auth= of create_app could not say whose the request is") from error
 
     def _by_token(self, request: Request) -> User | None:
         kind, _, credentials = request.headers.get("authorization", "").partition(" ")
@@ -143,10 +153,10 @@ class Access:
 def role_of(word: object) -> Role:
     """The role of that name. Raises DefinitionError: there is none."""
     for role in Role:
-        if word in (role, role.word):
+        if word is role or word == role.word:
             return role
     raise DefinitionError(f"a role is one of {', '.join(role.word for role in Role)}, not {word!r}")
 
 
 def _user(said: object) -> User:
-    return said if isinstance(said, User) else User(role=role_of(said))
+    return replace(said, role=role_of(said.role)) if isinstance(said, User) else User(role=role_of(said))

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stepwell.app import Stepwell
 from stepwell.config import web_tokens
 from stepwell.errors import DefinitionError
-from stepwell.web import (
-    addresses,
-    charts,
-    download,
-    live,
-    metrics,
-    run,
-    schedules,
-    settings,
-    starting,
-    system,
-    tasks,
-    workers,
-    workflows,
-)
-from stepwell.web.access import Access, Auth, Role, role_of
+from stepwell.web import addresses, charts, download, live, metrics, run, schedules, settings, starting, system, tasks, workers, workflows
+from stepwell.web.access import Access, Auth, Role, User, role_of
+from stepwell.web.api.answers import problem_response
 from stepwell.web.api.routes import Answering, api_routes
 from stepwell.web.health import health_of
-from stepwell.web.opening import HEALTH, Opened, Opening
+from stepwell.web.opening import HEALTH, Opened, Opening, is_of_program
 from stepwell.web.redaction import Redactor
-from stepwell.web.security import Security
+from stepwell.web.security import HEADERS, Security
 from stepwell.web.site import Site, Visit
 
 REDACT: Final = ("password", "token", "secret")
@@ -51,7 +40,8 @@ def create_app(
 ) -> Starlette:
     """The pages and the HTTP API of an app, as an ASGI application. It can be mounted under any prefix.
 
-    The app is opened with the first request, if it is not open, and closed when the application is shut down.
+    Served by itself, it opens the app when it starts, and closes it when it is shut down. Where it is mounted, nobody tells it of either:
+    it opens the app with the first request, unless the application around it has done so, which can also close it (`async with app`).
 
     Args:
         app: whose runs are shown.
@@ -81,6 +71,7 @@ def create_app(
             Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
             Middleware(Opened, opening=opening),
         ],
+        exception_handlers={HTTPException: site.refused, Exception: _broken(site)},
         lifespan=_lifespan(site),
     )
     site.router = application.router
@@ -130,6 +121,17 @@ def _routes(site: Site, opening: Opening) -> list[BaseRoute]:
 
 async def _home(visit: Visit) -> Response:
     return RedirectResponse(visit.url("tasks"), status_code=307)
+
+
+def _broken(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """What is answered where something is wrong with the program. It tells nothing of the error, which the server logs."""
+
+    async def broken(request: Request, error: Exception) -> Response:
+        answer = problem_response(error) if is_of_program(request.scope) else site.problem_page(request, User(role=Role.VIEWER), error)
+        answer.headers.update(HEADERS)  # this is around all else
+        return answer
+
+    return broken
 
 
 def _lifespan(site: Site) -> Any:

@@ -143,7 +143,7 @@ class _Layout:
         default = schema.node.get("default", MISSING)
         basis = default if initial is MISSING else initial
         hidden = within_hidden or (bool(path) and self._hides(path[-1]))
-        kind = _kind(inner, basis, depth, hidden=hidden)
+        kind = _kind(inner, basis, depth, nullable=nullable, hidden=hidden)
         identity = f"field-{next(self._numbers)}"
         shown = self._shown(kind, basis, path, hidden=hidden)
         control = _control(kind, inner, shown, hidden=hidden, certain=not nullable and (required or default is not MISSING))
@@ -242,9 +242,11 @@ def _name(path: Path) -> str:
 # -- what a field holds
 
 
-def _kind(schema: Schema, basis: Any, depth: int, *, hidden: bool) -> Kind:
+def _kind(schema: Schema, basis: Any, depth: int, *, nullable: bool, hidden: bool) -> Kind:
     kind = _declared(schema)
-    if kind is Kind.GROUP and (depth > DEPTH or (hidden and basis is not MISSING and basis is not None)):
+    if kind is Kind.GROUP and (
+        depth > DEPTH or (hidden and basis is not MISSING and basis is not None) or (basis is None and not nullable)
+    ):
         return Kind.JSON
     return kind if basis is MISSING or basis is None or _holds(kind, basis) else Kind.JSON
 
@@ -374,9 +376,18 @@ def _hints(schema: Schema, inner: Schema, kind: Kind, label: str, *, hidden: boo
 
 
 def _limits(schema: Schema) -> Iterator[str]:
-    for name, words in (("minimum", "from"), ("exclusiveMinimum", "more than"), ("maximum", "to"), ("exclusiveMaximum", "less than")):
+    least, most = schema.number("minimum"), schema.number("maximum")
+    if least is not None or most is not None:
+        yield _range(least, most)
+    for name, words in (("exclusiveMinimum", "more than"), ("exclusiveMaximum", "less than")):
         if schema.number(name) is not None:
             yield f"{words} {schema.number(name)}"
-    for name, words in (("minLength", "at least"), ("maxLength", "at most")):
-        if schema.number(name) is not None:
-            yield f"{words} {schema.number(name)} characters"
+    least, most = schema.number("minLength"), schema.number("maxLength")
+    if least is not None or most is not None:
+        yield f"{_range(least, most)} characters"
+
+
+def _range(least: float | None, most: float | None) -> str:
+    if least is None:
+        return f"at most {most}"
+    return f"at least {least}" if most is None else f"from {least} to {most}"

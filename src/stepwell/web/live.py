@@ -10,13 +10,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from stepwell.errors import DatabaseUnavailable, StepwellError
 
 if TYPE_CHECKING:
-    from starlette.responses import Response
-
     from stepwell.web.site import Visit
 
 log = logging.getLogger(__name__)
@@ -105,6 +103,7 @@ class Live:
 
 async def stream(visit: Visit) -> Response:
     """The stream of a browser."""
-    return StreamingResponse(
-        visit.site.live.events(), media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
-    )
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # the second is for nginx
+    if visit.request.method == "HEAD":
+        return Response(headers=headers, media_type="text/event-stream")
+    return StreamingResponse(visit.site.live.events(), media_type="text/event-stream", headers=headers)

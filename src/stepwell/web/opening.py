@@ -56,14 +56,21 @@ class Opened:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
-        if scope["type"] == "http":
-            path = scope["path"].removeprefix(scope.get("root_path", ""))
-            if path != HEALTH:
-                try:
-                    await self._opening.opened()
-                except (DatabaseUnavailable, DatabaseTooNew) as error:
-                    is_program = path == "/metrics" or path.startswith("/api/")
-                    answer = problem_response(error) if is_program else PlainTextResponse(f"{error}\n", 503)
-                    await answer(scope, receive, send)
-                    return
+        if scope["type"] == "http" and _path(scope) != HEALTH:
+            try:
+                await self._opening.opened()
+            except (DatabaseUnavailable, DatabaseTooNew) as error:
+                answer = problem_response(error) if is_of_program(scope) else PlainTextResponse(f"{error}\n", 503)
+                await answer(scope, receive, send)
+                return
         await self._app(scope, receive, send)
+
+
+def is_of_program(scope: Scope) -> bool:
+    """Whether it was asked for by a program rather than a person."""
+    return _path(scope) == "/metrics" or _path(scope).startswith("/api/")
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -17,7 +19,7 @@ POLICY: Final = (
 )
 """Nothing from elsewhere, and nothing that is written into a page."""
 
-_ALWAYS: Final = {
+HEADERS: Final = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
@@ -25,6 +27,10 @@ _ALWAYS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
+"""Of every answer."""
+
+_HOST: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::\d*)?")
+"""The header of that name: the first group is without the port."""
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -44,7 +50,7 @@ class Security:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _ALWAYS.items():
+                for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-store")
             await send(message)
@@ -68,3 +74,40 @@ def is_same_site(headers: Headers) -> bool:
         return fetch_site == "same-origin"
     origin = headers.get("origin")
     return origin is None or urlsplit(origin).netloc == headers.get("host")
+
+
+class KnownHosts:
+    """Answers only to names that are known.
+
+    For what everybody on this machine may use, without being asked who he is: a page from elsewhere whose name was made to lead here
+    (DNS rebinding) is then refused, though its browser runs on this machine.
+
+    Args:
+        app: who answers.
+        names: of hosts, without ports; those of IPv6 in brackets or not.
+    """
+
+    def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
+        self._app = app
+        self._names = frozenset(_bare(name) for name in names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] == "http" and _bare(_host_of(scope)) not in self._names:
+            answer = PlainTextResponse(
+                "this name is not one of this machine; come by localhost, or set STEPWELL_WEB_TOKENS to let others in\n", 400, HEADERS
+            )
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _host_of(scope: Scope) -> str:
+    """The header `Host`, without the port; two of them are none."""
+    given = Headers(scope=scope).getlist("host")
+    found = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+    return found[1] if found else ""
+
+
+def _bare(host: str) -> str:
+    return host.strip("[]").rstrip(".").lower()

@@ -112,11 +112,11 @@ class Visit:
 
     async def fields(self) -> list[tuple[str, str]]:
         """All fields of the form that was sent, in order. Raises HTTPException: it is too large, or none."""
-        if int(self.request.headers.get("content-length") or 0) > MAX_FORM:
-            raise HTTPException(413)
-        body = await self.request.body()
-        if len(body) > MAX_FORM:
-            raise HTTPException(413)
+        body = bytearray()
+        async for part in self.request.stream():  # a length that was told may be another one, or none
+            body += part
+            if len(body) > MAX_FORM:
+                raise HTTPException(413, "the form is too large")
         try:
             return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=20_000)
         except ValueError as error:
@@ -146,8 +146,10 @@ class Visit:
         return self.go(fields.get("next") or otherwise, said)
 
     def _own(self, to: str) -> str:
-        """An address of ours: nobody is sent to another site."""
-        return to if to.startswith("/") and not to.startswith(("//", "/\\")) else self.url("tasks")
+        """An address of ours: nobody is sent to another site, nor to another application of this one."""
+        prefix = quote(str(self.request.scope.get("root_path", "")))
+        is_ours = to.startswith(f"{prefix}/") and not to.startswith(("//", "/\\")) and to.isprintable()
+        return to if is_ours else self.url("tasks")
 
     @property
     def _cookie_path(self) -> str:
@@ -202,11 +204,20 @@ class Site:
                 visit.need(role)
                 return await handler(visit)
             except _TOLD as error:
-                return self._problem_page(request, user, error)
+                return self.problem_page(request, user, error)
 
         return endpoint
 
-    def _problem_page(self, request: Request, user: User, error: Exception) -> Response:
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """The answer to a request for which there is no handler: an address that there is not, or not with this method."""
+
+        async def refuse(_: Visit) -> Response:
+            raise error
+
+        return await self.page(refuse)(request)
+
+    def problem_page(self, request: Request, user: User, error: Exception) -> Response:
+        """A page that tells of an error."""
         problem = problem_of(error)
         visit = Visit(site=self, request=request, user=user, now=instant(self.app.now()))
         if isinstance(error, NotSignedIn):
@@ -214,4 +225,6 @@ class Site:
             if self.access.asks_for_password:
                 answer.headers["www-authenticate"] = 'Basic realm="Stepwell: any name, and a token as the password", charset="UTF-8"'
             return answer
-        return visit.page("problem.html", status=problem.status, problem=problem)
+        answer = visit.page("problem.html", status=problem.status, problem=problem)
+        answer.headers.update(getattr(error, "headers", None) or {})
+        return answer

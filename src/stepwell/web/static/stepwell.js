@@ -65,17 +65,17 @@ function afterChange() {
   if (here && here.closest("[data-follow]") && root.dataset.following === "on") here.scrollIntoView({ block: "nearest" });
 }
 
-// -- live: one stream for all tabs of a browser; the tab that has the lock holds it
+// -- live: one stream for all tabs of a browser; the tab that has the lock holds it. Other apps of the same site have their own.
 
 const live = { on: localStorage.getItem("stepwell-live") !== "off", state: "", source: null, timer: null, release: null };
-const channel = "BroadcastChannel" in window ? new BroadcastChannel("stepwell") : null;
+const channel = "BroadcastChannel" in window ? new BroadcastChannel(`stepwell ${document.body.dataset.events}`) : null;
 
 function follow() {
   if (!live.on || document.hidden || live.release) return;
   if (!navigator.locks || !channel) { listen(); return; }
   const waiting = new AbortController();
   live.release = () => waiting.abort();
-  navigator.locks.request("stepwell-events", { signal: waiting.signal }, () => new Promise((resolve) => {
+  navigator.locks.request(`stepwell ${document.body.dataset.events}`, { signal: waiting.signal }, () => new Promise((resolve) => {
     live.release = () => { hush(); resolve(); };
     listen();
   })).catch(() => {});
