@@ -22,9 +22,9 @@ counts = st.integers(0, 10**9)
 some_ends = st.lists(st.builds(Ends, at=st.just(instant(0)), completed=counts, failed=counts, canceled=counts), max_size=100)
 
 
-@given(some_ends, st.integers(1, 2_000), st.integers(1, 400))
-def test_all_that_is_there_is_drawn_and_nothing_outside_the_frame(ends: list[Ends], width: int, height: int) -> None:
-    drawn = columns(ends, width, height)
+@given(some_ends, st.integers(1, 2_000), st.integers(1, 400), st.booleans())
+def test_all_that_is_there_is_drawn_and_nothing_outside_the_frame(ends: list[Ends], width: int, height: int, rounded: bool) -> None:
+    drawn = columns(ends, width, height, rounded=rounded)
 
     assert len(drawn.bars) == sum(count > 0 for each in ends for count in (each.completed, each.failed, each.canceled))
     assert all(bar.y >= 0 and bar.height >= 0 and bar.y + bar.height <= height + 0.02 for bar in drawn.bars)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import JSONResponse
@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from stepwell.core.records import Ends
+    from stepwell.core.records import Ends, Speed
     from stepwell.web.figures import Span
     from stepwell.web.site import Visit
 
 WIDTH: Final = 960
 HEIGHT: Final = 200
+
+_LISTED: Final = 50
+"""Workflows in the table."""
 
 _MARKS: Final = 6
 """Times below a chart."""
@@ -46,6 +49,7 @@ async def show(visit: Visit) -> Response:
         drawn=drawn,
         marks=marks(ends or [], span),
         speeds=speeds,
+        shown_speeds=_busiest(speeds or {}),
         backlog=backlog,
         waiting=0 if backlog is None else sum(each.count for each in backlog.ready),
     )
@@ -66,6 +70,12 @@ async def data(visit: Visit) -> Response:
         },
         headers={"cache-control": "no-store"},
     )
+
+
+def _busiest(speeds: dict[str, Speed]) -> list[Speed]:
+    """Those that fail most, then those that take longest: what one looks for."""
+    ended = [speed for speed in speeds.values() if speed.runs]
+    return sorted(ended, key=lambda speed: (-speed.failed / speed.runs, -(speed.p95 or timedelta()), speed.workflow))[:_LISTED]
 
 
 def _workflow(visit: Visit) -> str | None:

@@ -43,9 +43,10 @@ class Columns(NamedTuple):
         return self.completed + self.failed + self.canceled
 
 
-def columns(ends: Sequence[Ends], width: int, height: int, *, gap: float = 1.0) -> Columns:
-    """The columns of these intervals."""
-    top = round_above(max((each.completed + each.failed + each.canceled for each in ends), default=0))
+def columns(ends: Sequence[Ends], width: int, height: int, *, gap: float = 1.0, rounded: bool = True) -> Columns:
+    """The columns of these intervals. Where no number stands beside them, the highest need not end below a round one."""
+    most = max((each.completed + each.failed + each.canceled for each in ends), default=0)
+    top = round_above(most) if rounded else max(most, 1)
     slot = width / max(len(ends), 1)
     bars = [bar for place, each in enumerate(ends) for bar in _column(each, place * slot, max(slot - gap, _LEAST), height, top)]
     totals = [sum(getattr(each, kind) for each in ends) for kind in ("completed", "failed", "canceled")]

@@ -10,15 +10,13 @@ from starlette.exceptions import HTTPException
 
 from stepwell.core.cron import in_words
 from stepwell.errors import RunNotFound
+from stepwell.web.paging import part_of
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from stepwell.core.records import Run, ScheduleState
     from stepwell.web.site import Visit
-
-_SHOWN_RUNS: Final = 1_000
-"""Last runs whose status is shown; of more schedules, only when they fired."""
 
 _NEXT: Final = 5
 """Slots to come that are shown."""
@@ -30,16 +28,22 @@ _SLOTS: Final = 50
 async def show(visit: Visit) -> Response:
     """The page of all of them: those that fire, and those that nobody declares."""
     states = await visit.app.schedules.list(ended=True)
-    ids = [state.last_run_id for state in states if state.last_run_id is not None]
+    part = part_of(states, _place, visit.query)
     return visit.page(
         "schedules.html",
         tab="schedules",
-        last=await visit.app.overview.summaries(ids[:_SHOWN_RUNS]),
+        part=part,
+        last=await visit.app.overview.summaries([state.last_run_id for state in part.items if state.last_run_id is not None]),
         groups=[
-            ("", [state for state in states if state.declared]),
-            ("No worker declares these", [state for state in states if not state.declared]),
+            ("", [state for state in part.items if state.declared]),
+            ("No worker declares these", [state for state in part.items if not state.declared]),
         ],
     )
+
+
+def _place(state: ScheduleState) -> tuple[str, str, str]:
+    """In the list: those that nobody declares come last."""
+    return ("" if state.declared else "not declared", state.workflow, state.name)
 
 
 async def show_one(visit: Visit) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,7 @@ from stepwell.core.records import UNRESOLVED, Definition, Ends, LiveVersion, Run
 from stepwell.core.registry import natural_order
 from stepwell.errors import TooSlow, WorkflowNotFound
 from stepwell.web.figures import DAY
+from stepwell.web.paging import part_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,12 +79,11 @@ async def show(visit: Visit) -> Response:
     states, live, schedules = await app.workflows.list(), await _live(visit), await app.schedules.list()
     speeds = await visit.site.figures.speeds(visit.now)
     ends = await visit.site.figures.ends_by_workflow(DAY, visit.now)
+    part = part_of(rows_of(states, live or [], schedules, speeds or {}), lambda row: (row.name,), visit.query)
     return visit.page(
         "workflows.html",
         tab="workflows",
-        rows=[
-            replace(row, day=tuple((ends or {}).get(row.name, ())) or None) for row in rows_of(states, live or [], schedules, speeds or {})
-        ],
+        part=part._replace(items=tuple(replace(row, day=tuple((ends or {}).get(row.name, ())) or None) for row in part.items)),
         looked_at=LOOKED_AT,
         slow=None in (live, speeds, ends),
     )
@@ -147,15 +148,21 @@ def rows_of(
 ) -> list[WorkflowRow]:
     """What is known of each workflow, by name: also of those that only have runs."""
     known = {state.name: state for state in states}
+    counts: defaultdict[str, dict[str | None, int]] = defaultdict(dict)
+    for each in live:
+        counts[each.workflow][each.version] = each.count
+    scheduled: defaultdict[str, list[ScheduleState]] = defaultdict(list)
+    for schedule in schedules:
+        scheduled[schedule.workflow].append(schedule)
     return [
         WorkflowRow(
             name=name,
             paused=name in known and known[name].paused,
-            versions=_versions(known.get(name), {each.version: each.count for each in live if each.workflow == name}),
-            schedules=tuple(each for each in schedules if each.workflow == name),
+            versions=_versions(known.get(name), counts[name]),
+            schedules=tuple(scheduled[name]),
             speed=speeds.get(name) if name not in speeds or speeds[name].runs else None,
         )
-        for name in sorted(known.keys() | {each.workflow for each in live})
+        for name in sorted(known.keys() | counts.keys())
     ]
 
 
