@@ -21,6 +21,7 @@ from stepwell.web import fields as layout
 from stepwell.web.fields import MISSING, Kind
 from stepwell.web.forms import Form, form_of
 from stepwell.web.redaction import HIDDEN, Redactor
+from stepwell.web.turning import turned
 
 hides = Redactor(("password", "token", "secret")).hides
 
@@ -471,3 +472,40 @@ def test_what_pydantic_takes_fits_the_schema_without_the_code(value: dict[str, A
 )
 def test_a_schema_is_understood_as_far_as_that_makes_sense(schema: dict[str, Any], value: Any, fits: bool) -> None:
     assert (form_of(json.dumps(schema), hides).misfits(value) == []) is fits
+
+
+# -- writing it in another way
+
+
+@given(orders)
+def test_what_stands_in_fields_is_taken_along_to_json_and_back(value: dict[str, Any]) -> None:
+    fields, text = of(Order, value), of(Order, value, as_json=True)
+    as_json = turned(fields, text, sent_by_browser(fields))
+    read, problems = text.read(sent_by_browser(as_json))
+    back = turned(text, fields, sent_by_browser(as_json))
+
+    assert problems == []
+    assert _exact(read) == _exact(value)
+    assert back.root is fields.root
+    assert _exact(fields.read(sent_by_browser(back))) == _exact((value, []))
+
+
+def test_typed_secrets_and_typing_errors_are_taken_along_and_stored_secrets_stay_hidden() -> None:
+    fields, text = of(Login, LOGIN), of(Login, LOGIN, as_json=True)
+    sent = sent_by_browser(fields) | {"input/password": "typed", "input/token_count": "many"}
+    as_json = turned(fields, text, sent)
+    back = turned(text, fields, sent_by_browser(as_json))
+
+    assert "hunter2a" not in as_json.text(text.root)
+    assert text.read(sent_by_browser(as_json))[0] == LOGIN | {"password": "typed", "token_count": "many"}
+    assert [back.text(the(fields, f"input/{name}")) for name in ("password", "token_count")] == ["typed", "many"]
+
+
+def test_json_that_has_no_fields_stays_json() -> None:
+    fields, text = of(Order), of(Order, as_json=True)
+
+    for typed, said in (('{"to": 5}', "does not fit the fields"), ('{"more": 5}', "does not fit the fields"), ("{", "no JSON")):
+        form = turned(text, fields, {"input": typed})
+        assert form.is_json
+        assert said in "".join((*form.general, *form.errors.values()))
+        assert form.text(form.root) == typed

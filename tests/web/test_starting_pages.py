@@ -171,6 +171,9 @@ async def test_nothing_is_started_while_something_is_wrong_and_what_was_typed_st
         answer = await go(client, "/runs/new?workflow=pay", input__user=EVIL, input__amount="many", delay="10", priority="high", key="k")
 
         assert wrong_fields(answer).keys() == {"input/amount", "delay", "priority"}
+        ids = re.findall(r' id="([^"]*)"', answer.text)
+        assert len(ids) == len(set(ids))
+        assert [link for link in re.findall(r'href="#([^"]*)"', answer.text) if link not in ids] == []
         assert {name: form_of(answer)[name] for name in ("input/user", "input/amount", "delay", "key")} == {
             "input/user": EVIL,
             "input/amount": "many",
@@ -191,6 +194,26 @@ async def test_what_pydantic_finds_is_said_beside_its_field(tmp_path: Path) -> N
         assert wrong_fields(fields) == {"input/amount": "Input should be greater than or equal to 1"}
         assert wrong_fields(whole) == {"input": "amount: Input should be greater than or equal to 1"}
         assert not (await app.runs.list()).items
+
+
+@scenario
+async def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    app = app_in(tmp_path, *ALL)
+    async with app, seen(app) as client:
+        answer = await go(client, "/runs/new?workflow=pay", input__user="ada", input__amount="0", timeout="long")
+
+        assert wrong_fields(answer).keys() == {"input/amount", "timeout"}
+
+
+@scenario
+async def test_enter_in_a_field_starts_the_run(tmp_path: Path) -> None:
+    app = app_in(tmp_path, *ALL)
+    async with app, seen(app) as client:
+        form = (await client.get("/runs/new?workflow=pay")).text.partition('<form class="form card"')[2].partition("</form>")[0]
+        first, *others = re.findall(r'<button type="submit"[^>]*>', form)
+
+        assert 'name="turn"' not in first
+        assert any('name="turn"' in button for button in others)
 
 
 @scenario
@@ -370,6 +393,20 @@ async def test_a_run_is_a_file_without_what_is_hidden(tmp_path: Path) -> None:
     assert (found["run"]["id"], found["run"]["status"]) == (run_id, "completed")
     assert [(step["key"], step["output"]) for step in found["steps"]] == [("reserve", "7"), ("charge", "7")]
     assert answer.headers["content-disposition"] == f'attachment; filename="{run_id}.json"'
+
+
+@scenario
+async def test_what_was_typed_is_taken_along_when_it_is_to_be_written_as_json(tmp_path: Path) -> None:
+    app = app_in(tmp_path, *ALL)
+    async with app, seen(app) as client:
+        typed = form_of(await client.get("/runs/new?workflow=pay")) | {"input/user": "ada", "input/amount": "5", "key": "k", "delay": "x"}
+        as_json = await client.post("/runs/new?workflow=pay&as=json", data=typed | {"turn": "yes"})
+        back = await client.post("/runs/new?workflow=pay", data=form_of(as_json) | {"turn": "yes"})
+        started = await client.post("/runs/new?workflow=pay", data=form_of(back) | {"delay": ""})
+
+        assert (form_of(as_json)["key"], form_of(back)["delay"]) == ("k", "x")
+        assert started.status_code == 303
+        assert ((await one(app)).input["user"], (await one(app)).input["amount"], (await one(app)).key) == ("ada", 5, "k")
 
 
 # -- what holds for all of them

@@ -91,6 +91,11 @@ class Field:
         return f"{self.name}/~given"
 
     @property
+    def place(self) -> Path:
+        """Where in the input that lies which its names are of."""
+        return self.path[:-1] if self.kind is Kind.OTHERS else self.path
+
+    @property
     def may_be_empty(self) -> bool:
         """Whether it may be left out, or be null."""
         return self.nullable or not self.required
@@ -118,6 +123,13 @@ def fields_of(schema: Schema, initial: Any, hides: Hides, *, as_json: bool) -> F
     if as_json:
         return _Layout(hides).json(schema, skeleton(schema) if initial is MISSING else initial)
     return _Layout(hides).field(schema, (), "Input", required=True, initial=initial)
+
+
+def all_fields(field: Field) -> Iterator[Field]:
+    """The field itself, and those in it."""
+    yield field
+    for part in field.fields:
+        yield from all_fields(part)
 
 
 def skeleton(schema: Schema, depth: int = 0) -> Any:
@@ -382,6 +394,8 @@ def _limits(schema: Schema) -> Iterator[str]:
     for name, words in (("exclusiveMinimum", "more than"), ("exclusiveMaximum", "less than")):
         if schema.number(name) is not None:
             yield f"{words} {schema.number(name)}"
+    if schema.text("pattern"):
+        yield f"matching {schema.text('pattern')}"
     least, most = schema.number("minLength"), schema.number("maxLength")
     if least is not None or most is not None:
         yield f"{_range(least, most)} characters"

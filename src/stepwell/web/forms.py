@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from stepwell.core.codec import codec_of
 from stepwell.web.checking import Misfit, misfits
-from stepwell.web.fields import MISSING, Field, Kind, choices_of, fields_of, text_of_choice
-from stepwell.web.masking import Hides, restored
+from stepwell.web.fields import MISSING, Field, Kind, all_fields, choices_of, fields_of, text_of_choice
+from stepwell.web.masking import Hides, mark_of, masked, restored
 from stepwell.web.schemas import Schema
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
@@ -52,10 +52,25 @@ class Form:
         """What is wrong with a field; empty: nothing."""
         return self.errors.get(one.name, "")
 
+    @property
+    def wrong(self) -> list[Field]:
+        """The fields of which something is said, in order."""
+        return [one for one in all_fields(self.root) if one.name in self.errors]
+
     def read(self, sent: Mapping[str, str]) -> tuple[Any, list[Misfit]]:
         """The value that was sent, and what of it could not be read. MISSING: none was given."""
         reading = _Reading(sent, self.hides)
         return reading.value(self.root), reading.problems
+
+    def read_for_eyes(self, sent: Mapping[str, str]) -> tuple[Any, list[Misfit]]:
+        """As `read`, but with marks for what is hidden, and with what could not be read as it was typed."""
+        reading = _Reading(sent, self.hides, for_eyes=True)
+        return reading.value(self.root), reading.problems
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the input is written as one JSON text."""
+        return self.root.kind is Kind.JSON
 
     def misfits(self, value: Any) -> list[Misfit]:
         """Where a value does not fit the schema: for those who have not the code."""
@@ -104,9 +119,10 @@ def _words(path: Sequence[str | int]) -> str:
 class _Reading:
     """Of one form that was sent."""
 
-    def __init__(self, sent: Mapping[str, str], hides: Hides) -> None:
+    def __init__(self, sent: Mapping[str, str], hides: Hides, *, for_eyes: bool = False) -> None:
         self._sent = sent
         self._hides = hides
+        self._for_eyes = for_eyes
         self.problems: list[Misfit] = []
 
     def value(self, one: Field) -> Any:
@@ -126,7 +142,7 @@ class _Reading:
         was_given, is_changed = bool(group.shown), any(self._is_changed(part) for part in group.fields)
         is_given = not group.has_box or group.given_name in self._sent or (is_changed and not was_given)
         if is_given == was_given and not is_changed:
-            return group.initial
+            return self._initial(group)
         if not is_given:
             return None if group.nullable else MISSING
         found: dict[str, Any] = {}
@@ -150,12 +166,19 @@ class _Reading:
 
     def _kept(self, one: Field) -> Any:
         if one.initial is not MISSING or one.default is not MISSING:
-            return one.initial
+            return self._initial(one)
         if one.kind is Kind.NOTHING:
             return None if one.required else MISSING
         if one.control == "checkbox":
             return False
         return self._emptied(one, "")
+
+    def _initial(self, one: Field) -> Any:
+        if not self._for_eyes or one.basis is MISSING:
+            return one.initial
+        shown = mark_of(one.path) if one.hidden and one.basis is not None else masked(one.basis, self._hides, one.place)
+        # Marks stand for what was given. A hidden default is left to whoever takes the input.
+        return MISSING if one.initial is MISSING and shown != one.basis else shown
 
     def _emptied(self, one: Field, text: str) -> Any:
         if one.kind is Kind.TEXT and text:
@@ -193,11 +216,11 @@ class _Reading:
                 raise ValueError("this should be a JSON object")
             if taken:
                 raise ValueError(f"{', '.join(taken)}: there is a field for that")
-        return restored(value, one.basis, self._hides, one.path[:-1] if one.kind is Kind.OTHERS else one.path)
+        return value if self._for_eyes else restored(value, one.basis, self._hides, one.place)
 
     def _problem(self, one: Field, message: str) -> Any:
         self.problems.append(Misfit(one.path, message))
-        return MISSING
+        return (self._sent.get(one.name) or None) if self._for_eyes and one.kind is not Kind.OTHERS else MISSING
 
 
 def _as_sent(text: str) -> str:

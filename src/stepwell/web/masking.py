@@ -44,9 +44,7 @@ def restored(value: Any, original: Any, hides: Hides, path: tuple[str | int, ...
 
 def _restored(value: Any, known: Mapping[str, Any], hides: Hides) -> Any:
     if isinstance(value, Mapping):
-        return {
-            key: _behind(item, known) if hides(key) and _is_mark(item) else _restored(item, known, hides) for key, item in value.items()
-        }
+        return {key: _behind(item, known) if hides(key) and is_mark(item) else _restored(item, known, hides) for key, item in value.items()}
     if isinstance(value, list):
         return [_restored(item, known, hides) for item in value]
     return value
@@ -58,7 +56,8 @@ def _behind(mark: str, known: Mapping[str, Any]) -> Any:
     return known[mark]
 
 
-def _is_mark(value: Any) -> bool:
+def is_mark(value: Any) -> bool:
+    """Whether it stands for something hidden."""
     return isinstance(value, str) and value.startswith(_MARK)
 
 

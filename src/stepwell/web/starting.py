@@ -14,6 +14,7 @@ from stepwell.web.checking import Misfit
 from stepwell.web.fields import MISSING
 from stepwell.web.forms import Form, form_of
 from stepwell.web.start_options import OPTIONS, StartOptions, options_of, read_options
+from stepwell.web.turning import turned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -128,24 +129,25 @@ async def _start(visit: Visit, workflow: str, version: str | None, run: Run | No
         version=version,
         definition=definition,
         known=tuple(await workflows.definitions(workflow)),
-        form=form_of(
-            "{}" if definition is None else definition.input_schema,
-            visit.site.redact.hides,
-            initial=MISSING if run is None else run.input,
-            as_json=visit.query.get("as") == "json",
-        ),
+        form=_form(visit, definition, run, as_json=visit.query.get("as") == "json"),
         options=options_of(definition, run),
         run=run,
     )
 
 
+def _form(visit: Visit, definition: Definition | None, run: Run | None, *, as_json: bool) -> Form:
+    schema = "{}" if definition is None else definition.input_schema
+    return form_of(schema, visit.site.redact.hides, initial=MISSING if run is None else run.input, as_json=as_json)
+
+
 async def _begin(visit: Visit, asked: Start) -> Response:
     sent = await visit.form()
+    if "turn" in sent:
+        return _page(visit, _turned(visit, asked, sent))
     value, problems = asked.form.read(sent)
     asked = replace(asked, options=read_options(sent, asked.workflow, asked.options, asked.run))
     value = None if value is MISSING else value
-    if not problems and value is not None and not visit.app.workflows.is_here(asked.workflow, asked.version):
-        problems = asked.form.misfits(value)
+    problems = problems or _misfits(visit, asked, value)
     if problems or asked.options.errors:
         return _page(visit, asked.refused(sent, problems))
     try:
@@ -154,6 +156,25 @@ async def _begin(visit: Visit, asked: Start) -> Response:
         return await _started(visit, asked, value)
     except _REFUSED as error:
         return _page(visit, asked.refused(sent, _problems(error)))
+
+
+def _misfits(visit: Visit, asked: Start, value: Any) -> list[Misfit]:
+    """What a start would find wrong with the input: together with what is wrong elsewhere it is said at once."""
+    if not visit.app.workflows.is_here(asked.workflow, asked.version):
+        # Whether the body has a default for its input is not published.
+        return [] if value is None else asked.form.misfits(value)
+    try:
+        visit.app.workflows.read_input(asked.workflow, asked.version, json.dumps(value))
+    except InvalidInput as error:
+        return _problems(error)
+    return []
+
+
+def _turned(visit: Visit, asked: Start, sent: Mapping[str, str]) -> Start:
+    """The form that the address is of, with what was typed into the other one."""
+    source = _form(visit, asked.definition, asked.run, as_json=not asked.form.is_json)
+    options = read_options(sent, asked.workflow, asked.options, asked.run)
+    return replace(asked, form=turned(source, asked.form, sent), options=replace(options, errors={}))
 
 
 async def _started(visit: Visit, asked: Start, value: Any) -> Response:
