@@ -28,7 +28,7 @@ test: $(INSTALLED) ## Run every test.
 	$(PYTEST) $(ARGS)
 
 .PHONY: services
-services: ## Install what the tests run beside Python, where that can be done: pgbouncer, ip, nft.
+services: ## Install what the tests run beside Python, where that can be done: pgbouncer, ip, nft, chromium.
 	scripts/test_services.sh
 
 .PHONY: stores

@@ -10,6 +10,7 @@ NEEDED=(
     "pgbouncer pgbouncer the tests behind a pooler"
     "ip iproute2 the tests with workers in networks of their own"
     "nft nftables the tests with workers that are cut off"
+    "chromium chromium the tests of pages in a browser"
 )
 
 missing() {

@@ -1,8 +1,8 @@
-"""What all tests share: how Hypothesis looks for examples, and one PostgreSQL."""
+"""What all tests share: how Hypothesis looks for examples, one PostgreSQL, and one browser."""
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.postgres.plugin"]
+pytest_plugins = ["tests.browser.plugin", "tests.postgres.plugin"]
 
 # An example has no deadline of its own: on a busy machine the first one, which imports what it needs, may be slow.
 # All else stays as Hypothesis has it, which on CI tries the same examples every time.

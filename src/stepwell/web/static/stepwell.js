@@ -7,39 +7,54 @@ const root = document.documentElement;
 
 // -- the page, as it is now
 
-const page = { tag: null, busy: false, again: false, last: 0 };
+const page = { tag: null, busy: false, again: false, missed: false, timer: 0, last: Date.now() };
 const PAUSE = 500; // milliseconds between two looks at the most
 
 async function refresh(force = false) {
   if ($("#main [data-still]")) return; // what is being written there stays as it is
   if (page.busy) { page.again = true; return; }
-  if (!force && isDisturbing()) { showPill(true); return; }
+  page.missed = !force && isDisturbing();
+  if (page.missed) { showPill(true); return; }
   page.busy = true;
   try {
-    const answer = await fetch(location.href, { headers: page.tag ? { "If-None-Match": page.tag } : {}, cache: "no-store" });
-    if (answer.status === 200) {
-      page.tag = answer.headers.get("ETag");
-      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const main = $("#main", fresh);
-      if (main) morph($("#main"), main);
-    }
-    showPill(false);
-  } catch { /* the stream says that the server is away */ } finally {
+    const fresh = await asked();
+    page.missed = Boolean(fresh) && !force && isDisturbing(); // since it was asked for
+    if (page.missed) page.tag = null;
+    else if (fresh) morph($("#main"), fresh);
+    showPill(page.missed);
+  } finally {
     page.busy = false;
     page.last = Date.now();
-    if (page.again) { page.again = false; setTimeout(refresh, PAUSE); }
+    if (page.again) { page.again = false; refreshSoon(); }
   }
 }
 
+function refreshSoon() {
+  page.timer ||= setTimeout(() => { page.timer = 0; refresh(); }, Math.max(0, PAUSE - (Date.now() - page.last)));
+}
+
+// What the page should show now; null: nothing else than it does, or nobody answers, which the stream says.
+async function asked() {
+  let text;
+  try {
+    const answer = await fetch(location.href, { headers: page.tag ? { "If-None-Match": page.tag } : {}, cache: "no-store" });
+    if (answer.status !== 200) return null;
+    text = await answer.text();
+    page.tag = answer.headers.get("ETag");
+  } catch {
+    return null;
+  }
+  return $("#main", new DOMParser().parseFromString(text, "text/html"));
+}
+
 function morph(old, fresh) {
-  Idiomorph.morph(old, fresh, {
+  Idiomorph.morph(old, [...fresh.childNodes], {
     morphStyle: "innerHTML",
     ignoreActiveValue: true,
     callbacks: {
-      // What somebody has opened, ticked or typed stays.
-      beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") && !(name === "checked"),
-      // So does what another script has drawn.
-      beforeNodeMorphed: (node) => !(node.dataset && ("keep" in node.dataset || (node.tagName === "TEXTAREA" && node.dataset.touched))),
+      // What somebody has opened, ticked, typed or gone to stays, and what scripts have drawn.
+      beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") && name !== "checked" && name !== "data-here",
+      beforeNodeMorphed: (node) => !(node.dataset && (node.dataset.touched || "keep" in node.dataset)),
     },
   });
   afterChange();
@@ -61,8 +76,6 @@ function showPill(shown) {
 function afterChange() {
   tick();
   countSelected();
-  const here = $("tr.here") || $("[data-follow] .running:last-of-type");
-  if (here && here.closest("[data-follow]") && root.dataset.following === "on") here.scrollIntoView({ block: "nearest" });
 }
 
 // -- live: one stream for all tabs of a browser; the tab that has the lock holds it. Other apps of the same site have their own.
@@ -72,7 +85,7 @@ const channel = "BroadcastChannel" in window ? new BroadcastChannel(`stepwell ${
 
 function follow() {
   if (!live.on || document.hidden || live.release) return;
-  if (!navigator.locks || !channel) { listen(); return; }
+  if (!navigator.locks || !channel) { live.release = hush; listen(); return; }
   const waiting = new AbortController();
   live.release = () => waiting.abort();
   navigator.locks.request(`stepwell ${document.body.dataset.events}`, { signal: waiting.signal }, () => new Promise((resolve) => {
@@ -80,17 +93,22 @@ function follow() {
     listen();
   })).catch(() => {});
   show("live");
+  refreshSoon();
 }
 
 function listen() {
   live.source = new EventSource(document.body.dataset.events);
   live.source.addEventListener("open", () => say("live"));
   live.source.addEventListener("changed", () => say("changed"));
-  live.source.addEventListener("full", () => { hush(); say("retrying"); });
+  live.source.addEventListener("full", () => { hush(); say("retrying"); listenAgain(60000); });
   live.source.addEventListener("error", () => {
     say("retrying");
-    if (live.source && live.source.readyState === EventSource.CLOSED) { hush(); setTimeout(() => { if (live.on && !document.hidden) listen(); }, 10000); }
+    if (live.source && live.source.readyState === EventSource.CLOSED) { hush(); listenAgain(10000); }
   });
+}
+
+function listenAgain(after) {
+  setTimeout(() => { if (live.release && !live.source) listen(); }, after);
 }
 
 function hush() {
@@ -111,8 +129,9 @@ function say(word) {
 
 function heard(word) {
   if (!live.on) return;
-  if (word === "changed") { show("live"); if (!document.hidden) setTimeout(refresh, Math.max(0, PAUSE - (Date.now() - page.last))); }
-  else show(word);
+  show(word === "changed" ? "live" : word);
+  // Also when the stream begins: what has happened since the page was made, nobody has told.
+  if (word !== "retrying" && !document.hidden) refreshSoon();
 }
 
 function show(state) {
@@ -124,6 +143,7 @@ function show(state) {
     button.dataset.state = state;
     button.firstElementChild.textContent = { live: "●", paused: "○", retrying: "△" }[state];
     $("[data-live-word]", button).textContent = state;
+    button.setAttribute("aria-label", `Live updates: ${state}`);
   }
   clearInterval(live.timer);
   live.timer = state === "retrying" ? setInterval(() => { if (!document.hidden) refresh(); }, 5000) : null;
@@ -132,12 +152,13 @@ function show(state) {
 function toggleLive() {
   live.on = !live.on;
   localStorage.setItem("stepwell-live", live.on ? "on" : "off");
-  if (live.on) { follow(); refresh(true); show("live"); } else { leave(); show("paused"); }
+  if (live.on) { follow(); refresh(true); } else { leave(); show("paused"); }
 }
 
 if (channel) channel.addEventListener("message", (event) => heard(event.data));
-document.addEventListener("visibilitychange", () => { if (document.hidden) leave(); else { follow(); if (live.on) refresh(); } });
+document.addEventListener("visibilitychange", () => { if (document.hidden) leave(); else follow(); });
 addEventListener("pagehide", leave);
+addEventListener("pageshow", (event) => { if (event.persisted) follow(); });
 
 // -- times that go on
 
@@ -154,7 +175,11 @@ function lasting(ms) {
   return `${seconds} s`;
 }
 
-setInterval(() => { if (!document.hidden) tick(); }, 1000);
+setInterval(() => {
+  if (document.hidden) return;
+  tick();
+  if (page.missed && !isDisturbing()) refresh();
+}, 1000);
 
 // -- selections, questions, and what is copied
 
@@ -174,7 +199,7 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submits]")) event.target.form.requestSubmit();
 });
 
-document.addEventListener("input", (event) => { if (event.target.tagName === "TEXTAREA") event.target.dataset.touched = "yes"; });
+document.addEventListener("input", (event) => { if (event.target.type !== "checkbox") event.target.dataset.touched = "yes"; });
 
 document.addEventListener("submit", (event) => {
   const form = event.target, by = event.submitter;
@@ -215,14 +240,27 @@ const PLACES = { t: 0, w: 1, s: 2, k: 3, c: 4 };
 function row(step) {
   const rows = $$("[data-row]");
   if (!rows.length) return;
-  const at = rows.findIndex((each) => each.classList.contains("here"));
-  rows.forEach((each) => each.classList.remove("here"));
+  const at = rows.findIndex((each) => "here" in each.dataset);
+  for (const each of rows) delete each.dataset.here;
   const next = rows[Math.min(rows.length - 1, Math.max(0, at < 0 ? 0 : at + step))];
-  next.classList.add("here");
+  next.dataset.here = "";
   next.scrollIntoView({ block: "nearest" });
   const link = $("a", next);
   if (link) link.focus({ preventScroll: true });
 }
+
+// To the next step of a timeline, or the one before; only to those that have failed, if so asked.
+function goToStep(by, failed) {
+  const links = $$(".tl-rows .tl-link[href]");
+  const at = links.findIndex((link) => link === document.activeElement);
+  const from = at < 0 ? links.findIndex((link) => link.hasAttribute("aria-current")) : at;
+  for (let next = from < 0 && by < 0 ? links.length - 1 : from + by; next in links; next += by) {
+    if (!failed || links[next].closest("li").classList.contains("failed")) { links[next].focus(); return true; }
+  }
+  return false;
+}
+
+const STEPS = { ArrowDown: [1, false], ArrowUp: [-1, false], n: [1, true], N: [-1, true] };
 
 function press(key) {
   const target = $(`[data-key="${CSS.escape(key)}"]`);
@@ -233,10 +271,10 @@ function press(key) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  const typing = event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable], dialog");
+  const typing = event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable], dialog[open]"); // a closed one may still have the focus
   if (event.key === "Escape" && typing && !typing.closest("dialog")) { typing.blur(); return; }
   if (typing || root.dataset.keys === "off") return;
-  const now = Date.now(), key = event.key, here = $("[data-row].here");
+  const now = Date.now(), key = event.key, here = $("[data-here]");
   if (now - prefix < 1500 && key in PLACES) { prefix = 0; $$(".frame nav a")[PLACES[key]].click(); }
   else if (key === "g") prefix = now;
   else if (key === "?") $("#keys").showModal();
@@ -245,7 +283,7 @@ document.addEventListener("keydown", (event) => {
   else if (key === "r") toggleLive();
   else if (key === "t") { const form = $(".menu form"); form.elements.theme.value = { auto: "light", light: "dark", dark: "auto" }[root.dataset.theme]; form.requestSubmit(); }
   else if (key === "Escape") { const up = $("[data-up]"); if (!up) return; up.click(); }
-  else if (!press(key)) return;
+  else if (!(key in STEPS ? goToStep(...STEPS[key]) : press(key))) return;
   event.preventDefault();
 });
 

@@ -1,0 +1,102 @@
+"""How pages follow what happens: by one stream for all tabs of a browser, and by asking where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Complaints, NewContext
+from tests.browser.served import Site
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
+
+
+def live(page: Page, state: str) -> None:
+    expect(page.locator("[data-live]")).to_have_attribute("data-state", state)
+
+
+def test_the_tabs_of_a_browser_share_one_stream_and_all_are_told(new_context: NewContext, site: Site, mark: str) -> None:
+    door = site.door()
+    context = new_context(base_url=door.url)
+    tabs = [context.new_page() for _ in range(3)]
+    for tab in tabs:
+        tab.goto(f"/tasks?tag={mark}")
+        live(tab, "live")
+
+    site.start("nap", {}, tags=[mark])
+
+    for tab in tabs:
+        expect(tab.locator("[data-row]")).to_have_count(1)
+    assert door.streams == 1
+    tabs[0].close()
+    second = site.start("nap", {}, tags=[mark])
+    for tab in tabs[1:]:
+        expect(tab.locator(f"#run-{second}")).to_be_visible()
+    assert door.streams == 1
+
+
+def test_live_updates_are_switched_off_and_on_again(new_context: NewContext, site: Site, mark: str) -> None:
+    door = site.door()
+    page = new_context(base_url=door.url).new_page()
+    page.goto(f"/tasks?tag={mark}")
+    live(page, "live")
+
+    page.keyboard.press("r")
+    live(page, "paused")
+    page.reload()
+    live(page, "paused")
+    site.start("nap", {}, tags=[mark])
+    page.keyboard.press("r")
+
+    live(page, "live")
+    expect(page.locator("[data-row]")).to_have_count(1)
+
+
+def test_a_page_whose_server_goes_away_says_so_and_goes_on_when_it_is_back(
+    new_context: NewContext, site: Site, complaints: Complaints, mark: str
+) -> None:
+    complaints.expect("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE")
+    door = site.door()
+    page = new_context(base_url=door.url).new_page()
+    page.goto(f"/tasks?tag={mark}")
+    live(page, "live")
+
+    door.shut()
+    live(page, "retrying")
+    site.start("nap", {}, tags=[mark])
+    door.open()
+
+    live(page, "live")
+    expect(page.locator("[data-row]")).to_have_count(1)
+
+
+def test_a_page_without_a_stream_asks_by_itself(new_context: NewContext, site: Site, complaints: Complaints, mark: str) -> None:
+    complaints.expect("/-/events|ERR_FAILED")
+    door = site.door()
+    context = new_context(base_url=door.url)
+    context.route("**/-/events", lambda route: route.abort())
+    page = context.new_page()
+    page.goto(f"/tasks?tag={mark}")
+    live(page, "retrying")
+
+    site.start("nap", {}, tags=[mark])
+    expect(page.locator("[data-row]")).to_have_count(1)
+    context.unroute("**/-/events")
+
+    live(page, "live")
+
+
+def test_what_somebody_types_is_not_taken_away_by_what_happens(new_context: NewContext, site: Site, gate: Path) -> None:
+    run_id = site.start("letter", {"gate": str(gate)})
+    page = new_context(base_url=site.door().url).new_page()
+    page.goto(f"/runs/{run_id}")
+    page.get_by_text("Send a signal").click()
+    page.get_by_label("Payload").fill('{"half": ')
+    page.get_by_role("button", name="Send").focus()
+
+    gate.touch()
+
+    expect(page.locator("[data-step=write].completed")).to_be_visible()
+    expect(page.get_by_label("Payload")).to_have_value('{"half": ')
