@@ -52,6 +52,13 @@ def test_a_release_outranks_all_older_ones() -> None:
     assert not is_outranked([], 1)
 
 
+def test_a_slot_that_the_release_before_has_fired_meanwhile_is_no_first_slot() -> None:
+    for done in (row(last_at=LATER), row(waiting_at=LATER)):
+        verdict = declare(new(expression="*/5 * * * *"), there=(done,))
+
+        assert verdict.rows[0].next_at == LATER + 300.0
+
+
 def test_a_new_schedule_begins_with_its_first_slot() -> None:
     verdict = declare(new())
 

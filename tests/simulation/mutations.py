@@ -84,7 +84,7 @@ MUTATIONS = (
           "row.due if row.status == 'sleeping' else row.waits_until"),
     _rule("what is due is made ready", Timers, "_wake", "await self._all(self._store.make_ready)", "0"),
     _rule("deadlines are held", acting, "expire", "row.end(RunStatus.FAILED, now)", "row.end(RunStatus.FAILED, now); row.error = None"),
-    _rule("those who wait look again when no hint comes", Waiters, "_look_on", *("+ POLL", "+ 1e6") * 3),
+    _rule("those who wait look again when no hint comes", Waiters, "_look_on", *("+ POLL", "+ 1e6") * 3, store="sqlite"),
     _rule("a look that hung is no reason not to look for long", Waiters, "_look_on", "LONGEST_PAUSE", "1e9"),
     # -- what is written
     _rule("a commit of unknown outcome is made again as it was", Committer, "_commit", "self.worker, sorted_writes,",

@@ -144,6 +144,15 @@ async def test_another_expression_or_zone_begins_with_its_own_first_slot(store: 
     assert await records(store) == []
 
 
+async def test_a_slot_that_has_fired_does_not_fire_again_when_the_expression_changes(store: Store) -> None:
+    await declared(store)
+    assert await fired(store)
+
+    await declared(store, new_schedule(expression="*/30 * * * *", first_at=SLOT), worker=BOB, digest="two")
+
+    assert (await cursor(store)).next_at == SLOT - SLOT % 1800 + 1800
+
+
 async def test_a_slot_that_was_due_when_the_expression_changed_was_missed(store: Store) -> None:
     await declared(store)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from stepwell.core.cron import Cron
 from stepwell.core.records import Declaration, NewSchedule, NewSlot
 
 
@@ -33,6 +34,8 @@ class Declared:
     is_paused: bool
     changed: int
     """The number of the last deed that has changed it."""
+    last_at: float | None = None
+    """The last slot of which a run was made."""
 
 
 class Verdict(NamedTuple):
@@ -72,11 +75,19 @@ def _renewed(declaration: Declaration, new: NewSchedule, row: Declared | None, r
         input=new.input,
         version=new.version or "",
         declared=True,
-        next_at=row.next_at if row is not None and goes_on else new.first_at,
+        next_at=row.next_at if row is not None and goes_on else _first(new, row),
         waiting_at=None if row is None else row.waiting_at,
         is_paused=row is not None and row.is_paused,
         changed=row.changed if row is not None and goes_on and row.digest == declaration.digest else deed,
     )
+
+
+def _first(new: NewSchedule, row: Declared | None) -> float | None:
+    """Its first slot that nothing has been made of. Meanwhile the release before may have fired the one that it names."""
+    done = None if row is None else max((slot for slot in (row.last_at, row.waiting_at) if slot is not None), default=None)
+    if done is None or new.first_at is None or new.first_at > done:
+        return new.first_at
+    return Cron(new.expression, new.timezone).after(done)
 
 
 def _begins_anew(new: NewSchedule, row: Declared) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from stepwell.core.declaring import Declared
     from stepwell.core.records import Cursor, Declaration, Firing, NewRun, Slot
-    from stepwell.store.memory.slots import Key
+    from stepwell.store.memory.slots import Key, Schedules
     from stepwell.store.memory.tables import Tables
 
 
@@ -39,8 +39,7 @@ def declare(tables: Tables, worker: str, declarations: Sequence[Declaration], re
     others = {pair for other, words in schedules.declares.items() if other != worker and tables.lives(other) for pair in words.items()}
     told: set[Hint] = set()
     for declaration in declarations:
-        there = [row for row in schedules.said.values() if row.workflow == declaration.workflow]
-        there = [replace(row, is_paused=schedules.fired[row.workflow, row.name].paused_at is not None) for row in there]
+        there = [_stands(schedules, row) for row in schedules.said.values() if row.workflow == declaration.workflow]
         if is_outranked(there, release) and any((row.workflow, row.digest) in others for row in there):
             continue
         verdict = said(declaration, there, release, deed, now)
@@ -52,6 +51,11 @@ def declare(tables: Tables, worker: str, declarations: Sequence[Declaration], re
         if any(row.changed == deed for row in verdict.rows):
             told.add(Hint.DUE)
     return release, told
+
+
+def _stands(schedules: Schedules, row: Declared) -> Declared:
+    fired = schedules.fired[row.workflow, row.name]
+    return replace(row, is_paused=fired.paused_at is not None, last_at=fired.last_at)
 
 
 def fire(tables: Tables, firings: Sequence[Firing], now: float) -> tuple[list[bool], set[Hint]]:

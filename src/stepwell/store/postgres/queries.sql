@@ -201,7 +201,7 @@ WHERE NOT dead AND id <> :worker AND declares IS NOT NULL;
 
 -- name: known_schedules
 SELECT workflow, name, release, digest, expression, timezone, overlap, catch_up, jitter, input, version, declared,
-    (next_at * 1e6)::bigint, (waiting_at * 1e6)::bigint, paused_at IS NOT NULL, changed
+    (next_at * 1e6)::bigint, (waiting_at * 1e6)::bigint, paused_at IS NOT NULL, changed, (last_at * 1e6)::bigint
 FROM stepwell.schedules
 WHERE workflow = ANY (ARRAY(SELECT jsonb_array_elements_text(:workflows::jsonb)));
 

@@ -71,7 +71,7 @@ async def _known(transaction: Transaction, workflows: Sequence[str]) -> dict[str
     known: dict[str, list[Declared]] = {}
     for values in await transaction.many("known_schedules", workflows=as_json(workflows)):
         row = Declared(**dict(zip(_FIELDS, values, strict=True)))
-        row = replace(row, next_at=_seconds(row.next_at), waiting_at=_seconds(row.waiting_at))
+        row = replace(row, next_at=_seconds(row.next_at), waiting_at=_seconds(row.waiting_at), last_at=_seconds(row.last_at))
         known.setdefault(row.workflow, []).append(row)
     return known
 

@@ -195,7 +195,8 @@ WHERE NOT dead AND id <> :worker AND declares IS NOT NULL;
 
 -- name: known_schedules
 SELECT json_group_array(json_array(workflow, name, release, digest, expression, timezone, overlap, catch_up, jitter, input, version,
-    declared, CAST(round(next_at * 1e6) AS INTEGER), CAST(round(waiting_at * 1e6) AS INTEGER), paused_at IS NOT NULL, changed))
+    declared, CAST(round(next_at * 1e6) AS INTEGER), CAST(round(waiting_at * 1e6) AS INTEGER), paused_at IS NOT NULL, changed,
+    CAST(round(last_at * 1e6) AS INTEGER)))
 FROM stepwell_schedules
 WHERE workflow IN (SELECT value FROM json_each(:workflows));
 
