@@ -89,12 +89,15 @@ class Visit:
         return f"{path}?{urlencode(pairs)}" if pairs else path
 
     def here(self, **changes: object) -> str:
-        """The address of this page with other parameters; None takes one away."""
-        query: dict[str, object] = {**self.query, **changes}
+        """The address of this page with other parameters; None takes one away.
+
+        What is not changed stays as it is, also what is there several times, or empty: an empty version chooses other runs than none.
+        """
         path = str(self.request.scope.get("root_path", "")) + self.request.scope["path"].removeprefix(
             self.request.scope.get("root_path", "")
         )
-        pairs = [(key, str(value)) for key, value in query.items() if value not in (None, "")]
+        pairs = [pair for pair in self.request.query_params.multi_items() if pair[0] not in changes]
+        pairs += [(key, str(value)) for key, value in changes.items() if value not in (None, "")]
         return f"{quote(path)}?{urlencode(pairs)}" if pairs else quote(path)
 
     def static(self, name: str) -> str:
