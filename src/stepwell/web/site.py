@@ -127,7 +127,9 @@ class Visit:
 
     def page(self, template: str, /, *, status: int = 200, **context: Any) -> Response:
         """The page. A browser that has it already is told so."""
-        said = unquote(self.request.cookies.get(_SAID, ""))
+        # A page that a script fetches again in the background, maybe of another tab, would take it away from whoever is to read it.
+        is_opened = self.request.headers.get("sec-fetch-dest") != "empty"
+        said = unquote(self.request.cookies.get(_SAID, "")) if is_opened else ""
         text = self.site.templates.get_template(template).render(visit=self, user=self.user, now=self.now, said=said, **context)
         tag = f'"{sha256(text.encode()).hexdigest()[:20]}"'
         if status == 200 and self.request.headers.get("if-none-match") == tag:  # noqa: PLR2004

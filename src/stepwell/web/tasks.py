@@ -97,7 +97,12 @@ async def act(visit: Visit) -> Response:
     if said.get("scope") == "matching":
         return await _act_on_matching(visit, said, action)
     done, refused = 0, 0
-    for run_id in dict.fromkeys(value for name, value in fields if name == "run"):
+    ticked = list(dict.fromkeys(value for name, value in fields if name == "run"))
+    if len(ticked) > SIZES[-1]:
+        raise ValueError(
+            f"{len(ticked):,} runs are more than a page has; at most {SIZES[-1]} can be ticked, and all that match can be meant"
+        )
+    for run_id in ticked:
         try:
             await _one(visit, action)(run_id, actor=visit.user.actor)
         except (IllegalTransition, RunNotFound):
@@ -120,6 +125,7 @@ async def _act_on_matching(visit: Visit, said: dict[str, str], action: str) -> R
         f"{action} runs that match {what}", lambda: work(everything=True, actor=actor, **choice.filters), DEEDS[action].done
     )
     await batch.settled(1.0)
+    visit.site.batches.told(batch)
     return visit.back(said, visit.url("tasks"), batch.said)
 
 
