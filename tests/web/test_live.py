@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
 
@@ -23,6 +23,12 @@ def _pulses(*said: str | Exception) -> Callable[[], Awaitable[str]]:
         return now
 
     return pulse
+
+
+def _stream(live: Live) -> AsyncGenerator[str, None]:
+    stream = live.events()
+    assert isinstance(stream, AsyncGenerator)
+    return stream
 
 
 async def _told(live: Live) -> list[str]:
@@ -62,12 +68,12 @@ async def test_streams_end_when_changes_are_not_told_any_more_so_that_browsers_c
 @on_a_loop
 async def test_whoever_goes_away_leaves_room_for_another() -> None:
     live = Live(_pulses("1"))
-    streams = [live.events() for _ in range(MAX_STREAMS)]
+    streams = [_stream(live) for _ in range(MAX_STREAMS)]
     for stream in streams:
         assert (await anext(stream)).startswith(": still there")
     refused = [text async for text in live.events()]
     await streams[0].aclose()
-    another = live.events()
+    another = _stream(live)
 
     assert refused == ["retry: 60000\nevent: full\ndata: \n\n"]
     assert (await anext(another)).startswith(": still there")

@@ -114,6 +114,29 @@ async def test_a_hidden_value_is_shown_nowhere(place: str, tmp_path: Path) -> No
             assert SECRET not in answer.text
 
 
+@pytest.mark.parametrize("place", ["/tasks?from=all&q=", "/api/runs?search=", "/api/overview/runs?search="])
+@scenario
+async def test_a_hidden_value_cannot_be_found_out_by_searching(place: str, tmp_path: Path) -> None:
+    async with app_in(tmp_path, sign_in) as app, seen(app, token=VIEWER) as client:
+        run = await app.start(sign_in, Account())
+        await run.cancel()  # what has not ended is shown above the list, whatever is searched
+        by_value = await client.get(place + SECRET[:3])
+        by_name = await client.get(place + "sign_in")
+
+    assert run.run_id not in by_value.text
+    assert run.run_id in by_name.text
+
+
+@scenario
+async def test_runs_with_a_hidden_value_cannot_be_counted_nor_canceled_by_it(tmp_path: Path) -> None:
+    async with app_in(tmp_path, sign_in) as app, seen(app) as client:
+        await app.start(sign_in, Account())
+
+        assert (await client.get(f"/api/runs/count?search={SECRET}")).json() == {"counts": {}}
+        assert set((await client.get(f"/api/overview/tally?search={SECRET}")).json()["counts"].values()) <= {0}
+        assert (await client.post("/api/runs/cancel_all", json={"search": SECRET})).json() == {"count": 0}
+
+
 @pytest.mark.parametrize("path", ["/tasks", "/api/runs"])
 @scenario
 async def test_where_the_database_is_is_not_told_to_those_who_have_not_signed_in(path: str, tmp_path: Path) -> None:

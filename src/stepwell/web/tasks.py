@@ -41,7 +41,7 @@ VIEWS: Final = (
 
 async def show(visit: Visit) -> Response:
     """The page."""
-    choice = chosen(visit.query, visit.now)
+    choice = chosen(visit.query, visit.now, visit.site.redact.names)
     overview, size = visit.app.overview, _size(visit)
     active = await overview.active(_ACTIVE)
     page = await overview.runs(limit=size, cursor=visit.query.get("cursor") or None, **choice.filters)
@@ -115,7 +115,7 @@ async def act(visit: Visit) -> Response:
 
 async def _act_on_matching(visit: Visit, said: dict[str, str], action: str) -> Response:
     """As a batch in the background: it may take a while, and what it has done shows on the page."""
-    choice = chosen(visit.query, visit.now)
+    choice = chosen(visit.query, visit.now, visit.site.redact.names)
     if choice.problem is not None:
         raise ValueError(choice.problem)
     work: Any = getattr(visit.app.runs, f"{action}_all")
