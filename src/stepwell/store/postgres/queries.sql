@@ -960,7 +960,11 @@ WHERE true;
         OR r.id ILIKE :search
         OR r.key ILIKE :search
         OR r.workflow ILIKE :search
-        OR r.preview ILIKE :search
+        -- Whoever may not see a secret must not find it out by searching for one beginning after the other.
+        OR (r.preview ILIKE :search
+            AND NOT EXISTS (
+                SELECT 1 FROM jsonb_array_elements_text(coalesce(:unseen::jsonb, '[]')) x (part) WHERE strpos(lower(r.preview), x.part) > 0
+            ))
         OR EXISTS (SELECT 1 FROM jsonb_array_elements_text(r.tags::jsonb) x (tag) WHERE x.tag ILIKE :search)
         OR (r.error::jsonb ->> 'type') || ': ' || (r.error::jsonb ->> 'message') ILIKE :search)
 ;

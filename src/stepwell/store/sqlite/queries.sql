@@ -837,7 +837,11 @@ WHERE true;
         OR r.id LIKE :search ESCAPE '\'
         OR r.key LIKE :search ESCAPE '\'
         OR r.workflow LIKE :search ESCAPE '\'
-        OR r.preview LIKE :search ESCAPE '\'
+        -- Whoever may not see a secret must not find it out by searching for one beginning after the other.
+        OR (r.preview LIKE :search ESCAPE '\'
+            AND NOT EXISTS (
+                SELECT 1 FROM (SELECT value AS part FROM json_each(:unseen)) WHERE instr(lower(r.preview), part) > 0
+            ))
         OR EXISTS (SELECT 1 FROM json_each(r.tags) WHERE value LIKE :search ESCAPE '\')
         OR (r.error ->> 'type') || ': ' || (r.error ->> 'message') LIKE :search ESCAPE '\')
 ;
