@@ -20,7 +20,7 @@ from stepwell.core.status import Action
 from stepwell.engine.worker import Worker
 from stepwell.errors import InvalidInput
 from stepwell.testing.clock import EPOCH
-from tests.engine.harness import scenario, until
+from tests.engine.harness import Counter, scenario, until
 from tests.engine.rig import Gate, Rig
 from tests.engine.test_scheduler import EVERY_MINUTE, LONG, fired, fires, records, runs, told
 from tests.loops import turns
@@ -526,6 +526,32 @@ async def test_a_run_that_is_canceled_while_its_input_is_computed_stays_so(fails
         assert (run.status, run.output, run.error) == (CANCELED, None, None)
         assert worker.quiet
         assert worker.here == {}
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+@scenario
+async def test_a_run_that_is_canceled_just_after_it_has_got_its_input_does_not_begin_and_the_worker_goes_on(is_deleted: bool) -> None:
+    gate, began = Gate(), Counter()
+
+    async def begins(value: int, step: Step) -> int:
+        return int(await step.run("count", began.step, value))
+
+    rig = Rig(workflow(begins, name="job", schedules=[Schedule("each", EVERY_MINUTE, input=behind(gate, 3))]))
+    async with fires(rig) as worker:
+        await rig.passes(1.0)
+        run_id = await trigger(rig)
+        await until(lambda: gate.waiting == 1)
+        rig.store.slow = frozenset({"get"})
+        gate.open()
+        await until(lambda: rig.store.asked["supply"] == 1)
+        await rig.act(run_id, Action.CANCEL)
+        if is_deleted:
+            await rig.store.delete(run_id)
+        await rig.passes(5.0)
+
+        assert worker.failure is None
+        assert began.calls == []
+        assert (worker.quiet, worker.free_slots) == (True, worker.concurrency)
 
 
 @scenario
