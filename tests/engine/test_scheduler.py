@@ -784,3 +784,15 @@ async def test_the_oldest_records_of_a_schedule_that_comes_each_second_are_forgo
 
     assert KEPT <= len(rig.store._tables.schedules.slots["job", "each"]) <= KEPT * 5 // 4
     assert len(await runs(rig)) > 1_500
+
+
+@scenario
+async def test_records_are_forgotten_also_where_no_worker_lives_for_as_long_as_it_takes_to_make_many() -> None:
+    rig = Rig(job(Schedule("each", "* * * * * *", catch_up="all"), queue="elsewhere"))
+    for _ in range(40):
+        async with fires(rig, queues={"default"}):
+            await rig.jumps(100.0)
+            await turns(50)
+        assert len(rig.store._tables.schedules.slots["job", "each"]) <= KEPT * 2
+
+    assert len(await runs(rig)) > 3_500

@@ -57,7 +57,10 @@ ENDS_APART: Final = 0.1
 """Seconds between two looks whether a run has ended that a slot waits for: in a busy system, others end all the time."""
 
 KEPT: Final = 1_000
-"""Records of slots that are kept of each schedule; up to a quarter more."""
+"""Records of slots that are kept of each schedule; about a quarter more."""
+
+FORGOTTEN_AFTER: Final = KEPT // 4
+"""Records after which the oldest of a schedule are forgotten."""
 
 _DECLARES: Final = "say which schedules it has"
 _FIRES: Final = "fire schedules"
@@ -149,7 +152,7 @@ class Scheduler:
         self._computed: list[Firing] = []
         self._room = asyncio.Semaphore(COMPUTED_AT_ONCE)
         self._records: dict[Key, int] = {}
-        """How many were made here since the oldest were forgotten."""
+        """How many were made since the oldest were forgotten, as far as is known here."""
 
     # -- what others see of it
 
@@ -406,20 +409,25 @@ class Scheduler:
             seen = firing.cursor
             key = (seen.workflow, seen.name)
             if is_mine:
-                self._records[key] = self._records.get(key, 0) + len(firing.slots)
+                self._count_records(key, len(firing.slots))
                 last = firing.runs[-1].id if firing.runs else seen.last_run
                 self._see(seen._replace(next_at=firing.next_at, waiting_at=firing.waiting_at, last_run=last))
             else:
                 self._see(seen._replace(next_at=now, waiting_at=None))
         await self._forget_old()
 
+    def _count_records(self, key: Key, made: int) -> None:
+        # It begins anywhere: else nobody would forget those of a schedule that comes more seldom than its workers are restarted.
+        counted = self._records.get(key)
+        self._records[key] = made + (int(self._clock.random() * FORGOTTEN_AFTER) if counted is None else counted)
+
     async def _forget_old(self) -> None:
         """Nobody asks for the oldest records of a schedule that comes each second."""
-        full = [key for key, count in self._records.items() if count >= KEPT // 4]
+        full = [key for key, count in self._records.items() if count >= FORGOTTEN_AFTER]
         if full:
             await self._store.forget_slots(full, KEPT)
             for key in full:
-                del self._records[key]
+                self._records[key] = 0
 
 
 def _own(registry: Registry, inputs: Inputs, timezone: str) -> Iterator[Own]:
