@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -133,6 +136,36 @@ async def test_of_many_missed_slots_each_gets_its_own_input_and_one_that_fails_s
 
     assert [(run.status, run.output) for run in await runs(rig)] == [(COMPLETED, 1), (FAILED, None), (COMPLETED, 3)]
     assert await told(rig) == [(60.0, "started"), (120.0, "failed"), (180.0, "started")]
+
+
+def test_workers_of_one_release_say_the_same_of_an_input_with_a_set_in_it() -> None:
+    assert len({_declared_by_a_process(hash_seed) for hash_seed in ("0", "1", "2")}) == 1
+
+
+def _declared_by_a_process(hash_seed: str) -> str:
+    code = """if True:
+        import asyncio
+        from pydantic import BaseModel
+        from stepwell import Schedule, workflow
+        from stepwell.store.memory import MemoryStore
+        from tests.engine.rig import Rig
+
+        class Wanted(BaseModel):
+            tags: set[str]
+
+        @workflow(schedules=[Schedule("each", "@daily", input=Wanted(tags={"red", "green", "blue", "grey"}))])
+        async def job(wanted: Wanted) -> None: ...
+
+        async def main():
+            rig = Rig(job)
+            async with rig.worker():
+                (cursor,) = await rig.store.cursors([("job", "each")])
+                print(cursor.digest)
+
+        asyncio.run(main())
+    """
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
 
 
 # -- functions that fail

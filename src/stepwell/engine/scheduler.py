@@ -79,6 +79,8 @@ class Own:
     cron: Cron
     input: str | None
     """Its text; None: a function computes it."""
+    likeness: str | None
+    """What it has in common with the same input in other processes."""
 
     def declared(self, now: float | None) -> NewSchedule:
         """As the store is told. Without a time, without its first slot."""
@@ -437,10 +439,12 @@ def _own(registry: Registry, inputs: Inputs, timezone: str) -> Iterator[Own]:
             zone = schedule.timezone or timezone
             is_computed = callable(schedule.input)
             text = None if is_computed else inputs.text(workflow, schedule.input, schedule.name)
-            yield Own(workflow=workflow, schedule=schedule, timezone=zone, cron=Cron(schedule.expression, zone), input=text)
+            like = None if text is None else inputs.likeness(workflow, schedule.input, text)
+            cron = Cron(schedule.expression, zone)
+            yield Own(workflow=workflow, schedule=schedule, timezone=zone, cron=cron, input=text, likeness=like)
 
 
 def _digest(own: Iterable[Own]) -> str:
     """Of all that is said of the schedules of a workflow."""
-    said = [list(each.declared(None)) for each in own]
+    said = [list(each.declared(None)._replace(input=each.likeness)) for each in own]
     return sha256(to_json(said)).hexdigest()[:16]
