@@ -277,17 +277,25 @@ class Scheduler:
         self._is_silent = True
 
     async def _reload(self) -> None:
-        """See how all of them stand."""
+        """See how those stand to which something was done."""
         deed = self._deed_told
-        self._next.clear()
-        self._heap.clear()
-        self._waiting.clear()
-        keys = list(self._own)
+        keys = await self._changed(deed)
         for first in range(0, len(keys), AT_ONCE):
             for cursor in await self._store.cursors(keys[first : first + AT_ONCE]):
                 self._see(cursor)
             await asyncio.sleep(0)
         self._deed = deed
+
+    async def _changed(self, deed: int) -> list[Key]:
+        """Those to which something was done since the last deed that is known here; all of them, where that is not known, or is much."""
+        if 0 <= self._deed < deed:
+            changed = await self._store.changed_schedules(self._deed, AT_ONCE)
+            if len(changed) < AT_ONCE:
+                return [key for key in changed if key in self._own]
+        self._next.clear()
+        self._heap.clear()
+        self._waiting.clear()
+        return list(self._own)
 
     def _see(self, cursor: Cursor) -> None:
         """It stands so: remember when it comes, if it fires here."""
