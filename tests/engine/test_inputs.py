@@ -20,6 +20,7 @@ import pytest
 from stepwell import Logger, Retry, Run, RunStatus, Schedule, Step, Workflow, workflow
 from stepwell.core.records import TO_COMPUTE, NewRun
 from stepwell.core.status import Action
+from stepwell.engine.scheduler import COMPUTED_AT_ONCE
 from stepwell.engine.worker import Worker
 from stepwell.errors import InvalidInput
 from stepwell.testing.clock import EPOCH
@@ -136,6 +137,22 @@ async def test_of_many_missed_slots_each_gets_its_own_input_and_one_that_fails_s
 
     assert [(run.status, run.output) for run in await runs(rig)] == [(COMPLETED, 1), (FAILED, None), (COMPLETED, 3)]
     assert await told(rig) == [(60.0, "started"), (120.0, "failed"), (180.0, "started")]
+
+
+@scenario
+async def test_the_inputs_of_many_missed_slots_are_computed_beside_each_other() -> None:
+    gate = Gate()
+    rig = Rig(echo(behind(gate, 3), catch_up="all"))
+    async with fires(rig) as worker:
+        await rig.passes(1.0)
+        await rig.jumps(60.0 * COMPUTED_AT_ONCE + 120.0)
+        await until(lambda: gate.waiting == COMPUTED_AT_ONCE)
+        await turns(40)
+        assert gate.waiting == COMPUTED_AT_ONCE
+        gate.open()
+        await over(rig, worker)
+
+    assert await fired(rig) == [60.0 * place for place in range(1, COMPUTED_AT_ONCE + 3)]
 
 
 def test_workers_of_one_release_say_the_same_of_an_input_with_a_set_in_it() -> None:

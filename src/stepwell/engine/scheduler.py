@@ -356,11 +356,10 @@ class Scheduler:
         return firings
 
     async def _compute(self, key: Key, job: _Job) -> None:
-        inputs: dict[float, str | BaseException] = {}
+        slots = job.plan.start
         try:
-            async with self._room:
-                for slot in job.plan.start:
-                    inputs[slot] = await self._input(job.own, slot)
+            # Beside each other: if each of a hundred missed slots takes its time, those that come next are not to wait for an hour.
+            inputs = dict(zip(slots, await asyncio.gather(*(self._input(job.own, slot) for slot in slots)), strict=True))
         finally:
             self._jobs.pop(key, None)
         self._computed.append(self._firing(job.own, job.cursor, job.plan, inputs, self._time_after(job)))
@@ -373,7 +372,8 @@ class Scheduler:
 
     async def _input(self, own: Own, slot: float) -> str | BaseException:
         try:
-            return await self.inputs.computed(own.workflow, own.schedule, slot, own.timezone)
+            async with self._room:
+                return await self.inputs.computed(own.workflow, own.schedule, slot, own.timezone)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # SystemExit, too, is the failure of the run and not of the worker
