@@ -209,6 +209,7 @@ _SOME: Final[Mapping[str, Any]] = {
     "digest": "one",
     "next_at": NOW + 9,
     "changed": 10_000,
+    "deed": 9_990,
 }
 
 _OWN: Final[Mapping[str, Mapping[str, Any]]] = {

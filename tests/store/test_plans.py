@@ -48,6 +48,7 @@ INDEXES = {
     "declares": {"PRIMARY KEY"},
     "last_deed": {"stepwell_schedules_changed"},
     "known_schedules": {"PRIMARY KEY"},
+    "changed_schedules": {"stepwell_schedules_changed"},
     "cursors": {"PRIMARY KEY"},
     "lock_cursors": {"PRIMARY KEY"},
     "move_cursors": {"PRIMARY KEY"},
@@ -63,7 +64,7 @@ INDEXES = {
     "forget_slots": {"stepwell_slots_schedule", "INTEGER PRIMARY KEY"},
 }
 WRITES = ("record", "attempt", "log", "started", "declare", "add_slots", "backfilled")
-ORDERED = ("look", "make_ready", "expired", "ready", "heads", "last_deed", "slots", "forget_slots", "subject_events")
+ORDERED = ("look", "make_ready", "expired", "ready", "heads", "last_deed", "changed_schedules", "slots", "forget_slots", "subject_events")
 
 
 @pytest.fixture

@@ -95,6 +95,7 @@ INDEXES: Final[Mapping[str, set[str]]] = {
     "declares": {"workers_pkey"},
     "last_deed": {"schedules_changed"},
     "known_schedules": {"schedules_pkey"},
+    "changed_schedules": {"schedules_changed"},
     "cursors": {"schedules_pkey", "runs_pkey"},
     "lock_cursors": {"schedules_pkey"},
     "move_cursors": {"schedules_pkey"},
@@ -114,7 +115,7 @@ WRITES: Final = (
     "new_release", "declare", "add_slots", "backfilled",
 )  # fmt: skip
 HOT: Final = (*INDEXES, "heartbeat", *WRITES)
-ORDERED: Final = ("ready", "look", "make_ready", "expired", "owned", "logged", "last_deed", "slots")
+ORDERED: Final = ("ready", "look", "make_ready", "expired", "owned", "logged", "last_deed", "changed_schedules", "slots")
 """What comes first is read first."""
 
 SMALL: Final = {"workers", "lanes"}

@@ -295,6 +295,9 @@ class Store(Protocol):
         Raises WorkerLost.
         """
 
+    async def changed_schedules(self, deed: int, limit: int) -> list[tuple[str, str]]:
+        """Up to `limit` schedules (workflow and name) to which something was done after this deed: see `Look.schedules`."""
+
     async def cursors(self, keys: Collection[tuple[str, str]]) -> list[Cursor]:
         """How far these schedules (workflow and name) have come; without those that nobody has ever declared."""
 

@@ -218,6 +218,13 @@ ON CONFLICT (workflow, name) DO UPDATE SET
     version = excluded.version, declared = excluded.declared, next_at = excluded.next_at, waiting_at = excluded.waiting_at,
     changed = excluded.changed;
 
+-- name: changed_schedules
+SELECT workflow, name
+FROM stepwell.schedules
+WHERE changed > :deed
+ORDER BY changed
+LIMIT :limit;
+
 -- name: cursors
 SELECT s.workflow, s.name, s.digest, (s.next_at * 1e6)::bigint, (s.waiting_at * 1e6)::bigint, s.paused_at IS NOT NULL, s.last_run,
     coalesce(r.status || '' IN ('pending', 'running', 'sleeping', 'paused'), false), extract(epoch FROM clock_timestamp())::float8

@@ -213,6 +213,13 @@ ON CONFLICT (workflow, name) DO UPDATE SET
     version = excluded.version, declared = excluded.declared, next_at = excluded.next_at, waiting_at = excluded.waiting_at,
     changed = excluded.changed;
 
+-- name: changed_schedules
+SELECT workflow, name
+FROM stepwell_schedules
+WHERE changed > :deed
+ORDER BY changed
+LIMIT :limit;
+
 -- name: cursors
 SELECT json_group_array(json_array(s.workflow, s.name, s.digest, CAST(round(s.next_at * 1e6) AS INTEGER),
     CAST(round(s.waiting_at * 1e6) AS INTEGER), s.paused_at IS NOT NULL, s.last_run,
