@@ -109,7 +109,7 @@ class Choice:
         served = self._kept.get(worker)
         if served is None or served.serves != serves or served.known is not self._lanes.by_id:
             served = self._keep(worker, serves, self._lanes.by_id)
-        marks = [[] if self._marks is None else self._marks.places(head) for head in _HEADS]
+        marks = [self._places(head) for head in _HEADS]
         row = await transaction.one(
             "prospect", worker=worker, known=len(served.known), lanes=as_json(list(served.lanes)), marks=as_json(marks)
         )
@@ -170,29 +170,47 @@ class Choice:
 
     async def _heads(self, transaction: Transaction, lanes: Sequence[int], head: int, below: int | None) -> dict[int, _Span]:
         """Of each lane that has something below a priority, the highest and the lowest."""
-        marks = "[]" if self._marks is None else as_json(self._marks.places(head))
+        marks = as_json(self._places(head, below))
         rows = await transaction.many("heads", lanes=as_json(lanes), head=head, below=below, marks=marks)
         return {lane: _Span(highest, lowest) for lane, highest, lowest in rows}
+
+    def _places(self, head: int, below: int | None = None) -> Mapping[int, tuple[int, str]]:
+        return {} if self._marks is None else self._marks.places(head, below)
 
     async def _level(self, transaction: Transaction, lanes: list[int], head: int, priority: int, limit: int) -> list[Chosen]:
         """The first of one priority, from lanes that are in the order of their turn."""
         place = {lane: number for number, lane in enumerate(lanes)}
         turn = dict.fromkeys(lanes, 0)
-        after = {lane: "" if self._marks is None else self._marks.after(head, lane, priority) for lane in lanes}
+        after: dict[int, str] = {}
         ready: list[tuple[int, int, str, int]] = []
         while lanes and len(ready) < limit:
             # More lanes than there is room cannot have a part, unless others have been faster at some of them.
             asked, lanes = lanes[: limit - len(ready)], lanes[limit - len(ready) :]
             quota = -(-(limit - len(ready)) // len(asked))
+            starts = [(lane, after[lane] if lane in after else self._after(head, lane, priority)) for lane in asked]
+            found = await self._ready(transaction, starts, head, priority, quota)
             for lane in asked:
-                rows = await transaction.many("ready", lane=lane, head=head, priority=priority, after=after[lane], limit=quota)
-                ready += [(number, place[lane], run_id, lane) for number, (run_id,) in enumerate(rows, turn[lane])]
-                if len(rows) == quota:
+                runs = found.get(lane, ())
+                ready += [(number, place[lane], run_id, lane) for number, run_id in enumerate(runs, turn[lane])]
+                if len(runs) == quota:
                     turn[lane] += quota
-                    after[lane] = rows[-1][0]
+                    after[lane] = runs[-1]
                     lanes.append(lane)
         ready.sort()
         return [Chosen(run_id, lane, head, priority) for _, _, run_id, lane in ready[:limit]]
+
+    def _after(self, head: int, lane: int, priority: int) -> str:
+        return "" if self._marks is None else self._marks.after(head, lane, priority)
+
+    async def _ready(
+        self, transaction: Transaction, starts: Sequence[tuple[int, str]], head: int, priority: int, quota: int
+    ) -> Mapping[int, list[str]]:
+        """Of each of these lanes, the first `quota` runs after an id; without the lanes that have none."""
+        rows = await transaction.many("ready", lanes=as_json(starts), head=head, priority=priority, limit=quota)
+        found: dict[int, list[str]] = {}
+        for lane, run_id in rows:
+            found.setdefault(lane, []).append(run_id)
+        return found
 
 
 def _halts_of(lane: Lane) -> set[Halt]:
@@ -217,9 +235,13 @@ class _Marks:
         """The id after which to look; empty: from the start."""
         return self._marks.get(head, {}).get((lane, priority), "")
 
-    def places(self, head: int) -> list[tuple[int, int, str]]:
-        """Lane, priority and id of each."""
-        return [(lane, priority, run_id) for (lane, priority), run_id in self._marks.get(head, {}).items()]
+    def places(self, head: int, below: int | None = None) -> Mapping[int, tuple[int, str]]:
+        """By lane, the mark of the highest priority, below one if that is given, and that priority."""
+        places: dict[int, tuple[int, str]] = {}
+        for (lane, priority), run_id in self._marks.get(head, {}).items():
+            if (below is None or priority < below) and (lane not in places or priority > places[lane][0]):
+                places[lane] = priority, run_id
+        return places
 
     def forget(self, head: int) -> bool:
         """Those of one head; whether there were any."""

@@ -389,15 +389,24 @@ FROM (
 WHERE highest IS NOT NULL;
 
 -- name: ready
--- The order of the index is that of the claim.
-SELECT json_group_array(json_array(id))
+-- The first of each of these lanes. The order of the index is that of the claim.
+SELECT json_group_array(json_array(lane, r.value))
 FROM (
-    SELECT id
-    FROM stepwell_runs
-    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = :lane AND head = :head AND priority = :priority AND id > :after
-    ORDER BY id
-    LIMIT :limit
-);
+    SELECT l.value ->> 0 AS lane,
+        (
+            SELECT json_group_array(id)
+            FROM (
+                SELECT id
+                FROM stepwell_runs
+                WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value ->> 0 AND head = :head
+                    AND priority = :priority AND id > l.value ->> 1
+                ORDER BY id
+                LIMIT :limit
+            )
+        ) AS ids
+    FROM json_each(:lanes) l
+) found
+CROSS JOIN json_each(found.ids) r;
 
 -- name: pin
 -- What was not known when the run was started.
