@@ -1,4 +1,4 @@
-"""Which of the runs that are ready a worker gets: the most urgent first, then lanes in turn, in each the oldest first."""
+"""Which of the runs that are ready a worker gets: the most urgent first, then lanes by their turns, in each the oldest first."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic_core import from_json
 from stepwell.core.registry import Lane
 from stepwell.store.port import Halt, WorkerLost
 from stepwell.store.sql.starting import Lanes, as_json
+from stepwell.store.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -76,7 +77,7 @@ class Choice:
         self._lanes = lanes
         self._marks = _Marks() if marks else None
         self._kept: dict[str, _Served] = {}
-        self._last_served = 0
+        self._turns = Turns[int]()
         self._count = 0
 
     async def choose(
@@ -124,6 +125,8 @@ class Choice:
             if others := [lane for lane in served.lanes if lane not in asked.lanes]:
                 for head in _HEADS:
                     waiting[head].update(await self._heads(transaction, others, head, None))
+        for head, spans in waiting.items():
+            self._turns.look(head, served.lanes, spans.keys())
         halted = {Halt(*halt) for halt in from_json(halts or "[]")}
         shut = {number for number, (lane, _) in served.lanes.items() if halted and halted & _halts_of(lane)}
         return _Prospect(
@@ -148,17 +151,16 @@ class Choice:
             # From the start: there may be more before the marks.
             found = await self._heads(transaction, prospect.lanes, head, None)
             chosen = await self._look(transaction, found, head, limit)
-        if chosen:
-            self._last_served = chosen[-1].lane
+        self._turns.served(head, [run.lane for run in chosen])
         return chosen
 
     async def _look(self, transaction: Transaction, urgent: dict[int, _Span], head: int, limit: int) -> list[Chosen]:
         chosen: list[Chosen] = []
-        last = self._last_served
         while urgent:
             priority = max(span.highest for span in urgent.values())
-            level = sorted((lane for lane in urgent if urgent[lane].highest == priority), key=lambda lane: (lane <= last, lane))
-            chosen += await self._level(transaction, level, head, priority, limit - len(chosen))
+            level = {lane for lane in urgent if urgent[lane].highest == priority}
+            order = self._turns.order(head, level, limit - len(chosen))
+            chosen += await self._level(transaction, order, head, priority, limit - len(chosen))
             if len(chosen) == limit:
                 break
             more = [lane for lane in level if urgent[lane].lowest < priority]
@@ -190,7 +192,7 @@ class Choice:
             starts = [(lane, after[lane] if lane in after else self._after(head, lane, priority)) for lane in asked]
             found = await self._ready(transaction, starts, head, priority, quota)
             for lane in asked:
-                runs = found.get(lane, ())
+                runs = found.get(lane, [])
                 ready += [(number, place[lane], run_id, lane) for number, run_id in enumerate(runs, turn[lane])]
                 if len(runs) == quota:
                     turn[lane] += quota
