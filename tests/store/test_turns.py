@@ -1,4 +1,4 @@
-"""Whose turn it is: nobody is passed over for ever, and the idle do not wait for a whole round."""
+"""Whose turn it is: what has just come does not wait for a whole round, and nobody is passed over for ever."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,65 +6,61 @@ from hypothesis import strategies as st
 from stepwell.store.turns import Turns
 
 HEAD = 0
-LANES = range(1, 41)
+MANY = range(10, 50)
 
 
-def claim(turns: Turns[int], waiting: set[int], limit: int) -> list[int]:
-    """The lanes that a claim takes from, when there is enough in each."""
-    turns.look(HEAD, dict.fromkeys(range(1_000)), waiting)
+def claim(turns: Turns[int], waiting: dict[int, str], limit: int) -> list[int]:
+    """The lanes from which a claim of so many takes, when there is enough in each."""
     served = turns.order(HEAD, waiting, limit)[:limit]
     turns.served(HEAD, served)
     return served
 
 
+def as_old(ids: str = "1") -> dict[int, str]:
+    """Many lanes to which the same moment brought something."""
+    return dict.fromkeys(MANY, ids)
+
+
 def test_lanes_are_served_in_a_round() -> None:
     turns = Turns[int]()
 
-    assert [claim(turns, {1, 2, 3}, 3) for _ in range(2)] == [[1, 2, 3]] * 2
+    assert [claim(turns, {1: "a", 2: "b", 3: "c"}, 3) for _ in range(2)] == [[1, 2, 3]] * 2
 
 
-def test_the_round_goes_on_where_it_was_when_a_lane_has_gone_ahead() -> None:
+def test_those_to_which_something_came_last_go_ahead_and_the_round_goes_on_where_it_was() -> None:
     turns = Turns[int]()
-    many = set(range(10, 20))
-    seen = [claim(turns, many, 2), claim(turns, many, 2), claim(turns, many | {5}, 2), claim(turns, many, 2)]
 
-    assert seen == [[10, 11], [12, 13], [5, 14], [15, 16]]
+    first, second = claim(turns, as_old() | {45: "2", 47: "3"}, 8), claim(turns, as_old(), 8)
+
+    assert first == [47, 45, 10, 11, 12, 13, 14, 15]
+    assert second[2:] == [16, 17, 18, 19, 20, 21]
 
 
-def test_the_newest_go_ahead_first() -> None:
+def test_a_lane_whose_turn_it_is_anyway_does_not_use_up_the_place_of_one_that_goes_ahead() -> None:
     turns = Turns[int]()
-    claim(turns, set(LANES), 4)
-    claim(turns, {*LANES, 50}, 1)
 
-    assert claim(turns, {*LANES, 50, 60}, 4)[0] == 60
+    assert claim(turns, as_old() | {10: "9", 30: "8"}, 4) == [30, 10, 11, 12]
 
 
-def test_a_lane_goes_ahead_again_only_when_it_was_seen_empty() -> None:
+def test_where_there_is_room_for_one_only_every_fourth_goes_ahead() -> None:
     turns = Turns[int]()
-    claim(turns, set(LANES), 4)
-    busy = {*LANES, 50}
 
-    assert [50 in claim(turns, busy, 4) for _ in range(4)] == [True, False, False, False]
-    claim(turns, set(LANES), 4)
-    assert 50 in claim(turns, busy, 4)
+    served = [claim(turns, as_old() | {49: "2"}, 1)[0] for _ in range(12)]
+
+    assert served == [10, 11, 12, 49, 13, 14, 15, 49, 16, 17, 18, 49]
 
 
-def test_what_waits_for_others_is_not_new_to_those_who_ask_for_other_lanes() -> None:
+def test_nothing_goes_ahead_of_a_short_round() -> None:
     turns = Turns[int]()
-    claim(turns, set(LANES), 4)
-    turns.look(HEAD, {100: None}, {100})
+    few = {1: "a", 2: "b", 3: "c", 4: "d"}
 
-    assert claim(turns, set(LANES), 4)[0] not in (1, 2, 3, 4)
+    assert [claim(turns, few, 1) for _ in range(8)] == [[1], [2], [3], [4]] * 2
 
 
-@given(st.lists(st.sets(st.integers(100, 400), max_size=60), min_size=60, max_size=60), st.integers(1, 9))
-def test_every_lane_that_waits_has_its_turn_whatever_comes_to_others(coming: list[set[int]], limit: int) -> None:
+@given(st.lists(st.dictionaries(st.integers(2, 400), st.text("ab"), max_size=60), min_size=1, max_size=20), st.integers(1, 9))
+def test_every_lane_that_waits_has_its_turn_whatever_comes_to_others(coming: list[dict[int, str]], limit: int) -> None:
     turns = Turns[int]()
-    waiting = {1}
-    for count in range(1, 4_000):
-        waiting |= coming[count % len(coming)] if count < len(coming) else set()
-        served = claim(turns, waiting, limit)
-        if 1 in served:
-            return
-        waiting -= set(served) if count % 2 else set()
-    raise AssertionError("it was passed over for ever")
+
+    served = {lane for number in range(700) for lane in claim(turns, {1: "", **coming[number % len(coming)]}, limit)}
+
+    assert 1 in served

@@ -26,15 +26,12 @@ SUSPECT: Final = 2
 _FRESH: Final = 0
 _BEGUN: Final = 1
 _SUSPECTS: Final = 2
-_HEADS: Final = (_FRESH, _BEGUN, _SUSPECTS)
 
 
 def choose(tables: Tables, serves: Callable[[Lane], Pin | None], limit: int, *, suspects: bool) -> list[tuple[Row, Pin]]:
     """The runs to claim, in order, each with what its claim fixes."""
     pins = _pins(tables, serves)
     ready = [row for row in tables.rows.values() if row.is_ready and row.lane in pins]
-    for head in _HEADS:
-        tables.turns.look(head, {_place(lane): None for lane in pins}, {_place(row.lane) for row in ready if _head(row) == head})
     first = _in_turn(tables, _SUSPECTS, ready, min(limit, 1) if suspects else 0)
     room = limit - len(first)
     begun = _in_turn(tables, _BEGUN, ready, room)
@@ -86,7 +83,7 @@ def _in_turn(tables: Tables, head: int, ready: Iterable[Row], limit: int) -> lis
 
 def _round(tables: Tables, head: int, waiting: Sequence[Row], limit: int) -> list[Row]:
     """The first of one priority."""
-    order = tables.turns.order(head, {_place(row.lane) for row in waiting}, limit)
+    order = tables.turns.order(head, {_place(row.lane): row.new.id for row in waiting}, limit)
     places = {lane: number for number, lane in enumerate(order)}
     turns: dict[Lane, int] = {}
     ready = []

@@ -372,7 +372,8 @@ FROM stepwell.halts;
 -- name: prospect
 -- All that a claim wants to know first: whether the worker may claim, which nobody can change until the transaction ends; the lanes, when
 -- there are more than are known; what is paused as a whole; and of each of these lanes, by head, the highest and the lowest priority of
--- what waits there, as `heads` has it. Of the marks those of a head are taken out once, and not again for each lane.
+-- what waits there and the newest of the lowest, as `heads` has it. Of the marks those of a head are taken out once, and not again for
+-- each lane.
 WITH me AS MATERIALIZED (
     SELECT id
     FROM stepwell.workers
@@ -392,7 +393,7 @@ SELECT
     )::text,
     (SELECT json_agg(json_build_array(kind, name)) FROM stepwell.halts)::text,
     (
-        SELECT json_agg(json_build_array(l.head, l.lane, high.priority, low.priority))
+        SELECT json_agg(json_build_array(l.head, l.lane, high.priority, low.priority, low.id))
         FROM (
             SELECT value::integer AS lane, head, (marks -> value ->> 0)::integer AS priority, marks -> value ->> 1 AS id
             FROM marked
@@ -429,7 +430,7 @@ SELECT
             LIMIT 1
         ) high
         CROSS JOIN LATERAL (
-            SELECT priority
+            SELECT priority, id
             FROM stepwell.runs
             WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = l.head
             ORDER BY lane DESC, head DESC, priority, id DESC
@@ -438,10 +439,11 @@ SELECT
     )::text;
 
 -- name: heads
--- Of each of these lanes, the highest and the lowest priority of what waits there below a priority, where there is something. Where there
--- is a mark, nothing of its priority up to it is looked at: while somebody holds an old snapshot, that is full of what has been claimed.
--- What an index is asked for is ready before: to a planner that sees an empty table, an expression is dearer than another index.
-SELECT l.lane, high.priority, low.priority
+-- Of each of these lanes, the highest and the lowest priority of what waits there below a priority, and the newest of the lowest, where
+-- there is something. Where there is a mark, nothing of its priority up to it is looked at: while somebody holds an old snapshot, that is
+-- full of what has been claimed. What an index is asked for is ready before: to a planner that sees an empty table, an expression is dearer
+-- than another index.
+SELECT l.lane, high.priority, low.priority, low.id
 FROM (
     SELECT value::integer AS lane, coalesce(:below::bigint, 1::bigint << 32) AS below, (:marks::jsonb -> value ->> 0)::integer AS priority,
         :marks::jsonb -> value ->> 1 AS id
@@ -481,7 +483,7 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) high
 CROSS JOIN LATERAL (
-    SELECT priority
+    SELECT priority, id
     FROM stepwell.runs
     WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = :head
     ORDER BY lane DESC, head DESC, priority, id DESC

@@ -53,6 +53,8 @@ class _Span(NamedTuple):
     highest: int
     lowest: int
     """Their priorities."""
+    newest: str
+    """The id of the newest of the lowest."""
 
 
 class _Prospect(NamedTuple):
@@ -118,15 +120,13 @@ class Choice:
             raise WorkerLost(f"worker {worker} is not registered, or was taken for dead")
         _, lanes, halts, heads = row
         waiting: dict[int, dict[int, _Span]] = {head: {} for head in _HEADS}
-        for head, lane, highest, lowest in from_json(heads or "[]"):
-            waiting[head][lane] = _Span(highest, lowest)
+        for head, lane, *span in from_json(heads or "[]"):
+            waiting[head][lane] = _Span(*span)
         if new := from_json(lanes or "[]"):
             asked, served = served, self._keep(worker, serves, self._lanes.learn(new, transaction))
             if others := [lane for lane in served.lanes if lane not in asked.lanes]:
                 for head in _HEADS:
                     waiting[head].update(await self._heads(transaction, others, head, None))
-        for head, spans in waiting.items():
-            self._turns.look(head, served.lanes, spans.keys())
         halted = {Halt(*halt) for halt in from_json(halts or "[]")}
         shut = {number for number, (lane, _) in served.lanes.items() if halted and halted & _halts_of(lane)}
         return _Prospect(
@@ -158,7 +158,7 @@ class Choice:
         chosen: list[Chosen] = []
         while urgent:
             priority = max(span.highest for span in urgent.values())
-            level = {lane for lane in urgent if urgent[lane].highest == priority}
+            level = {lane: span.newest for lane, span in urgent.items() if span.highest == priority}
             order = self._turns.order(head, level, limit - len(chosen))
             chosen += await self._level(transaction, order, head, priority, limit - len(chosen))
             if len(chosen) == limit:
@@ -174,7 +174,7 @@ class Choice:
         """Of each lane that has something below a priority, the highest and the lowest."""
         marks = as_json(self._places(head, below))
         rows = await transaction.many("heads", lanes=as_json(lanes), head=head, below=below, marks=marks)
-        return {lane: _Span(highest, lowest) for lane, highest, lowest in rows}
+        return {lane: _Span(*span) for lane, *span in rows}
 
     def _places(self, head: int, below: int | None = None) -> Mapping[int, tuple[int, str]]:
         return {} if self._marks is None else self._marks.places(head, below)
