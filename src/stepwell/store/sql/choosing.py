@@ -147,10 +147,10 @@ class Choice:
         if limit <= 0:
             return []
         chosen = await self._look(transaction, dict(prospect.waiting[head]), head, limit)
-        if len(chosen) < limit and self._marks is not None and self._marks.forget(head):
+        if len(chosen) < limit and self._marks is not None and (marked := self._marks.forget(head)):
             # From the start: there may be more before the marks.
-            found = await self._heads(transaction, prospect.lanes, head, None)
-            chosen = await self._look(transaction, found, head, limit)
+            found = await self._heads(transaction, [lane for lane in prospect.lanes if lane in marked], head, None)
+            chosen = await self._look(transaction, prospect.waiting[head] | found, head, limit)
         self._turns.served(head, [run.lane for run in chosen])
         return chosen
 
@@ -245,9 +245,9 @@ class _Marks:
                 places[lane] = priority, run_id
         return places
 
-    def forget(self, head: int) -> bool:
-        """Those of one head; whether there were any."""
-        return bool(self._marks.pop(head, None))
+    def forget(self, head: int) -> set[int]:
+        """Those of one head; the lanes that had any."""
+        return {lane for lane, _ in self._marks.pop(head, {})}
 
     def remember(self, claimed: Iterable[Chosen]) -> None:
         """These have been claimed, in this order."""
