@@ -18,7 +18,7 @@ STATEMENTS = statements_of(DEFAULT_NAMESPACE)
 FAILED = frozenset({RunStatus.FAILED})
 INDEXES = {
     "prospect": {"PRIMARY KEY", "INTEGER PRIMARY KEY", "stepwell_runs_ready"},
-    "heads": {"stepwell_runs_ready"},
+    "heads": {"stepwell_runs_ready", "PRIMARY KEY"},
     "ready": {"stepwell_runs_ready"},
     "look": {"stepwell_runs_ready", "stepwell_runs_due", "stepwell_runs_deadline", "stepwell_notices_worker", "stepwell_schedules_changed"},
     "make_ready": {"stepwell_runs_due", "PRIMARY KEY"},

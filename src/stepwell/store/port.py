@@ -351,8 +351,9 @@ class Store(Protocol):
 
         Taken are runs of lanes for which `serves` says what an unresolved run of it is. (It is called from whatever thread.) Runs
         that have begun before come first, for up to three quarters of `limit`. Among them, and among the others: the most urgent
-        first, then lanes in turn, and in each the oldest first. Of runs with two crashes or more, one is taken at most; with `suspects`
-        False, none.
+        first, then lanes in turn, and in each the oldest first. Where far more lanes wait than `limit`, those to which something has
+        come last go ahead of the others, with a quarter of the claims at most. Of runs with two crashes or more, one is taken at most; with
+        `suspects` False, none.
 
         After an unknown outcome, runs may be this worker's without its knowing: `standing` tells. Raises WorkerLost.
         """

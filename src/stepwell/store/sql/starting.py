@@ -12,7 +12,7 @@ from stepwell.core.registry import Lane
 from stepwell.store.port import Hint, WriteRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from stepwell.store.sql.transaction import Transaction
 
@@ -25,7 +25,7 @@ ONE_BY_ONE = 4
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def as_json(batch: Sequence[Any]) -> str:
+def as_json(batch: Collection[Any]) -> str:
     """A batch as the parameter of one statement.
 
     Raises:
