@@ -386,6 +386,20 @@ async def test_when_the_newer_release_has_gone_the_older_one_has_its_word_again_
 
 
 @scenario
+async def test_a_worker_says_once_that_a_newer_release_has_taken_its_schedules_over(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(job(minutely(), Schedule("second", EVERY_MINUTE)))
+    async with fires(rig, name="old"):
+        async with fires(rig.beside(job(Schedule("other", EVERY_MINUTE)))):
+            await rig.passes(65.0)
+        await rig.passes(60.0)
+        async with fires(rig.beside(job(Schedule("other", EVERY_MINUTE)))):
+            await rig.passes(65.0)
+
+    said = "worker old fires no schedule of job: a worker that was started later declares other ones"
+    assert [record.getMessage() for record in caplog.records if "fires no schedule" in record.getMessage()] == [said, said]
+
+
+@scenario
 async def test_a_schedule_that_a_newer_release_leaves_out_fires_no_more_while_that_one_works() -> None:
     rig = Rig(job(minutely()))
     async with fires(rig), fires(rig.beside(job())):

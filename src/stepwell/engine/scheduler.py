@@ -136,6 +136,8 @@ class Scheduler:
         self._is_silent = False
         """Whether it has taken that back."""
         self._declare_at: float | None = None
+        self._outvoted: set[str] = set()
+        """Workflows on whose schedules another release has its word."""
         self._deed = -1
         """The last that was done to schedules, as far as is known here."""
         self._deed_told = 0
@@ -303,9 +305,9 @@ class Scheduler:
         before = self._next.pop(key, None)
         self._waiting.pop(key, None)
         if cursor.digest != self._digests[cursor.workflow]:
-            if self._declare_at is None:
-                self._declare_at = self._clock.now() + OUTVOTED
+            self._keep_still(cursor.workflow)
             return
+        self._outvoted.discard(cursor.workflow)
         if cursor.paused:
             return
         if cursor.next_at is not None:
@@ -314,6 +316,14 @@ class Scheduler:
                 heapq.heappush(self._heap, (cursor.next_at, key))
         if cursor.waiting_at is not None:
             self._waiting[key] = None
+
+    def _keep_still(self, workflow: str) -> None:
+        """Another release has its word on the schedules of this workflow."""
+        if self._declare_at is None:
+            self._declare_at = self._clock.now() + OUTVOTED
+        if workflow not in self._outvoted:
+            self._outvoted.add(workflow)
+            log.warning("%s fires no schedule of %s: a worker that was started later declares other ones", self._worker.label, workflow)
 
     def _due(self, now: float) -> list[Key]:
         """Schedules to look at now, those that have come first before the others. They are not due any more until they were looked at."""

@@ -255,6 +255,8 @@ class Storm:
 
     async def _end(self, deed: Callable[[], Awaitable[None]]) -> None:
         try:
+            while not self.won:  # it has begun
+                await asyncio.sleep(0.001)
             await deed()
         finally:
             self.over = True
