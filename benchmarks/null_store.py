@@ -70,6 +70,9 @@ class NullStore:
     async def declare(self, worker: str, declarations: Sequence[Declaration], release: int | None, now: float) -> int:
         return 1
 
+    async def changed_schedules(self, deed: int, limit: int) -> list[tuple[str, str]]:
+        return []
+
     async def cursors(self, keys: Collection[tuple[str, str]]) -> list[Cursor]:
         return []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 NEEDED = {
     ".whl": (
         "stepwell/__init__.py", "stepwell/py.typed", "stepwell/store/sqlite/queries.sql", "stepwell/store/sqlite/schema/0001_initial.sql",
-        "_stepwell_pytest.py", "licenses/LICENSE",
+        "_stepwell_pytest.py", "licenses/LICENSE", "licenses/src/stepwell/web/static/vendor/uPlot.LICENSE",
     ),
     ".tar.gz": (
         "src/stepwell/__init__.py", "src/stepwell/py.typed", "examples/demo/__main__.py", "LICENSE", "Makefile", "README.md",
@@ -21,12 +21,22 @@ NEEDED = {
 """By kind of file, the ends of the names that must be in it."""
 
 
+SOURCE = Path(__file__).parents[1] / "src"
+
+
 def main(directory: Path) -> None:
     """Say what is missing and exit with 1, or say what was found."""
-    missing = [line for ending, needed in NEEDED.items() for line in missing_from(directory, ending, needed)]
+    inside = package_files(SOURCE)
+    missing = [line for ending, needed in NEEDED.items() for line in missing_from(directory, ending, (*needed, *inside))]
     if missing:
         sys.exit("\n".join(missing))
     print(f"{directory} has all that it needs: {', '.join(file.name for file in sorted(directory.iterdir()))}")
+
+
+def package_files(source: Path) -> tuple[str, ...]:
+    """All that the package has besides code: SQL, templates, styles, scripts, and the licences of what others have made."""
+    files = (path for path in sorted((source / "stepwell").rglob("*")) if path.is_file() and path.suffix not in {".py", ".pyc"})
+    return tuple(path.relative_to(source).as_posix() for path in files)
 
 
 def missing_from(directory: Path, ending: str, needed: tuple[str, ...]) -> list[str]:

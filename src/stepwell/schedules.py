@@ -230,7 +230,7 @@ class Schedules:
     async def _past(self, key: tuple[str, str], start: datetime, end: datetime) -> tuple[ScheduleState, Sequence[float]]:
         first, last = _instant(start, "start"), _instant(end, "end")
         if first > last:
-            raise DefinitionError(f"the start of a backfill is before its end: {start.isoformat()} is after {end.isoformat()}")
+            raise DefinitionError(f"the start of a backfill must not be after its end: {start.isoformat()} is after {end.isoformat()}")
         state = await self._declared(key)
         (cursor,) = await self._home.store.cursors([key])
         return state, _past(Cron(state.expression, state.timezone), first, min(last, self._home.now()), cursor)

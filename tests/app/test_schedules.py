@@ -297,7 +297,7 @@ async def test_times_of_a_backfill_are_checked() -> None:
                 await method("work", "each second", datetime(2027, 1, 1), BEGAN)  # noqa: DTZ001  # that is what is tested
             with pytest.raises(DefinitionError, match="the end of a backfill is a datetime with a timezone, not str: 'now'"):
                 await method("work", "each second", BEGAN, "now")  # type: ignore[arg-type]
-            with pytest.raises(DefinitionError, match="the start of a backfill is before its end"):
+            with pytest.raises(DefinitionError, match="the start of a backfill must not be after its end"):
                 await method("work", "each second", BEGAN, BEGAN - HOUR)
             with pytest.raises(ValueError, match="a backfill goes through 10,000 slots at most"):
                 await method("work", "each second", BEGAN - 3 * HOUR, BEGAN)

@@ -21,6 +21,7 @@ def plain_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
         "STEPWELL_NAMESPACE",
         "STEPWELL_TIMEZONE",
         "STEPWELL_RETENTION",
+        "STEPWELL_WEB_TOKENS",
         "FORCE_COLOR",
         "NO_COLOR",
         "COLUMNS",

@@ -1,10 +1,11 @@
 """`stepwell dev`: a worker that begins again when the code changes."""
 
+import http.client
 import os
 import signal
 from pathlib import Path
 
-from tests.cli.harness import FLOWS, Call, Command
+from tests.cli.harness import FLOWS, WITHIN, Call, Command
 
 HANG = """
 @workflow
@@ -115,3 +116,85 @@ def test_the_worker_leaves_when_dev_is_killed(shop: Path) -> None:
         dev.signal(signal.SIGKILL)
 
         dev.says("the worker has stopped")
+
+
+# -- the web interface
+
+
+def port_of(line: str) -> int:
+    return int(line.partition("http://127.0.0.1:")[2].partition(";")[0])
+
+
+def asked(port: int, path: str = "/workflows/greet") -> str:
+    """What a page says."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        return answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_it_serves_the_web_interface_at_an_address_that_outlives_the_code(shop: Path) -> None:
+    with Command("dev", "--port", "0", cwd=shop) as dev:
+        port = port_of(dev.says("the web interface is at"))
+        dev.says("is ready")
+        assert "v2" not in asked(port)
+        write(shop / "flows.py", FLOWS.replace("@workflow\nasync def greet", '@workflow(version="v2")\nasync def greet'))
+        dev.says("has stopped")
+
+        asked(port, "/healthz")  # it waits until the new code is there
+        dev.says("is ready")
+        assert "v2" in asked(port)
+        dev.signal(signal.SIGINT)
+        assert dev.ends() == 0
+    assert sum("the web interface" in line for line in dev.said) == 1
+
+
+def test_it_goes_on_answering_while_new_code_cannot_be_imported(shop: Path) -> None:
+    with Command("dev", "--port", "0", cwd=shop) as dev:
+        port = port_of(dev.says("the web interface is at"))
+        dev.says("is ready")
+        write(shop / "flows.py", "oops\n")
+        dev.says("the worker goes on with the code it has")
+
+        assert "greet" in asked(port)
+
+
+def test_a_browser_that_listens_for_changes_does_not_hold_up_new_code(shop: Path) -> None:
+    with Command("dev", "--port", "0", cwd=shop) as dev:
+        port = port_of(dev.says("the web interface is at"))
+        dev.says("is ready")
+        listening = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN)
+        listening.request("GET", "/-/events")
+        stream = listening.getresponse()
+        stream.readline()
+        write(shop / "flows.py", CHANGED)
+
+        stream.read()  # to its end
+        listening.close()
+        dev.says("is ready")
+        assert not any("exceeded" in line for line in dev.said)
+
+
+def test_several_of_them_have_an_address_each(shop: Path) -> None:
+    with Command("dev", "--port", "0", cwd=shop) as first:
+        port = port_of(first.says("the web interface is at"))
+        with Command("dev", "--port", str(port), cwd=shop) as second:
+            line = second.says("the web interface is at")
+            first.says("is ready")
+            second.says("is ready")
+
+            assert port_of(line) > port
+            assert line.endswith(f"; port {port} is taken")
+            assert "greet" in asked(port)
+            assert "greet" in asked(port_of(line))
+
+
+def test_it_serves_none_if_none_is_wanted(shop: Path) -> None:
+    with Command("dev", "--no-ui", cwd=shop) as dev:
+        dev.says("is ready")
+
+        assert not any("web interface" in line for line in dev.said)

@@ -193,6 +193,7 @@ def test_show_says_all_of_a_schedule(plant: Path, call: Call, work: Callable[[],
     assert "+0900" in coming
     assert "17:00:00 UTC" in coming
     assert f"triggered  run {run_id}, by cli:" in slots
+    assert "+0900" in slots
     assert [line.split()[2] for line in events.splitlines()] == ["pause", "resume"]
     assert (record["words"], record["last_run_id"], record["last_run_status"]) == ("At 02:00", run_id, "completed")
     assert (len(record["next_slots"]), len(record["slots"]), len(record["events"])) == (5, 1, 2)
@@ -346,8 +347,8 @@ def test_slots_that_are_to_come_are_left_to_the_schedule(plant: Path, call: Call
     [
         (["--from", "yesterday", "--to", "2026-01-01"], 2, "--from is no time: 'yesterday'; write 2026-03-01, 2026-03-01T02:00 or"),
         (["--from", "2026-01-01", "--to", "2026-13-01"], 2, "--to is no time: '2026-13-01'"),
-        (["--from", "2026-01-02", "--to", "2026-01-01"], 2, "--from is before --to, and 2026-01-02 is not before 2026-01-01"),
-        (["--from", "2026-01-01", "--to", "2026-01-01"], 2, "--from is before --to"),
+        (["--from", "2026-01-02", "--to", "2026-01-01"], 2, "--from must be before --to, and 2026-01-02 is not before 2026-01-01"),
+        (["--from", "2026-01-01", "--to", "2026-01-01"], 2, "--from must be before --to"),
         (["--from", "2026-01-01"], 2, "Missing option '--to'"),
         (["--from", "0001-01-01", "--to", "9999-12-31T23:59:59"], 1, "a backfill goes through 10,000 slots at most"),
     ],

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -17,10 +20,11 @@ import pytest
 from stepwell import Logger, Retry, Run, RunStatus, Schedule, Step, Workflow, workflow
 from stepwell.core.records import TO_COMPUTE, NewRun
 from stepwell.core.status import Action
+from stepwell.engine.scheduler import COMPUTED_AT_ONCE
 from stepwell.engine.worker import Worker
 from stepwell.errors import InvalidInput
 from stepwell.testing.clock import EPOCH
-from tests.engine.harness import scenario, until
+from tests.engine.harness import Counter, scenario, until
 from tests.engine.rig import Gate, Rig
 from tests.engine.test_scheduler import EVERY_MINUTE, LONG, fired, fires, records, runs, told
 from tests.loops import turns
@@ -133,6 +137,52 @@ async def test_of_many_missed_slots_each_gets_its_own_input_and_one_that_fails_s
 
     assert [(run.status, run.output) for run in await runs(rig)] == [(COMPLETED, 1), (FAILED, None), (COMPLETED, 3)]
     assert await told(rig) == [(60.0, "started"), (120.0, "failed"), (180.0, "started")]
+
+
+@scenario
+async def test_the_inputs_of_many_missed_slots_are_computed_beside_each_other() -> None:
+    gate = Gate()
+    rig = Rig(echo(behind(gate, 3), catch_up="all"))
+    async with fires(rig) as worker:
+        await rig.passes(1.0)
+        await rig.jumps(60.0 * COMPUTED_AT_ONCE + 120.0)
+        await until(lambda: gate.waiting == COMPUTED_AT_ONCE)
+        await turns(40)
+        assert gate.waiting == COMPUTED_AT_ONCE
+        gate.open()
+        await over(rig, worker)
+
+    assert await fired(rig) == [60.0 * place for place in range(1, COMPUTED_AT_ONCE + 3)]
+
+
+def test_workers_of_one_release_say_the_same_of_an_input_with_a_set_in_it() -> None:
+    assert len({_declared_by_a_process(hash_seed) for hash_seed in ("0", "1", "2")}) == 1
+
+
+def _declared_by_a_process(hash_seed: str) -> str:
+    code = """if True:
+        import asyncio
+        from pydantic import BaseModel
+        from stepwell import Schedule, workflow
+        from stepwell.store.memory import MemoryStore
+        from tests.engine.rig import Rig
+
+        class Wanted(BaseModel):
+            tags: set[str]
+
+        @workflow(schedules=[Schedule("each", "@daily", input=Wanted(tags={"red", "green", "blue", "grey"}))])
+        async def job(wanted: Wanted) -> None: ...
+
+        async def main():
+            rig = Rig(job)
+            async with rig.worker():
+                (cursor,) = await rig.store.cursors([("job", "each")])
+                print(cursor.digest)
+
+        asyncio.run(main())
+    """
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
 
 
 # -- functions that fail
@@ -526,6 +576,32 @@ async def test_a_run_that_is_canceled_while_its_input_is_computed_stays_so(fails
         assert (run.status, run.output, run.error) == (CANCELED, None, None)
         assert worker.quiet
         assert worker.here == {}
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+@scenario
+async def test_a_run_that_is_canceled_just_after_it_has_got_its_input_does_not_begin_and_the_worker_goes_on(is_deleted: bool) -> None:
+    gate, began = Gate(), Counter()
+
+    async def begins(value: int, step: Step) -> int:
+        return int(await step.run("count", began.step, value))
+
+    rig = Rig(workflow(begins, name="job", schedules=[Schedule("each", EVERY_MINUTE, input=behind(gate, 3))]))
+    async with fires(rig) as worker:
+        await rig.passes(1.0)
+        run_id = await trigger(rig)
+        await until(lambda: gate.waiting == 1)
+        rig.store.slow = frozenset({"get"})
+        gate.open()
+        await until(lambda: rig.store.asked["supply"] == 1)
+        await rig.act(run_id, Action.CANCEL)
+        if is_deleted:
+            await rig.store.delete(run_id)
+        await rig.passes(5.0)
+
+        assert worker.failure is None
+        assert began.calls == []
+        assert (worker.quiet, worker.free_slots) == (True, worker.concurrency)
 
 
 @scenario

@@ -585,7 +585,7 @@ async def test_a_late_slot_is_not_put_off_beyond_the_jitter_from_its_time() -> N
 
 # -- what it costs
 
-VERBS = ("declare", "cursors", "fire")
+VERBS = ("declare", "changed_schedules", "cursors", "fire")
 
 
 async def asks(rig: Rig, seconds: float, worker: Worker) -> dict[str, int]:
@@ -612,6 +612,27 @@ async def test_ten_thousand_idle_schedules_cost_no_questions() -> None:
 
     assert len(worker.scheduler._own) == 10_000
     assert asked[0] == asked[1]
+
+
+@scenario
+async def test_what_is_done_to_one_of_many_schedules_costs_no_question_of_the_others() -> None:
+    rig = Rig(job(minutely(), *daily(2_000)))
+    async with fires(rig) as worker:
+        await rig.passes(2.0)
+        assert len(worker.scheduler._next) == 2_001
+
+        await pause(rig)
+        assert await asks(rig, 2.0, worker) == {"changed_schedules": 1, "cursors": 1}
+        assert len(worker.scheduler._next) == 2_000
+
+        await resume(rig)
+        assert await asks(rig, 2.0, worker) == {"changed_schedules": 1, "cursors": 1}
+        assert len(worker.scheduler._next) == 2_001
+
+        for place in range(300):
+            await pause(rig, f"s{place}")
+        assert await asks(rig, 2.0, worker) == {"changed_schedules": 1, "cursors": 9}
+        assert len(worker.scheduler._next) == 1_701
 
 
 @scenario
@@ -784,3 +805,15 @@ async def test_the_oldest_records_of_a_schedule_that_comes_each_second_are_forgo
 
     assert KEPT <= len(rig.store._tables.schedules.slots["job", "each"]) <= KEPT * 5 // 4
     assert len(await runs(rig)) > 1_500
+
+
+@scenario
+async def test_records_are_forgotten_also_where_no_worker_lives_for_as_long_as_it_takes_to_make_many() -> None:
+    rig = Rig(job(Schedule("each", "* * * * * *", catch_up="all"), queue="elsewhere"))
+    for _ in range(40):
+        async with fires(rig, queues={"default"}):
+            await rig.jumps(100.0)
+            await turns(50)
+        assert len(rig.store._tables.schedules.slots["job", "each"]) <= KEPT * 2
+
+    assert len(await runs(rig)) > 3_500

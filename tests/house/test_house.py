@@ -123,7 +123,7 @@ def test_shared_sql_that_knows_a_driver_or_an_adapter_is_found_whatever_it_impor
 
 
 def test_every_adapter_is_forbidden_to_the_engine_and_to_shared_sql() -> None:
-    shared = {"port", "statements", "migrate", "verdicts", "shown"}
+    shared = {"port", "statements", "migrate", "turns", "verdicts", "shown"}
     rooms = (path for path in (ROOT / "src/stepwell/store").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
 
     adapters = {f"stepwell.store.{path.stem}" for path in rooms if path.stem not in shared | {"__init__"}}

@@ -151,12 +151,10 @@ _SOME: Final[Mapping[str, Any]] = {
     "now": NOW + 1_000,
     "runs": _FEW,
     "limit": 50,
-    "lane": 1,
     "head": 0,
     "priority": 0,
-    "after": "",
     "below": None,
-    "marks": [[1, 0, run_id(500)]],
+    "marks": {"1": [0, run_id(500)]},
     "lanes": [1, 2, 3, 4],
     "known": 4,
     "workflow": "pay0",
@@ -209,6 +207,7 @@ _SOME: Final[Mapping[str, Any]] = {
     "digest": "one",
     "next_at": NOW + 9,
     "changed": 10_000,
+    "deed": 9_990,
 }
 
 _OWN: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -221,7 +220,8 @@ _OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "pause_schedule": {"workflow": "pay1", "name": "s1"},
     "triggered": {"workflow": "pay1", "name": "s1"},
     "resume_schedule": {"workflow": "pay1", "name": "s1", "seen": NOW + 1},
-    "prospect": {"marks": [[[1, 0, run_id(500)]], [], []]},
+    "prospect": {"marks": [{"1": [0, run_id(500)]}, {}, {}]},
+    "ready": {"lanes": [[lane, run_id(500) if lane == 1 else ""] for lane in (1, 2, 3, 4)]},
     "awaited": {"run": run_id(6)},
     "by_key": {"keys": [["pay0", "key20"]]},
     "enqueue": {
@@ -245,7 +245,7 @@ def given(name: str, wanted: Iterable[str], **changed: Any) -> dict[str, Any]:
     """Parameters of a statement: a batch of a few runs, one run, one worker; and what is changed of them."""
     own = {**_OWN.get(name, {}), **changed}
     values = {parameter: own[parameter] if parameter in own else _SOME[parameter] for parameter in wanted}
-    return {parameter: to_json(value).decode() if isinstance(value, list) else value for parameter, value in values.items()}
+    return {parameter: to_json(value).decode() if isinstance(value, (list, dict)) else value for parameter, value in values.items()}
 
 
 # -- plans

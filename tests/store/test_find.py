@@ -191,6 +191,21 @@ async def test_runs_are_searched_by_part_of_what_operators_know_of_them(store: S
     assert await found(store, RunFilter(search=text)) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"), [("hunter2", []), ('"ada"', [2]), ('d": "h', []), ("token", []), ("mail", [1, 2, 3]), ("password of mine", [3])]
+)
+async def test_no_run_is_found_by_the_input_where_there_is_a_name_whose_value_is_not_to_be_seen(
+    store: Store, text: str, expected: list[int]
+) -> None:
+    await store.enqueue([
+        new_run(1, workflow="mail", input='{"user": "ada", "PassWord": "hunter2", "token": "x"}'),
+        new_run(2, workflow="mail", input='{"user": "ada"}'),
+        new_run(3, workflow="mail", key="password of mine", input='{"user": "bob"}'),
+    ])  # fmt: skip
+
+    assert await found(store, RunFilter(search=text, unseen=("password", "token"))) == expected
+
+
 async def test_the_traceback_of_an_error_is_not_searched(store: Store) -> None:
     await claimed_run(store)
     await write(store, move(Action.FAIL, error=error_text(ErrorInfo("ValueError", "no", traceback="File shop.py", kinds=("shop.Odd",)))))

@@ -83,6 +83,50 @@ async def test_the_turn_goes_on_from_one_claim_to_the_next(store: Store) -> None
     assert seen in (["pay", "ship"] * 3, ["ship", "pay"] * 3)
 
 
+def every(lane: Lane) -> Pin:
+    """It is served."""
+    return Pin(lane.version, None)
+
+
+async def many_lanes(store: Store, each: int = 2) -> None:
+    """Runs of forty workflows."""
+    await store.enqueue([new_run(number, workflow=f"many{number % 40:02}") for number in range(40 * each)])
+
+
+@pytest.mark.parametrize("limit", [1, 2, 8])
+async def test_a_run_that_has_just_come_does_not_wait_until_many_other_lanes_have_had_their_turn(store: Store, limit: int) -> None:
+    await many_lanes(store)
+    for _ in range(4):
+        await store.claim(ALICE, every, limit, NOW)
+    await store.enqueue([new_run(1_000)])
+
+    assert 1_000 in [number for _ in range(4 // limit + 1) for number in numbers(await store.claim(ALICE, every, limit, NOW))]
+
+
+async def test_runs_of_one_lane_that_come_now_and_then_go_ahead_oldest_first_until_none_is_left(store: Store) -> None:
+    await many_lanes(store)
+    await store.enqueue([new_run(1_000), new_run(1_001)])
+
+    seen = []
+    for number in range(1_002, 1_006):
+        seen += [each for each in numbers(await store.claim(ALICE, every, 8, NOW)) if each >= 1_000]
+        await store.enqueue([new_run(number)])
+
+    assert seen == [1_000, 1_001, 1_002, 1_003]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 8])
+async def test_what_has_just_come_keeps_the_others_from_no_more_than_a_quarter_of_the_claims(store: Store, limit: int) -> None:
+    await many_lanes(store, 1)
+
+    ahead = 0
+    for claim in range(24 // limit):
+        await store.enqueue([new_run(1_000 + claim * 10 + number, workflow=f"new{claim:02}{number}") for number in range(8)])
+        ahead += sum(number >= 1_000 for number in numbers(await store.claim(ALICE, every, limit, NOW)))
+
+    assert ahead == 24 // 4
+
+
 async def test_a_run_that_has_begun_goes_before_those_that_were_started_after_it(store: Store) -> None:
     await claimed_run(store)
     await store.enqueue([new_run(2), new_run(3)])

@@ -19,7 +19,7 @@ STATEMENTS = statements_of(DEFAULT_NAMESPACE)
 FAILED = frozenset({RunStatus.FAILED})
 INDEXES = {
     "prospect": {"PRIMARY KEY", "INTEGER PRIMARY KEY", "stepwell_runs_ready"},
-    "heads": {"stepwell_runs_ready"},
+    "heads": {"stepwell_runs_ready", "PRIMARY KEY"},
     "ready": {"stepwell_runs_ready"},
     "look": {"stepwell_runs_ready", "stepwell_runs_due", "stepwell_runs_deadline", "stepwell_notices_worker", "stepwell_schedules_changed"},
     "make_ready": {"stepwell_runs_due", "PRIMARY KEY"},
@@ -49,6 +49,7 @@ INDEXES = {
     "declares": {"PRIMARY KEY"},
     "last_deed": {"stepwell_schedules_changed"},
     "known_schedules": {"PRIMARY KEY"},
+    "changed_schedules": {"stepwell_schedules_changed"},
     "cursors": {"PRIMARY KEY"},
     "lock_cursors": {"PRIMARY KEY"},
     "move_cursors": {"PRIMARY KEY"},
@@ -64,7 +65,7 @@ INDEXES = {
     "forget_slots": {"stepwell_slots_schedule", "INTEGER PRIMARY KEY"},
 }
 WRITES = ("record", "attempt", "log", "started", "declare", "add_slots", "backfilled")
-ORDERED = ("look", "make_ready", "expired", "ready", "heads", "last_deed", "slots", "forget_slots", "subject_events")
+ORDERED = ("look", "make_ready", "expired", "ready", "heads", "last_deed", "changed_schedules", "slots", "forget_slots", "subject_events")
 
 
 @pytest.fixture

@@ -95,6 +95,7 @@ INDEXES: Final[Mapping[str, set[str]]] = {
     "declares": {"workers_pkey"},
     "last_deed": {"schedules_changed"},
     "known_schedules": {"schedules_pkey"},
+    "changed_schedules": {"schedules_changed"},
     "cursors": {"schedules_pkey", "runs_pkey"},
     "lock_cursors": {"schedules_pkey"},
     "move_cursors": {"schedules_pkey"},
@@ -114,7 +115,7 @@ WRITES: Final = (
     "new_release", "declare", "add_slots", "backfilled",
 )  # fmt: skip
 HOT: Final = (*INDEXES, "heartbeat", *WRITES)
-ORDERED: Final = ("ready", "look", "make_ready", "expired", "owned", "logged", "last_deed", "slots")
+ORDERED: Final = ("ready", "look", "make_ready", "expired", "owned", "logged", "last_deed", "changed_schedules", "slots")
 """What comes first is read first."""
 
 SMALL: Final = {"workers", "lanes"}
@@ -232,7 +233,7 @@ def test_what_comes_first_is_read_in_order_and_not_sorted(plans: Plans, kind: st
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_can_be_claimed_is_found_with_one_entry_of_the_index_for_each_run(plans: Plans, kind: str) -> None:
-    assert sum(node.read for node in plans.of(kind, "ready") if node.index) == 50
+    assert sum(node.read for node in plans.of(kind, "ready") if node.index) == 4 * 50  # of each lane
     assert sum(node.read for node in plans.of(kind, "heads") if node.index) == 8  # the highest and the lowest of each lane
     assert sum(node.read for node in plans.of(kind, "look") if node.index) == 5
 

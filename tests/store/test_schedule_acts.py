@@ -271,6 +271,19 @@ async def test_each_deed_has_a_number_of_its_own(store: Store) -> None:
     assert seen == sorted(set(seen))
 
 
+async def test_those_are_found_to_which_something_was_done_after_a_deed(store: Store) -> None:
+    await declared(store, new_schedule(), new_schedule("weekly"))
+    first = await deeds(store)
+    await store.pause_schedule("pay", "weekly", NOW)
+    second = await deeds(store)
+    await fired(store)
+
+    assert sorted(await store.changed_schedules(0, 10)) == [KEY, ("pay", "weekly")]
+    assert len(await store.changed_schedules(0, 1)) == 1
+    assert await store.changed_schedules(first, 10) == [("pay", "weekly")]
+    assert await store.changed_schedules(second, 10) == []
+
+
 async def test_without_schedules_nothing_was_done_to_any(store: Store) -> None:
     assert await deeds(store) == 0
 

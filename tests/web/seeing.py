@@ -86,8 +86,8 @@ async def seen(app: Stepwell, *, token: str | None = ADMIN, prefix: str = "", **
 def text_of(answer: Response) -> str:
     """What a person reads."""
     assert answer.status_code == 200, answer.text
-    main = answer.text.partition("<main")[2].partition("</main>")[0]
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", f"<main{main}")).split())
+    shown = answer.text.partition("</header>")[2].partition("</main>")[0]
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", shown)).split())
 
 
 def links_of(answer: Response) -> list[str]:

@@ -68,10 +68,12 @@ async def test_a_page_that_has_not_changed_and_a_file_have_the_headers_too(tmp_p
         file = await client.get(_file_of(page))
         head = await client.head("/tasks")
         stream = await client.head("/-/events")
+    async with app_in(tmp_path) as app, client_of(app, tokens=TOKENS) as stranger:
+        refused = await stranger.get("/-/events")
 
     assert (same.status_code, same.content) == (304, b"")
-    assert (head.status_code, stream.status_code) == (200, 200)
-    assert [lacking(answer) for answer in (page, same, file, head, stream)] == [set()] * 5
+    assert (head.status_code, stream.status_code, refused.status_code) == (200, 200, 401)
+    assert [lacking(answer) for answer in (page, same, file, head, stream, refused)] == [set()] * 6
     assert same.headers["cache-control"] == "no-store"
     assert file.headers["cache-control"] == "public, max-age=31536000, immutable"
 

@@ -101,7 +101,7 @@ async def backfill_schedule(
         state = await schedule_named(app, workflow, name)
         begin, until = (_in_zone(when, state) for when in given)
         if begin >= until:
-            raise BadUsage(f"--from is before --to, and {first} is not before {end}")
+            raise BadUsage(f"--from must be before --to, and {first} is not before {end}")
         started = await _backfill(app, state, begin, until, yes=yes)
     if as_json:
         print_json({"started": len(started), "run_ids": started})

@@ -50,7 +50,7 @@ def timetable(
     if coming:
         parts += [Text("\nnext slots", style="bold"), _coming(state, coming, now)]
     if slots:
-        parts += [Text("\nlast slots", style="bold"), _past(slots)]
+        parts += [Text("\nlast slots", style="bold"), _past(state, slots)]
     if events:
         parts += [Text("\nevents", style="bold"), drawn_events(events)]
     return Group(*parts)
@@ -80,25 +80,31 @@ def _named_facts(state: ScheduleState, status: str | None, remark: str | None) -
 def _coming(state: ScheduleState, coming: Sequence[datetime], now: datetime) -> RenderableType:
     zone, drawn = ZoneInfo(state.timezone), _without_titles()
     for at in coming:
-        drawn.add_row(Text(f"{at.astimezone(zone):%a %Y-%m-%d %H:%M:%S %z}"), Text(f"{at:%Y-%m-%d %H:%M:%S} UTC"), Text(how_soon(at, now)))
+        drawn.add_row(Text(_shown(at, zone)), Text(f"{at:%Y-%m-%d %H:%M:%S} UTC"), Text(how_soon(at, now)))
     return drawn
 
 
-def _past(slots: Sequence[Slot]) -> RenderableType:
-    drawn = _without_titles()
+def _past(state: ScheduleState, slots: Sequence[Slot]) -> RenderableType:
+    zone, drawn = ZoneInfo(state.timezone), _without_titles()
     for slot in slots:
         what = f"run {slot.run_id}" if slot.run_id is not None else ""
         by = f"by {slot.actor}" if slot.actor is not None else ""
         said = ", ".join(filter(None, (what, by, slot.reason)))
-        drawn.add_row(Text(_when(slot)), Text(slot.outcome, style=_STYLES.get(slot.outcome, "")), Text(printable(said)))
+        drawn.add_row(Text(_when(slot, zone)), Text(slot.outcome, style=_STYLES.get(slot.outcome, "")), Text(printable(said)))
     return drawn
 
 
-def _when(slot: Slot) -> str:
+def _when(slot: Slot, zone: ZoneInfo) -> str:
+    first, last = _shown(slot.at, zone), _shown(slot.until, zone)
     if slot.count == 1:
-        return local_time(slot.at)
+        return first
     how_many = "many" if slot.count is None else f"{slot.count:,}"
-    return f"{local_time(slot.at)} to {local_time(slot.until)} ({how_many} slots)"
+    return f"{first} to {last} ({how_many} slots)"
+
+
+def _shown(at: datetime, zone: ZoneInfo) -> str:
+    """By the clocks that the expression means: whoever asks why 07:00 did not fire looks for 07:00."""
+    return f"{at.astimezone(zone):%a %Y-%m-%d %H:%M:%S %z}"
 
 
 def _without_titles() -> Table:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from copy import copy
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -17,6 +19,7 @@ __all__ = ["Cron", "checked_zone", "in_words"]
 
 _SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
+_KEPT: Final = 512  # of some kilobytes each
 _EVERY_HOUR: Final = frozenset(range(24))
 _LAST_YEAR: Final = 9998  # of the next one, some instants are beyond the calendar in some zone
 _END: Final = datetime(_LAST_YEAR, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
@@ -42,7 +45,7 @@ class Cron:
     def __init__(self, expression: str, timezone: str) -> None:
         self._expression = spelled_out(checked_expression(expression))
         self._zone = checked_zone(timezone)
-        self._elapsed = CronSim(self._expression, ANY_TIME).hours == _EVERY_HOUR
+        self._elapsed = _parsed(self._expression, back=False).hours == _EVERY_HOUR
 
     def after(self, instant: float) -> float | None:
         """The first slot that is later than the instant; None: there is none before the year 9999."""
@@ -114,7 +117,7 @@ class Cron:
         The library is asked for these only. What it does about changes it does for some expressions, and not as we promise it.
         """
         try:
-            for wall in CronSim(self._expression, shown, reverse=back):
+            for wall in _from(shown, self._expression, back=back):
                 if wall.year <= _LAST_YEAR:
                     yield wall
                 elif not back:
@@ -178,6 +181,18 @@ def checked_zone(timezone: object) -> ZoneInfo:
         return ZoneInfo(timezone)
     except (KeyError, ValueError, OSError) as error:  # unknown, no name of a zone, a folder of zones
         raise DefinitionError(f'there is no timezone {timezone!r}; give a name such as "Europe/Paris"') from error
+
+
+def _from(shown: datetime, expression: str, *, back: bool) -> CronSim:
+    """The library's search. It is copied, with the sets that it reads, since to read an expression takes longer than to find a slot."""
+    search = copy(_parsed(expression, back=back))
+    search.dt = shown
+    return search
+
+
+@lru_cache(maxsize=_KEPT)
+def _parsed(expression: str, *, back: bool) -> CronSim:
+    return CronSim(expression, ANY_TIME, reverse=back)
 
 
 def _instant(seconds: float) -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -35,6 +36,9 @@ _FIELDS: Final = (
         "0-7 (0 and 7 are Sunday) or SUN-SAT, such as MON-FRI, MON#1 for the first Monday of a month or 5L for its last Friday",
     ),
 )
+_KEPT: Final = 20_000
+"""Texts that were found right, or could be read: as many schedules as there may well be, each of which is declared and then timed."""
+
 _LONGEST_TEXT: Final = 1_000  # every second, minute, hour and day, each named, is shorter
 
 _NUMBERS: Final[Mapping[str, str]] = MappingProxyType(
@@ -64,7 +68,11 @@ def checked_expression(expression: object) -> str:
         raise DefinitionError(
             f'the expression of a schedule is a text such as "0 2 * * *", not {type(expression).__name__}: {expression!r}'
         )
-    expression = expression.strip()
+    return _checked(expression.strip())
+
+
+@lru_cache(maxsize=_KEPT)
+def _checked(expression: str) -> str:
     if len(expression) > _LONGEST_TEXT:
         raise DefinitionError(
             f"schedule expression {expression[:50]!r}… is longer than {_LONGEST_TEXT:,} characters; write ranges and steps"
@@ -111,6 +119,7 @@ def in_words(expression: str) -> str:
     return (_described(" ".join(fields)) or expression) if _describable(*fields) else expression
 
 
+@lru_cache(maxsize=_KEPT)
 def _readable(field: str, number: int) -> bool:
     """Whether the field can be, at its place among six and with any others."""
     if not field.isascii():  # the library writes it in capitals first, and by that some other letters become ours

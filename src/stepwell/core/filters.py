@@ -58,9 +58,10 @@ def run_filter(
     finished_before: datetime | None = None,
     search: str | None = None,
     id_prefix: str | None = None,
+    unseen: Iterable[str] = (),
     **unknown: object,
 ) -> RunFilter:
-    """The filter that these make. `Filters` says what each means.
+    """The filter that these make. `Filters` says what each means; `unseen`, which pages give, is as in `RunFilter`.
 
     Raises:
         ValueError: a status is unknown, none is named, a time has no timezone, or a text is too long or none.
@@ -80,6 +81,7 @@ def run_filter(
         created_before=_instant(created_before, "created_before"),
         finished_before=_instant(finished_before, "finished_before"),
         search=_text(search, "search") or None,
+        unseen=tuple(unseen) if search else (),
         id_prefix=_text(id_prefix, "id_prefix") or None,
     )
 

@@ -534,6 +534,8 @@ class RunFilter:
     """Ended earlier than that. A run that has not ended is none of them."""
     search: str | None = None
     """Part of the id, key, workflow, a tag, the beginning of the input, or the error; great and small letters alike."""
+    unseen: tuple[str, ...] = ()
+    """Parts of names, in small letters: an input in whose beginning there is one is not searched, as what lies under it is secret."""
     id_prefix: str | None = None
     id_from: str | None = None
     """Ids from this one on."""

@@ -14,7 +14,7 @@ from stepwell.core.records import TO_COMPUTE, UNRESOLVED, Move
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.execution import SUSPECT
 from stepwell.engine.service import Waker
-from stepwell.errors import DatabaseUnavailable, DefinitionError, WorkflowNotFound
+from stepwell.errors import DatabaseUnavailable, DefinitionError, RunNotFound, WorkflowNotFound
 from stepwell.store.port import Pin, WorkerLost
 
 if TYPE_CHECKING:
@@ -222,10 +222,21 @@ class Claims:
             return
         if not await self._until_answered(partial(self._store.supply, name, claimed.id, claimed.claim, text)):
             self._leave(name, claimed)
-        elif (await self._until_answered(partial(self._store.get, claimed.id))).status is RunStatus.PAUSED:
-            self._leave(name, claimed, Move(claimed.id, claimed.claim, Action.RELEASE))  # nothing of it may begin
-        else:
-            self._worker.loop.call_soon(self._loaded, name, replace(claimed, input=text))
+            return
+        match await self._status(claimed.id):
+            case RunStatus.RUNNING:
+                self._worker.loop.call_soon(self._loaded, name, replace(claimed, input=text))
+            case RunStatus.PAUSED:
+                self._leave(name, claimed, Move(claimed.id, claimed.claim, Action.RELEASE))  # nothing of it may begin
+            case _:
+                self._leave(name, claimed)  # it was canceled just now, or has met its deadline: it is nobody's any more
+
+    async def _status(self, run_id: str) -> RunStatus | None:
+        """How the run stands; None: it has ended meanwhile, and was deleted."""
+        try:
+            return (await self._until_answered(partial(self._store.get, run_id))).status
+        except RunNotFound:
+            return None
 
     def _leave(self, name: str, claimed: Claimed, move: Move | None = None) -> None:
         """It does not begin here."""

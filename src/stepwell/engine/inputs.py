@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from stepwell.core.codec import codec_of, input_text
+from stepwell.core.mark import UNKNOWN, mark_of
 from stepwell.core.options import takes_slot
 from stepwell.engine.attempts import is_async
 from stepwell.errors import DefinitionError
@@ -43,6 +44,11 @@ class Inputs:
             return "null"
         codec = codec_of(workflow.input_annotation)
         return input_text(codec, value, workflow=workflow.name, limit=self._max_payload, schedule=schedule)
+
+    def likeness(self, workflow: Workflow[Any, Any], value: Any, text: str) -> str:
+        """Equal for equal inputs, of which `text` is one's. Their texts need not be: of a set, each process writes another one."""
+        mark = mark_of("input", (codec_of(workflow.input_annotation).validate(value, "input"),), {}) if value is not None else UNKNOWN
+        return text if mark == UNKNOWN else f"{mark} {''.join(sorted(text))}"
 
     async def computed(self, workflow: Workflow[Any, Any], schedule: Schedule, slot: float, timezone: str) -> str:
         """The JSON text of what the schedule's function returns for this slot.

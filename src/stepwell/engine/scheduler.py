@@ -57,7 +57,10 @@ ENDS_APART: Final = 0.1
 """Seconds between two looks whether a run has ended that a slot waits for: in a busy system, others end all the time."""
 
 KEPT: Final = 1_000
-"""Records of slots that are kept of each schedule; up to a quarter more."""
+"""Records of slots that are kept of each schedule; about a quarter more."""
+
+FORGOTTEN_AFTER: Final = KEPT // 4
+"""Records after which the oldest of a schedule are forgotten."""
 
 _DECLARES: Final = "say which schedules it has"
 _FIRES: Final = "fire schedules"
@@ -76,6 +79,8 @@ class Own:
     cron: Cron
     input: str | None
     """Its text; None: a function computes it."""
+    likeness: str | None
+    """What it has in common with the same input in other processes."""
 
     def declared(self, now: float | None) -> NewSchedule:
         """As the store is told. Without a time, without its first slot."""
@@ -149,7 +154,7 @@ class Scheduler:
         self._computed: list[Firing] = []
         self._room = asyncio.Semaphore(COMPUTED_AT_ONCE)
         self._records: dict[Key, int] = {}
-        """How many were made here since the oldest were forgotten."""
+        """How many were made since the oldest were forgotten, as far as is known here."""
 
     # -- what others see of it
 
@@ -272,17 +277,25 @@ class Scheduler:
         self._is_silent = True
 
     async def _reload(self) -> None:
-        """See how all of them stand."""
+        """See how those stand to which something was done."""
         deed = self._deed_told
-        self._next.clear()
-        self._heap.clear()
-        self._waiting.clear()
-        keys = list(self._own)
+        keys = await self._changed(deed)
         for first in range(0, len(keys), AT_ONCE):
             for cursor in await self._store.cursors(keys[first : first + AT_ONCE]):
                 self._see(cursor)
             await asyncio.sleep(0)
         self._deed = deed
+
+    async def _changed(self, deed: int) -> list[Key]:
+        """Those to which something was done since the last deed that is known here; all of them, where that is not known, or is much."""
+        if 0 <= self._deed < deed:
+            changed = await self._store.changed_schedules(self._deed, AT_ONCE)
+            if len(changed) < AT_ONCE:
+                return [key for key in changed if key in self._own]
+        self._next.clear()
+        self._heap.clear()
+        self._waiting.clear()
+        return list(self._own)
 
     def _see(self, cursor: Cursor) -> None:
         """It stands so: remember when it comes, if it fires here."""
@@ -343,11 +356,10 @@ class Scheduler:
         return firings
 
     async def _compute(self, key: Key, job: _Job) -> None:
-        inputs: dict[float, str | BaseException] = {}
+        slots = job.plan.start
         try:
-            async with self._room:
-                for slot in job.plan.start:
-                    inputs[slot] = await self._input(job.own, slot)
+            # Beside each other: if each of a hundred missed slots takes its time, those that come next are not to wait for an hour.
+            inputs = dict(zip(slots, await asyncio.gather(*(self._input(job.own, slot) for slot in slots)), strict=True))
         finally:
             self._jobs.pop(key, None)
         self._computed.append(self._firing(job.own, job.cursor, job.plan, inputs, self._time_after(job)))
@@ -360,7 +372,8 @@ class Scheduler:
 
     async def _input(self, own: Own, slot: float) -> str | BaseException:
         try:
-            return await self.inputs.computed(own.workflow, own.schedule, slot, own.timezone)
+            async with self._room:
+                return await self.inputs.computed(own.workflow, own.schedule, slot, own.timezone)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # SystemExit, too, is the failure of the run and not of the worker
@@ -406,20 +419,25 @@ class Scheduler:
             seen = firing.cursor
             key = (seen.workflow, seen.name)
             if is_mine:
-                self._records[key] = self._records.get(key, 0) + len(firing.slots)
+                self._count_records(key, len(firing.slots))
                 last = firing.runs[-1].id if firing.runs else seen.last_run
                 self._see(seen._replace(next_at=firing.next_at, waiting_at=firing.waiting_at, last_run=last))
             else:
                 self._see(seen._replace(next_at=now, waiting_at=None))
         await self._forget_old()
 
+    def _count_records(self, key: Key, made: int) -> None:
+        # It begins anywhere: else nobody would forget those of a schedule that comes more seldom than its workers are restarted.
+        counted = self._records.get(key)
+        self._records[key] = made + (int(self._clock.random() * FORGOTTEN_AFTER) if counted is None else counted)
+
     async def _forget_old(self) -> None:
         """Nobody asks for the oldest records of a schedule that comes each second."""
-        full = [key for key, count in self._records.items() if count >= KEPT // 4]
+        full = [key for key, count in self._records.items() if count >= FORGOTTEN_AFTER]
         if full:
             await self._store.forget_slots(full, KEPT)
             for key in full:
-                del self._records[key]
+                self._records[key] = 0
 
 
 def _own(registry: Registry, inputs: Inputs, timezone: str) -> Iterator[Own]:
@@ -429,10 +447,12 @@ def _own(registry: Registry, inputs: Inputs, timezone: str) -> Iterator[Own]:
             zone = schedule.timezone or timezone
             is_computed = callable(schedule.input)
             text = None if is_computed else inputs.text(workflow, schedule.input, schedule.name)
-            yield Own(workflow=workflow, schedule=schedule, timezone=zone, cron=Cron(schedule.expression, zone), input=text)
+            like = None if text is None else inputs.likeness(workflow, schedule.input, text)
+            cron = Cron(schedule.expression, zone)
+            yield Own(workflow=workflow, schedule=schedule, timezone=zone, cron=cron, input=text, likeness=like)
 
 
 def _digest(own: Iterable[Own]) -> str:
     """Of all that is said of the schedules of a workflow."""
-    said = [list(each.declared(None)) for each in own]
+    said = [list(each.declared(None)._replace(input=each.likeness)) for each in own]
     return sha256(to_json(said)).hexdigest()[:16]

@@ -309,6 +309,9 @@ class Store(Protocol):
         Raises WorkerLost.
         """
 
+    async def changed_schedules(self, deed: int, limit: int) -> list[tuple[str, str]]:
+        """Up to `limit` schedules (workflow and name) to which something was done after this deed: see `Look.schedules`."""
+
     async def cursors(self, keys: Collection[tuple[str, str]]) -> list[Cursor]:
         """How far these schedules (workflow and name) have come; without those that nobody has ever declared."""
 
@@ -362,8 +365,9 @@ class Store(Protocol):
 
         Taken are runs of lanes for which `serves` says what an unresolved run of it is. (It is called from whatever thread.) Runs
         that have begun before come first, for up to three quarters of `limit`. Among them, and among the others: the most urgent
-        first, then lanes in turn, and in each the oldest first. Of runs with two crashes or more, one is taken at most; with `suspects`
-        False, none.
+        first, then lanes in turn, and in each the oldest first. Where far more lanes wait than `limit`, those to which something has
+        come last go ahead of the others, with a quarter of the claims at most. Of runs with two crashes or more, one is taken at most; with
+        `suspects` False, none.
 
         After an unknown outcome, runs may be this worker's without its knowing: `standing` tells. Raises WorkerLost.
         """

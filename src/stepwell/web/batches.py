@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from stepwell.errors import StepwellError
 
 log = logging.getLogger(__name__)
+
+TOLD: Final = 60.0
+"""Seconds for which it is shown how one has ended."""
 
 
 class Batch:
@@ -17,9 +21,15 @@ class Batch:
     def __init__(self, label: str, work: Callable[[], Awaitable[int]], done: str) -> None:
         self.label = label
         self.said = f"{label}: under way"
-        self.is_over = False
+        self.ended: float | None = None
+        """By the clock of the loop."""
         self._done = done
         self._task = asyncio.get_running_loop().create_task(self._run(work), name="stepwell-batch")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self.ended is not None
 
     async def settled(self, limit: float) -> None:
         """Wait until it is over, for so many seconds at most."""
@@ -35,7 +45,7 @@ class Batch:
             self.said = f"{self.label}: stopped by an error that the server's log shows"
         else:
             self.said = f"{count:,} {'run was' if count == 1 else 'runs were'} {self._done}"
-        self.is_over = True
+        self.ended = asyncio.get_running_loop().time()
 
 
 class Batches:
@@ -50,7 +60,13 @@ class Batches:
         self._batches.append(batch)
         return batch
 
+    def told(self, batch: Batch) -> None:
+        """Whoever has begun it knows how it stands: if it is over, it is not shown."""
+        if batch.is_over:
+            self._batches.remove(batch)
+
     def shown(self) -> list[Batch]:
-        """Those under way."""
-        self._batches = [batch for batch in self._batches if not batch.is_over]
+        """Those under way, and those that have ended just now: nobody has seen yet how."""
+        now = asyncio.get_running_loop().time()
+        self._batches = [batch for batch in self._batches if batch.ended is None or now - batch.ended < TOLD]
         return self._batches

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
@@ -39,8 +39,8 @@ class Choice:
     """What is chosen, as words, each with the parameter that says it."""
 
 
-def chosen(query: Mapping[str, str], now: datetime) -> Choice:
-    """The runs that an address means."""
+def chosen(query: Mapping[str, str], now: datetime, unseen: Iterable[str] = ()) -> Choice:
+    """The runs that an address means. By what lies under names with these parts, none is found."""
     filters: dict[str, Any] = {}
     chips: list[tuple[str, str]] = []
     problem = None
@@ -58,6 +58,7 @@ def chosen(query: Mapping[str, str], now: datetime) -> Choice:
     try:
         filters |= _period(period, query.get("to"), now)
         filters |= _words(query.get("q", ""), filters)
+        filters |= {"unseen": tuple(unseen)} if "search" in filters else {}
         run_filter(**filters)
     except (ValueError, TypeError) as error:
         problem = str(error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response, StreamingResponse
 
-from stepwell.errors import DatabaseUnavailable, StepwellError
+from stepwell.errors import DatabaseUnavailable, StepwellError, TooSlow
 
 if TYPE_CHECKING:
     from stepwell.web.site import Visit
@@ -62,7 +62,7 @@ class Live:
             self._watcher = asyncio.get_running_loop().create_task(self._watch(), name="stepwell-web-watch")
         try:
             yield _STILL_THERE
-            while not self._closing:
+            while self._is_told(changed):
                 try:
                     async with asyncio.timeout(SILENCE):
                         await changed.wait()
@@ -70,7 +70,7 @@ class Live:
                     yield _STILL_THERE
                     continue
                 changed.clear()
-                if not self._closing:
+                if self._is_told(changed):
                     yield _CHANGED
         finally:
             self._listeners.discard(changed)
@@ -80,20 +80,32 @@ class Live:
         self._closing = True
         self._tell()
 
+    def _is_told(self, listener: asyncio.Event) -> bool:
+        return listener in self._listeners and not self._closing
+
     async def _watch(self) -> None:
-        known = None
+        try:
+            await self._tell_of_changes()
+        except StepwellError:
+            log.exception("changes are not told any more to those who listen now")
+        finally:
+            # Nobody listens to a watcher that has gone: browsers whose stream ends come again, and begin another one.
+            gone, self._listeners = self._listeners, set()
+            for listener in gone:
+                listener.set()
+
+    async def _tell_of_changes(self) -> None:
+        known, was_away = None, False
         while self._listeners and not self._closing:
             try:
                 pulse = await self._pulse()
-            except DatabaseUnavailable as error:
+            except (DatabaseUnavailable, TooSlow) as error:
                 log.debug("nobody knows whether something has changed: %s", error)
-                pulse = None
-            except StepwellError:
-                log.exception("changes are not told any more")
-                return
-            if known is not None and pulse != known:
-                self._tell()
-            known = pulse
+                was_away = True
+            else:
+                if was_away or known not in (None, pulse):
+                    self._tell()
+                known, was_away = pulse, False
             await asyncio.sleep(EVERY)
 
     def _tell(self) -> None:

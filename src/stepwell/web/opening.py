@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import PlainTextResponse
@@ -14,8 +15,13 @@ from stepwell.web.api.answers import problem_response
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+log = logging.getLogger(__name__)
+
 HEALTH: Final = "/healthz"
 """What is asked for there opens the app by itself, and waits no longer than it says."""
+
+_UNAVAILABLE: Final = "the database cannot be opened; the server's log says why"
+"""All that is told: nobody has been asked yet who he is, and the error says where the database is."""
 
 
 class Opening:
@@ -60,7 +66,9 @@ class Opened:
             try:
                 await self._opening.opened()
             except (DatabaseUnavailable, DatabaseTooNew) as error:
-                answer = problem_response(error) if is_of_program(scope) else PlainTextResponse(f"{error}\n", 503)
+                log.warning("nothing can be shown: %s", error)
+                told = DatabaseUnavailable(_UNAVAILABLE)
+                answer = problem_response(told) if is_of_program(scope) else PlainTextResponse(f"{told}\n", 503)
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)

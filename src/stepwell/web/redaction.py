@@ -8,8 +8,11 @@ from typing import Any, Final
 
 HIDDEN: Final = "•••"
 
-_PAIR: Final = r"""("[^"]*(?:{part})[^"]*"\s*:\s*)("(?:[^"\\]|\\.)*"?|[\[{{].*|[^,}}\]\s]+)"""
+_PAIR: Final = r"""("(?:[^"\\]|\\.)*?(?:{part})(?:[^"\\]|\\.)*"\s*:\s*)("(?:[^"\\]|\\.)*"?|[\[{{].*|[^,}}\]\s]+)"""
 """A name in JSON and what follows, also where the text is cut off."""
+
+_VALUES: Final = frozenset({"default", "examples", "const", "enum"})
+"""Words of a JSON schema before values."""
 
 
 class Redactor:
@@ -35,6 +38,27 @@ class Redactor:
     def text(self, json: str) -> str:
         """The beginning of a JSON text, without what is hidden."""
         return json if self._pair is None else self._pair.sub(rf"\1{HIDDEN}", json)
+
+    def schema(self, node: Any, *, hidden: bool = False) -> Any:
+        """A JSON schema, without the values in it of fields that are hidden: their defaults, examples and choices.
+
+        Args:
+            node: the schema, or a part of one.
+            hidden: whether it is of a value that is hidden.
+        """
+        if isinstance(node, list):
+            return [self.schema(each, hidden=hidden) for each in node]
+        if not isinstance(node, Mapping):
+            return node
+        found: dict[str, Any] = {}
+        for word, part in node.items():
+            if word == "properties" and isinstance(part, Mapping):
+                found[word] = {name: self.schema(each, hidden=hidden or self.hides(name)) for name, each in part.items()}
+            elif word in _VALUES:
+                found[word] = HIDDEN if hidden and part is not None else self(part)
+            else:
+                found[word] = self.schema(part, hidden=hidden)
+        return found
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from stepwell.core.codec import codec_of
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.web.access import Role
 from stepwell.web.timeline import View, timeline_of
@@ -31,7 +32,7 @@ async def show(visit: Visit) -> Response:
     steps = await visit.app.runs.steps(run_id)
     events = await visit.app.runs.events(run_id)
     tab = _tab(visit, run)
-    lines = await visit.app.runs.logs(run_id, after=_first_line(visit)) if tab == "logs" else []
+    lines = await visit.app.runs.logs(run_id, after=_first_line(visit), limit=_LINES + 1) if tab == "logs" else []
     return visit.page(
         "run.html",
         tab="tasks",
@@ -113,6 +114,6 @@ async def act(visit: Visit) -> Response:
 def _payload(text: str) -> Any:
     """Raises ValueError: it is no JSON."""
     try:
-        return json.loads(text) if text.strip() else None
+        return codec_of(Any).read(text, "a payload") if text.strip() else None
     except ValueError as error:
         raise ValueError(f"the payload is no JSON: {error}") from None

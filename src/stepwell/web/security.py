@@ -73,7 +73,15 @@ def is_same_site(headers: Headers) -> bool:
     if fetch_site is not None:
         return fetch_site == "same-origin"
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    return origin is None or (bool(_host_in(origin)) and _host_in(origin) == headers.get("host"))
+
+
+def _host_in(origin: str) -> str:
+    """With its port; empty: there is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 class KnownHosts:

@@ -89,12 +89,15 @@ class Visit:
         return f"{path}?{urlencode(pairs)}" if pairs else path
 
     def here(self, **changes: object) -> str:
-        """The address of this page with other parameters; None takes one away."""
-        query: dict[str, object] = {**self.query, **changes}
+        """The address of this page with other parameters; None takes one away.
+
+        What is not changed stays as it is, also what is there several times, or empty: an empty version chooses other runs than none.
+        """
         path = str(self.request.scope.get("root_path", "")) + self.request.scope["path"].removeprefix(
             self.request.scope.get("root_path", "")
         )
-        pairs = [(key, str(value)) for key, value in query.items() if value not in (None, "")]
+        pairs = [pair for pair in self.request.query_params.multi_items() if pair[0] not in changes]
+        pairs += [(key, str(value)) for key, value in changes.items() if value not in (None, "")]
         return f"{quote(path)}?{urlencode(pairs)}" if pairs else quote(path)
 
     def static(self, name: str) -> str:
@@ -124,7 +127,9 @@ class Visit:
 
     def page(self, template: str, /, *, status: int = 200, **context: Any) -> Response:
         """The page. A browser that has it already is told so."""
-        said = unquote(self.request.cookies.get(_SAID, ""))
+        # A page that a script fetches again in the background, maybe of another tab, would take it away from whoever is to read it.
+        is_opened = self.request.headers.get("sec-fetch-dest") != "empty"
+        said = unquote(self.request.cookies.get(_SAID, "")) if is_opened else ""
         text = self.site.templates.get_template(template).render(visit=self, user=self.user, now=self.now, said=said, **context)
         tag = f'"{sha256(text.encode()).hexdigest()[:20]}"'
         if status == 200 and self.request.headers.get("if-none-match") == tag:  # noqa: PLR2004

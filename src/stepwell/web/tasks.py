@@ -41,7 +41,7 @@ VIEWS: Final = (
 
 async def show(visit: Visit) -> Response:
     """The page."""
-    choice = chosen(visit.query, visit.now)
+    choice = chosen(visit.query, visit.now, visit.site.redact.names)
     overview, size = visit.app.overview, _size(visit)
     # Whoever looks for something finds it at the top, and not below what goes on.
     active = [] if choice.chips or choice.problem or visit.query.get("cursor") else await overview.active(_ACTIVE)
@@ -98,7 +98,12 @@ async def act(visit: Visit) -> Response:
     if said.get("scope") == "matching":
         return await _act_on_matching(visit, said, action)
     done, refused = 0, 0
-    for run_id in dict.fromkeys(value for name, value in fields if name == "run"):
+    ticked = list(dict.fromkeys(value for name, value in fields if name == "run"))
+    if len(ticked) > SIZES[-1]:
+        raise ValueError(
+            f"{len(ticked):,} runs are more than a page has; at most {SIZES[-1]} can be ticked, and all that match can be meant"
+        )
+    for run_id in ticked:
         try:
             await _one(visit, action)(run_id, actor=visit.user.actor)
         except (IllegalTransition, RunNotFound):
@@ -111,7 +116,7 @@ async def act(visit: Visit) -> Response:
 
 async def _act_on_matching(visit: Visit, said: dict[str, str], action: str) -> Response:
     """As a batch in the background: it may take a while, and what it has done shows on the page."""
-    choice = chosen(visit.query, visit.now)
+    choice = chosen(visit.query, visit.now, visit.site.redact.names)
     if choice.problem is not None:
         raise ValueError(choice.problem)
     work: Any = getattr(visit.app.runs, f"{action}_all")
@@ -121,6 +126,7 @@ async def _act_on_matching(visit: Visit, said: dict[str, str], action: str) -> R
         f"{action} runs that match {what}", lambda: work(everything=True, actor=actor, **choice.filters), DEEDS[action].done
     )
     await batch.settled(1.0)
+    visit.site.batches.told(batch)
     return visit.back(said, visit.url("tasks"), batch.said)
 
 

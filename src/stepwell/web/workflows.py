@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
+    from stepwell.web.redaction import Redactor
     from stepwell.web.site import Visit
 
 LOOKED_AT: Final = 2_500
@@ -103,7 +104,7 @@ async def show_one(visit: Visit) -> Response:
         tab="workflows",
         name=name,
         row=row or WorkflowRow(name=name, paused=False, versions=(), schedules=(), speed=None),
-        definitions=[(each, _schema(each)) for each in await app.workflows.definitions(name)],
+        definitions=[(each, _schema(each, visit.site.redact)) for each in await app.workflows.definitions(name)],
         day=await figures.ends(DAY, visit.now, name),
         recent=recent,
         looked_at=LOOKED_AT,
@@ -137,9 +138,9 @@ async def _recent(visit: Visit, name: str) -> Sequence[RunSummary]:
     return page.items
 
 
-def _schema(definition: Definition) -> str | None:
+def _schema(definition: Definition, redact: Redactor) -> str | None:
     """Of the input, as people read JSON; None: nobody can say."""
-    schema: Any = json.loads(definition.input_schema)
+    schema: Any = redact.schema(json.loads(definition.input_schema))
     return json.dumps(schema, indent=2, ensure_ascii=False) if schema else None
 
 

@@ -219,6 +219,10 @@ class MemoryStore:
         self._tell(told)
         return number
 
+    async def changed_schedules(self, deed: int, limit: int) -> list[tuple[str, str]]:
+        """See `Store.changed_schedules`."""
+        return [key for key, row in self._tables.schedules.said.items() if row.changed > deed][:limit]
+
     async def cursors(self, keys: Collection[tuple[str, str]]) -> list[Cursor]:
         """See `Store.cursors`."""
         found = (self._tables.schedules.cursor(self._tables, key) for key in keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from stepwell.core.naming import BODY
@@ -22,20 +23,22 @@ MOST_OUTCOMES: Final = 1_000
 SUSPECT: Final = 2
 """Crashes after which a run is claimed by itself: whatever is claimed with it would go down with it."""
 
+_FRESH: Final = 0
+_BEGUN: Final = 1
+_SUSPECTS: Final = 2
+
 
 def choose(tables: Tables, serves: Callable[[Lane], Pin | None], limit: int, *, suspects: bool) -> list[tuple[Row, Pin]]:
     """The runs to claim, in order, each with what its claim fixes."""
     pins = _pins(tables, serves)
     ready = [row for row in tables.rows.values() if row.is_ready and row.lane in pins]
-    first = _in_turn(tables, (row for row in ready if row.crashes >= SUSPECT))[: 1 if suspects else 0]
-    begun = _in_turn(tables, (row for row in ready if row.crashes < SUSPECT and row.claim))
-    fresh = _in_turn(tables, (row for row in ready if row.crashes < SUSPECT and not row.claim))
+    first = _in_turn(tables, _SUSPECTS, ready, min(limit, 1) if suspects else 0)
+    room = limit - len(first)
+    begun = _in_turn(tables, _BEGUN, ready, room)
     # Runs that go on would keep those out that wait for their first start, so they have no more than a share while others wait.
-    share = _share(tables, limit, both=bool(begun and fresh))
-    chosen = [*first, *begun[:share], *fresh, *begun[share:]][:limit]
-    if chosen:
-        tables.served = chosen[-1].lane
-    return [(row, pins[row.lane]) for row in chosen]
+    share = _share(tables, room, both=len({_head(row) for row in ready} - {_SUSPECTS}) > 1)
+    fresh = _in_turn(tables, _FRESH, ready, room - min(share, len(begun)))
+    return [(row, pins[row.lane]) for row in (*first, *begun[: room - len(fresh)], *fresh)]
 
 
 def _pins(tables: Tables, serves: Callable[[Lane], Pin | None]) -> dict[Lane, Pin]:
@@ -60,22 +63,34 @@ def _share(tables: Tables, limit: int, *, both: bool) -> int:
     return 1 if tables.single_claims % 4 else 0
 
 
-def _in_turn(tables: Tables, ready: Iterable[Row]) -> list[Row]:
-    """The most urgent first, then lanes in turn, in each the oldest first. The lane after the one served last begins."""
-    waiting = sorted(ready, key=lambda row: (-row.new.priority, row.new.id))
-    places: dict[tuple[Lane, int], int] = {}
-    turns = {}
+def _head(row: Row) -> int:
+    """Of its lane, at which it waits."""
+    if row.crashes >= SUSPECT:
+        return _SUSPECTS
+    return _BEGUN if row.claim else _FRESH
+
+
+def _in_turn(tables: Tables, head: int, ready: Iterable[Row], limit: int) -> list[Row]:
+    """The first of one head: the most urgent first, then lanes in turn, in each the oldest first."""
+    waiting = sorted((row for row in ready if _head(row) == head), key=lambda row: (-row.new.priority, row.new.id))
+    chosen: list[Row] = []
+    for _, level in groupby(waiting, key=lambda row: row.new.priority):
+        if len(chosen) < limit:
+            chosen += _round(tables, head, list(level), limit - len(chosen))
+    tables.turns.served(head, (_place(row.lane) for row in chosen))
+    return chosen
+
+
+def _round(tables: Tables, head: int, waiting: Sequence[Row], limit: int) -> list[Row]:
+    """The first of one priority."""
+    order = tables.turns.order(head, {_place(row.lane): row.new.id for row in waiting}, limit)
+    places = {lane: number for number, lane in enumerate(order)}
+    turns: dict[Lane, int] = {}
+    ready = []
     for row in waiting:
-        queue = (row.lane, row.new.priority)
-        turns[row.new.id] = places[queue] = places.get(queue, 0) + 1
-    order = {lane: number for number, lane in enumerate(_round(tables, {row.lane for row in waiting}))}
-    return sorted(waiting, key=lambda row: (-row.new.priority, turns[row.new.id], order[row.lane]))
-
-
-def _round(tables: Tables, lanes: set[Lane]) -> list[Lane]:
-    ordered = sorted(lanes, key=_place)
-    last = None if tables.served is None else _place(tables.served)
-    return sorted(ordered, key=lambda lane: last is not None and _place(lane) <= last)
+        turns[row.lane] = turns.get(row.lane, 0) + 1
+        ready.append((turns[row.lane], places[_place(row.lane)], row))
+    return [row for _, _, row in sorted(ready, key=lambda each: each[:2])[:limit]]
 
 
 def _place(lane: Lane) -> tuple[str, str, str]:

@@ -55,13 +55,15 @@ def _matches(row: Row, where: RunFilter) -> bool:
         and (where.created_before is None or new.created_at < where.created_before)
         and (where.finished_before is None or (row.finished_at is not None and row.finished_at < where.finished_before))
         and (where.id_prefix is None or new.id.startswith(where.id_prefix))
-        and (where.search is None or _found(row, where.search.lower()))
+        and (where.search is None or _found(row, where.search.lower(), where.unseen))
     )
 
 
-def _found(row: Row, part: str) -> bool:
-    new = row.new
-    texts = [new.id, new.key or "", new.workflow, *new.tags, row.input[:PREVIEW]]
+def _found(row: Row, part: str, unseen: tuple[str, ...]) -> bool:
+    new, preview = row.new, row.input[:PREVIEW]
+    texts = [new.id, new.key or "", new.workflow, *new.tags]
+    if not any(name in preview.lower() for name in unseen):
+        texts.append(preview)
     if row.error is not None:
         error = error_from(row.error)
         texts += [error.type, error.message]

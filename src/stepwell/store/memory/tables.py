@@ -11,6 +11,7 @@ from stepwell.core.status import RunStatus
 from stepwell.errors import RunNotFound
 from stepwell.store.memory.slots import Schedules
 from stepwell.store.port import Halt, Hint
+from stepwell.store.turns import Turns
 
 if TYPE_CHECKING:
     from stepwell.core.records import Definition, NewWorker
@@ -125,8 +126,8 @@ class Tables:
     workers: dict[str, WorkerRow] = field(default_factory=dict)
     definitions: dict[tuple[str, str | None], Definition] = field(default_factory=dict)
     halts: set[Halt] = field(default_factory=set)
-    served: Lane | None = None
-    """The lane of the run that was claimed last."""
+    turns: Turns[tuple[str, str, str]] = field(default_factory=Turns)
+    """Of the lanes that runs are claimed from."""
     single_claims: int = 0
     """Claims of one run for which both kinds of runs were waiting."""
     noticed: int = 0

@@ -218,6 +218,13 @@ ON CONFLICT (workflow, name) DO UPDATE SET
     version = excluded.version, declared = excluded.declared, next_at = excluded.next_at, waiting_at = excluded.waiting_at,
     changed = excluded.changed;
 
+-- name: changed_schedules
+SELECT workflow, name
+FROM stepwell.schedules
+WHERE changed > :deed
+ORDER BY changed
+LIMIT :limit;
+
 -- name: cursors
 SELECT s.workflow, s.name, s.digest, (s.next_at * 1e6)::bigint, (s.waiting_at * 1e6)::bigint, s.paused_at IS NOT NULL, s.last_run,
     coalesce(r.status || '' IN ('pending', 'running', 'sleeping', 'paused'), false), extract(epoch FROM clock_timestamp())::float8
@@ -372,12 +379,17 @@ FROM stepwell.halts;
 -- name: prospect
 -- All that a claim wants to know first: whether the worker may claim, which nobody can change until the transaction ends; the lanes, when
 -- there are more than are known; what is paused as a whole; and of each of these lanes, by head, the highest and the lowest priority of
--- what waits there, as `heads` has it.
+-- what waits there and the newest of the lowest, as `heads` has it. Of the marks those of a head are taken out once, and not again for
+-- each lane.
 WITH me AS MATERIALIZED (
     SELECT id
     FROM stepwell.workers
     WHERE id = :worker AND NOT dead
     FOR KEY SHARE
+),
+marked AS MATERIALIZED (
+    SELECT head, :marks::jsonb -> head AS marks
+    FROM (VALUES (0), (1), (2)) heads (head)
 )
 SELECT
     EXISTS (SELECT 1 FROM me),
@@ -388,26 +400,19 @@ SELECT
     )::text,
     (SELECT json_agg(json_build_array(kind, name)) FROM stepwell.halts)::text,
     (
-        SELECT json_agg(json_build_array(l.head, l.lane, high.priority, low.priority))
+        SELECT json_agg(json_build_array(l.head, l.lane, high.priority, low.priority, low.id))
         FROM (
-            SELECT value::integer AS lane, head, :marks::jsonb -> head AS marks
-            FROM jsonb_array_elements_text(:lanes::jsonb)
-            CROSS JOIN (VALUES (0), (1), (2)) heads (head)
+            SELECT value::integer AS lane, head, (marks -> value ->> 0)::integer AS priority, marks -> value ->> 1 AS id
+            FROM marked
+            CROSS JOIN jsonb_array_elements_text(:lanes::jsonb)
             OFFSET 0
         ) l
-        LEFT JOIN LATERAL (
-            SELECT (value ->> 1)::integer AS priority, value ->> 2 AS id
-            FROM jsonb_array_elements(l.marks)
-            WHERE (value ->> 0)::integer = l.lane
-            ORDER BY (value ->> 1)::integer DESC
-            LIMIT 1
-        ) m ON true
         CROSS JOIN LATERAL (
             (
                 SELECT priority
                 FROM stepwell.runs
                 WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = l.head
-                    AND priority > coalesce(m.priority, -1::bigint << 32)
+                    AND priority > coalesce(l.priority, -1::bigint << 32)
                 ORDER BY lane, head, priority DESC, id
                 LIMIT 1
             )
@@ -416,7 +421,7 @@ SELECT
                 SELECT priority
                 FROM stepwell.runs
                 WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = l.head
-                    AND priority = m.priority AND id > m.id
+                    AND priority = l.priority AND id > l.id
                 ORDER BY lane, head, priority DESC, id
                 LIMIT 1
             )
@@ -425,14 +430,14 @@ SELECT
                 SELECT priority
                 FROM stepwell.runs
                 WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = l.head
-                    AND priority < m.priority
+                    AND priority < l.priority
                 ORDER BY lane, head, priority DESC, id
                 LIMIT 1
             )
             LIMIT 1
         ) high
         CROSS JOIN LATERAL (
-            SELECT priority
+            SELECT priority, id
             FROM stepwell.runs
             WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = l.head
             ORDER BY lane DESC, head DESC, priority, id DESC
@@ -441,29 +446,24 @@ SELECT
     )::text;
 
 -- name: heads
--- Of each of these lanes, the highest and the lowest priority of what waits there below a priority, where there is something. Where there
--- is a mark, nothing of its priority up to it is looked at: while somebody holds an old snapshot, that is full of what has been claimed.
--- What an index is asked for is ready before: to a planner that sees an empty table, an expression is dearer than another index.
-SELECT l.lane, high.priority, low.priority
+-- Of each of these lanes, the highest and the lowest priority of what waits there below a priority, and the newest of the lowest, where
+-- there is something. Where there is a mark, nothing of its priority up to it is looked at: while somebody holds an old snapshot, that is
+-- full of what has been claimed. What an index is asked for is ready before: to a planner that sees an empty table, an expression is dearer
+-- than another index.
+SELECT l.lane, high.priority, low.priority, low.id
 FROM (
-    SELECT value::integer AS lane, coalesce(:below::bigint, 1::bigint << 32) AS below
+    SELECT value::integer AS lane, coalesce(:below::bigint, 1::bigint << 32) AS below, (:marks::jsonb -> value ->> 0)::integer AS priority,
+        :marks::jsonb -> value ->> 1 AS id
     FROM jsonb_array_elements_text(:lanes::jsonb)
     OFFSET 0
 ) l
-LEFT JOIN LATERAL (
-    SELECT (value ->> 1)::integer AS priority, value ->> 2 AS id
-    FROM jsonb_array_elements(:marks::jsonb)
-    WHERE (value ->> 0)::integer = l.lane AND (value ->> 1)::bigint < l.below
-    ORDER BY (value ->> 1)::integer DESC
-    LIMIT 1
-) m ON true
 CROSS JOIN LATERAL (
     (
         SELECT priority
         FROM stepwell.runs
         WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = :head
             AND priority < l.below
-            AND priority > coalesce(m.priority, -1::bigint << 32)
+            AND priority > coalesce(l.priority, -1::bigint << 32)
         ORDER BY lane, head, priority DESC, id
         LIMIT 1
     )
@@ -473,7 +473,7 @@ CROSS JOIN LATERAL (
         FROM stepwell.runs
         WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = :head
             AND priority < l.below
-            AND priority = m.priority AND id > m.id
+            AND priority = l.priority AND id > l.id
         ORDER BY lane, head, priority DESC, id
         LIMIT 1
     )
@@ -483,14 +483,14 @@ CROSS JOIN LATERAL (
         FROM stepwell.runs
         WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = :head
             AND priority < l.below
-            AND priority < m.priority
+            AND priority < l.priority
         ORDER BY lane, head, priority DESC, id
         LIMIT 1
     )
     LIMIT 1
 ) high
 CROSS JOIN LATERAL (
-    SELECT priority
+    SELECT priority, id
     FROM stepwell.runs
     WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = :head
     ORDER BY lane DESC, head DESC, priority, id DESC
@@ -498,13 +498,21 @@ CROSS JOIN LATERAL (
 ) low;
 
 -- name: ready
--- The order of the index is that of the claim. What another worker is just claiming is passed over.
-SELECT id
-FROM stepwell.runs
-WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = :lane AND head = :head AND priority = :priority AND id > :after
-ORDER BY lane, head, priority DESC, id
-LIMIT :limit
-FOR NO KEY UPDATE SKIP LOCKED;
+-- The first of each of these lanes. The order of the index is that of the claim. What another worker is just claiming is passed over.
+SELECT l.lane, r.id
+FROM (
+    SELECT (value ->> 0)::integer AS lane, value ->> 1 AS after
+    FROM jsonb_array_elements(:lanes::jsonb)
+    OFFSET 0
+) l
+CROSS JOIN LATERAL (
+    SELECT id
+    FROM stepwell.runs
+    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.lane AND head = :head AND priority = :priority AND id > l.after
+    ORDER BY lane, head, priority DESC, id
+    LIMIT :limit
+    FOR NO KEY UPDATE SKIP LOCKED
+) r;
 
 -- name: pin
 -- What was not known when the run was started.
@@ -960,7 +968,11 @@ WHERE true;
         OR r.id ILIKE :search
         OR r.key ILIKE :search
         OR r.workflow ILIKE :search
-        OR r.preview ILIKE :search
+        -- Whoever may not see a secret must not find it out by searching for one beginning after the other.
+        OR (r.preview ILIKE :search
+            AND NOT EXISTS (
+                SELECT 1 FROM jsonb_array_elements_text(coalesce(:unseen::jsonb, '[]')) x (part) WHERE strpos(lower(r.preview), x.part) > 0
+            ))
         OR EXISTS (SELECT 1 FROM jsonb_array_elements_text(r.tags::jsonb) x (tag) WHERE x.tag ILIKE :search)
         OR (r.error::jsonb ->> 'type') || ': ' || (r.error::jsonb ->> 'message') ILIKE :search)
 ;

@@ -1,4 +1,4 @@
-"""Which of the runs that are ready a worker gets: the most urgent first, then lanes in turn, in each the oldest first."""
+"""Which of the runs that are ready a worker gets: the most urgent first, then lanes by their turns, in each the oldest first."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic_core import from_json
 from stepwell.core.registry import Lane
 from stepwell.store.port import Halt, WorkerLost
 from stepwell.store.sql.starting import Lanes, as_json
+from stepwell.store.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,6 +53,8 @@ class _Span(NamedTuple):
     highest: int
     lowest: int
     """Their priorities."""
+    newest: str
+    """The id of the newest of the lowest."""
 
 
 class _Prospect(NamedTuple):
@@ -76,7 +79,7 @@ class Choice:
         self._lanes = lanes
         self._marks = _Marks() if marks else None
         self._kept: dict[str, _Served] = {}
-        self._last_served = 0
+        self._turns = Turns[int]()
         self._count = 0
 
     async def choose(
@@ -109,7 +112,7 @@ class Choice:
         served = self._kept.get(worker)
         if served is None or served.serves != serves or served.known is not self._lanes.by_id:
             served = self._keep(worker, serves, self._lanes.by_id)
-        marks = [[] if self._marks is None else self._marks.places(head) for head in _HEADS]
+        marks = [self._places(head) for head in _HEADS]
         row = await transaction.one(
             "prospect", worker=worker, known=len(served.known), lanes=as_json(list(served.lanes)), marks=as_json(marks)
         )
@@ -117,8 +120,8 @@ class Choice:
             raise WorkerLost(f"worker {worker} is not registered, or was taken for dead")
         _, lanes, halts, heads = row
         waiting: dict[int, dict[int, _Span]] = {head: {} for head in _HEADS}
-        for head, lane, highest, lowest in from_json(heads or "[]"):
-            waiting[head][lane] = _Span(highest, lowest)
+        for head, lane, *span in from_json(heads or "[]"):
+            waiting[head][lane] = _Span(*span)
         if new := from_json(lanes or "[]"):
             asked, served = served, self._keep(worker, serves, self._lanes.learn(new, transaction))
             if others := [lane for lane in served.lanes if lane not in asked.lanes]:
@@ -144,21 +147,20 @@ class Choice:
         if limit <= 0:
             return []
         chosen = await self._look(transaction, dict(prospect.waiting[head]), head, limit)
-        if len(chosen) < limit and self._marks is not None and self._marks.forget(head):
+        if len(chosen) < limit and self._marks is not None and (marked := self._marks.forget(head)):
             # From the start: there may be more before the marks.
-            found = await self._heads(transaction, prospect.lanes, head, None)
-            chosen = await self._look(transaction, found, head, limit)
-        if chosen:
-            self._last_served = chosen[-1].lane
+            found = await self._heads(transaction, [lane for lane in prospect.lanes if lane in marked], head, None)
+            chosen = await self._look(transaction, prospect.waiting[head] | found, head, limit)
+        self._turns.served(head, [run.lane for run in chosen])
         return chosen
 
     async def _look(self, transaction: Transaction, urgent: dict[int, _Span], head: int, limit: int) -> list[Chosen]:
         chosen: list[Chosen] = []
-        last = self._last_served
         while urgent:
             priority = max(span.highest for span in urgent.values())
-            level = sorted((lane for lane in urgent if urgent[lane].highest == priority), key=lambda lane: (lane <= last, lane))
-            chosen += await self._level(transaction, level, head, priority, limit - len(chosen))
+            level = {lane: span.newest for lane, span in urgent.items() if span.highest == priority}
+            order = self._turns.order(head, level, limit - len(chosen))
+            chosen += await self._level(transaction, order, head, priority, limit - len(chosen))
             if len(chosen) == limit:
                 break
             more = [lane for lane in level if urgent[lane].lowest < priority]
@@ -170,29 +172,47 @@ class Choice:
 
     async def _heads(self, transaction: Transaction, lanes: Sequence[int], head: int, below: int | None) -> dict[int, _Span]:
         """Of each lane that has something below a priority, the highest and the lowest."""
-        marks = "[]" if self._marks is None else as_json(self._marks.places(head))
+        marks = as_json(self._places(head, below))
         rows = await transaction.many("heads", lanes=as_json(lanes), head=head, below=below, marks=marks)
-        return {lane: _Span(highest, lowest) for lane, highest, lowest in rows}
+        return {lane: _Span(*span) for lane, *span in rows}
+
+    def _places(self, head: int, below: int | None = None) -> Mapping[int, tuple[int, str]]:
+        return {} if self._marks is None else self._marks.places(head, below)
 
     async def _level(self, transaction: Transaction, lanes: list[int], head: int, priority: int, limit: int) -> list[Chosen]:
         """The first of one priority, from lanes that are in the order of their turn."""
         place = {lane: number for number, lane in enumerate(lanes)}
         turn = dict.fromkeys(lanes, 0)
-        after = {lane: "" if self._marks is None else self._marks.after(head, lane, priority) for lane in lanes}
+        after: dict[int, str] = {}
         ready: list[tuple[int, int, str, int]] = []
         while lanes and len(ready) < limit:
             # More lanes than there is room cannot have a part, unless others have been faster at some of them.
             asked, lanes = lanes[: limit - len(ready)], lanes[limit - len(ready) :]
             quota = -(-(limit - len(ready)) // len(asked))
+            starts = [(lane, after[lane] if lane in after else self._after(head, lane, priority)) for lane in asked]
+            found = await self._ready(transaction, starts, head, priority, quota)
             for lane in asked:
-                rows = await transaction.many("ready", lane=lane, head=head, priority=priority, after=after[lane], limit=quota)
-                ready += [(number, place[lane], run_id, lane) for number, (run_id,) in enumerate(rows, turn[lane])]
-                if len(rows) == quota:
+                runs = found.get(lane, [])
+                ready += [(number, place[lane], run_id, lane) for number, run_id in enumerate(runs, turn[lane])]
+                if len(runs) == quota:
                     turn[lane] += quota
-                    after[lane] = rows[-1][0]
+                    after[lane] = runs[-1]
                     lanes.append(lane)
         ready.sort()
         return [Chosen(run_id, lane, head, priority) for _, _, run_id, lane in ready[:limit]]
+
+    def _after(self, head: int, lane: int, priority: int) -> str:
+        return "" if self._marks is None else self._marks.after(head, lane, priority)
+
+    async def _ready(
+        self, transaction: Transaction, starts: Sequence[tuple[int, str]], head: int, priority: int, quota: int
+    ) -> Mapping[int, list[str]]:
+        """Of each of these lanes, the first `quota` runs after an id; without the lanes that have none."""
+        rows = await transaction.many("ready", lanes=as_json(starts), head=head, priority=priority, limit=quota)
+        found: dict[int, list[str]] = {}
+        for lane, run_id in rows:
+            found.setdefault(lane, []).append(run_id)
+        return found
 
 
 def _halts_of(lane: Lane) -> set[Halt]:
@@ -217,13 +237,17 @@ class _Marks:
         """The id after which to look; empty: from the start."""
         return self._marks.get(head, {}).get((lane, priority), "")
 
-    def places(self, head: int) -> list[tuple[int, int, str]]:
-        """Lane, priority and id of each."""
-        return [(lane, priority, run_id) for (lane, priority), run_id in self._marks.get(head, {}).items()]
+    def places(self, head: int, below: int | None = None) -> Mapping[int, tuple[int, str]]:
+        """By lane, the mark of the highest priority, below one if that is given, and that priority."""
+        places: dict[int, tuple[int, str]] = {}
+        for (lane, priority), run_id in self._marks.get(head, {}).items():
+            if (below is None or priority < below) and (lane not in places or priority > places[lane][0]):
+                places[lane] = priority, run_id
+        return places
 
-    def forget(self, head: int) -> bool:
-        """Those of one head; whether there were any."""
-        return bool(self._marks.pop(head, None))
+    def forget(self, head: int) -> set[int]:
+        """Those of one head; the lanes that had any."""
+        return {lane for lane, _ in self._marks.pop(head, {})}
 
     def remember(self, claimed: Iterable[Chosen]) -> None:
         """These have been claimed, in this order."""

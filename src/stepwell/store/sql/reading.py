@@ -238,6 +238,7 @@ def parameters(where: RunFilter, span: Span) -> dict[str, Any]:
         "tags": to_json(where.tags).decode() if where.tags else None,
         "tag": where.tags[0] if where.tags else None,
         "search": None if where.search is None else f"%{_escaped(where.search)}%",
+        "unseen": to_json(where.unseen).decode() if where.unseen else None,
         "id_from": where.id_from,
         "id_below": where.id_below,
         "within": where.within,

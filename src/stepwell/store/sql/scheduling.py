@@ -98,6 +98,11 @@ def _stored(row: Declared) -> tuple[Any, ...]:
 # -- slots
 
 
+async def changed(transaction: Transaction, deed: int, limit: int) -> list[tuple[str, str]]:
+    """See `Store.changed_schedules`."""
+    return [(workflow, name) for workflow, name in await transaction.many("changed_schedules", deed=deed, limit=limit)]
+
+
 async def cursors(transaction: Transaction, keys: Collection[tuple[str, str]]) -> list[Cursor]:
     """See `Store.cursors`."""
     found = await transaction.many("cursors", keys=as_json(list(keys)))

@@ -13,7 +13,7 @@ from stepwell.store.port import Hint, WriteRefused
 from stepwell.store.shown import PREVIEW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from stepwell.store.sql.transaction import Transaction
 
@@ -23,7 +23,7 @@ ONE_BY_ONE = 4
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def as_json(batch: Sequence[Any]) -> str:
+def as_json(batch: Collection[Any]) -> str:
     """A batch as the parameter of one statement.
 
     Raises:

@@ -130,6 +130,10 @@ class Verbs:
         """See `Store.declare`."""
         return await self._opened.write(scheduling.declare, worker, declarations, release, now)
 
+    async def changed_schedules(self, deed: int, limit: int) -> list[tuple[str, str]]:
+        """See `Store.changed_schedules`."""
+        return await self._opened.glance(scheduling.changed, deed, limit)
+
     async def cursors(self, keys: Collection[tuple[str, str]]) -> list[Cursor]:
         """See `Store.cursors`."""
         return await self._opened.glance(scheduling.cursors, keys)

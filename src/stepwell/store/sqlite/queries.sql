@@ -213,6 +213,13 @@ ON CONFLICT (workflow, name) DO UPDATE SET
     version = excluded.version, declared = excluded.declared, next_at = excluded.next_at, waiting_at = excluded.waiting_at,
     changed = excluded.changed;
 
+-- name: changed_schedules
+SELECT workflow, name
+FROM stepwell_schedules
+WHERE changed > :deed
+ORDER BY changed
+LIMIT :limit;
+
 -- name: cursors
 SELECT json_group_array(json_array(s.workflow, s.name, s.digest, CAST(round(s.next_at * 1e6) AS INTEGER),
     CAST(round(s.waiting_at * 1e6) AS INTEGER), s.paused_at IS NOT NULL, s.last_run,
@@ -336,69 +343,70 @@ FROM stepwell_halts;
 
 -- name: prospect
 -- All that a claim wants to know first: whether the worker may claim, the lanes that are not known yet, what is paused as a whole, and of
--- each of these lanes, by head, the highest and the lowest priority of what waits there.
+-- each of these lanes, by head, the highest and the lowest priority of what waits there and the newest of the lowest, as `heads` has it.
 SELECT
     EXISTS (SELECT 1 FROM stepwell_workers WHERE id = :worker AND NOT dead),
     (SELECT json_group_array(json_array(id, queue, workflow, version)) FROM stepwell_lanes WHERE id > :known),
     (SELECT json_group_array(json_array(kind, name)) FROM stepwell_halts),
     (
-        SELECT json_group_array(json_array(head, lane, highest, lowest))
-        FROM (
-            SELECT h.value AS head, l.value AS lane,
-                (
-                    SELECT priority
-                    FROM stepwell_runs
-                    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value AND head = h.value
-                    ORDER BY priority DESC, id
-                    LIMIT 1
-                ) AS highest,
-                (
-                    SELECT priority
-                    FROM stepwell_runs
-                    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value AND head = h.value
-                    ORDER BY priority, id DESC
-                    LIMIT 1
-                ) AS lowest
-            FROM json_each(:lanes) l
-            CROSS JOIN json_each('[0, 1, 2]') h
+        SELECT json_group_array(json_array(h.value, l.value, (
+            SELECT priority
+            FROM stepwell_runs
+            WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value AND head = h.value
+            ORDER BY priority DESC, id
+            LIMIT 1
+        ), low.priority, low.id))
+        FROM json_each('[0, 1, 2]') h
+        CROSS JOIN json_each(:lanes) l
+        CROSS JOIN stepwell_runs low ON low.id = (
+            SELECT id
+            FROM stepwell_runs
+            WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value AND head = h.value
+            ORDER BY priority, id DESC
+            LIMIT 1
         )
-        WHERE highest IS NOT NULL
     );
 
 -- name: heads
--- Of each of these lanes, the highest and the lowest priority of what waits there below a priority, where there is something.
-SELECT json_group_array(json_array(lane, highest, lowest))
-FROM (
-    SELECT l.value AS lane,
-        (
-            SELECT priority
-            FROM stepwell_runs
-            WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value AND head = :head
-                AND priority < coalesce(:below, 1 << 62)
-            ORDER BY priority DESC, id
-            LIMIT 1
-        ) AS highest,
-        (
-            SELECT priority
-            FROM stepwell_runs
-            WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value AND head = :head
-            ORDER BY priority, id DESC
-            LIMIT 1
-        ) AS lowest
-    FROM json_each(:lanes) l
-)
-WHERE highest IS NOT NULL;
-
--- name: ready
--- The order of the index is that of the claim.
-SELECT json_group_array(json_array(id))
-FROM (
+-- Of each of these lanes, the highest and the lowest priority of what waits there below a priority, and the newest of the lowest, where
+-- there is something.
+SELECT json_group_array(json_array(l.value, (
+    SELECT priority
+    FROM stepwell_runs
+    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value AND head = :head
+        AND priority < coalesce(:below, 1 << 62)
+    ORDER BY priority DESC, id
+    LIMIT 1
+), low.priority, low.id))
+FROM json_each(:lanes) l
+CROSS JOIN stepwell_runs low ON low.id = (
     SELECT id
     FROM stepwell_runs
-    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = :lane AND head = :head AND priority = :priority AND id > :after
-    ORDER BY id
-    LIMIT :limit
+    WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value AND head = :head
+        AND priority < coalesce(:below, 1 << 62)
+    ORDER BY priority, id DESC
+    LIMIT 1
 );
+
+-- name: ready
+-- The first of each of these lanes. The order of the index is that of the claim.
+SELECT json_group_array(json_array(lane, r.value))
+FROM (
+    SELECT l.value ->> 0 AS lane,
+        (
+            SELECT json_group_array(id)
+            FROM (
+                SELECT id
+                FROM stepwell_runs
+                WHERE status = 'pending' AND worker IS NULL AND due IS NULL AND lane = l.value ->> 0 AND head = :head
+                    AND priority = :priority AND id > l.value ->> 1
+                ORDER BY id
+                LIMIT :limit
+            )
+        ) AS ids
+    FROM json_each(:lanes) l
+) found
+CROSS JOIN json_each(found.ids) r;
 
 -- name: pin
 -- What was not known when the run was started.
@@ -837,7 +845,11 @@ WHERE true;
         OR r.id LIKE :search ESCAPE '\'
         OR r.key LIKE :search ESCAPE '\'
         OR r.workflow LIKE :search ESCAPE '\'
-        OR r.preview LIKE :search ESCAPE '\'
+        -- Whoever may not see a secret must not find it out by searching for one beginning after the other.
+        OR (r.preview LIKE :search ESCAPE '\'
+            AND NOT EXISTS (
+                SELECT 1 FROM (SELECT value AS part FROM json_each(:unseen)) WHERE instr(lower(r.preview), part) > 0
+            ))
         OR EXISTS (SELECT 1 FROM json_each(r.tags) WHERE value LIKE :search ESCAPE '\')
         OR (r.error ->> 'type') || ': ' || (r.error ->> 'message') LIKE :search ESCAPE '\')
 ;

@@ -11,7 +11,7 @@ from datetime import datetime
 from types import NoneType
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -96,10 +96,18 @@ class Which(Given):
     id_prefix: str | None = None
     """How the id begins."""
 
+    _unseen: tuple[str, ...] = PrivateAttr(default=())
+
+    def without_finding(self, names: tuple[str, ...]) -> None:
+        """Find none by what lies under names with these parts."""
+        self._unseen = names
+
     @property
     def filters(self) -> Filters:
         """As the app takes them."""
         given: Filters = {name: getattr(self, name) for name in Filters.__annotations__ if getattr(self, name) is not None}  # type: ignore[assignment]
+        if self.search and self._unseen:
+            given["unseen"] = self._unseen  # type: ignore[typeddict-unknown-key]  # no filter of users
         return given
 
 

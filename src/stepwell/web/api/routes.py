@@ -104,6 +104,8 @@ def _doing(operation: Operation) -> Callable[[Site, Request, User], Awaitable[Re
         if not user.may(operation.role):
             raise NotAllowed(operation.role)
         given: Given = await _given(request, operation)
+        if isinstance(given, Which):
+            given.without_finding(site.redact.names)
         answer: Any = await operation.handler(Call(app=site.app, request=request, user=user, given=given))
         if operation.answers is None:
             return Response(status_code=operation.status)

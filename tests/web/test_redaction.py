@@ -1,0 +1,148 @@
+"""Values under hidden names are shown nowhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+
+from stepwell import Retry, RunFailed, Schedule, Step, workflow
+from stepwell.web.redaction import HIDDEN, Redactor
+from tests.engine.harness import scenario
+from tests.web.seeing import VIEWER, app_in, seen
+
+SECRET = "hunter2"
+
+redact = Redactor(["password", "token"])
+
+NAMES = st.sampled_from(['password"x', 'x"password', "pass\\word", "password\\", "Token", "a:b", "x", 'password": "'])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner), max_leaves=8
+)
+
+
+@given(st.dictionaries(NAMES, VALUES))
+def test_a_preview_hides_whatever_its_value_hides_wherever_it_is_cut(value: dict[str, Any]) -> None:
+    marked = _with_marks(value, hidden=False)
+    text = json.dumps(marked, separators=(",", ":"), ensure_ascii=False)
+
+    for length in range(len(text) + 1):
+        assert SECRET not in redact.text(text[:length])
+
+
+def _with_marks(value: Any, *, hidden: bool) -> Any:
+    """The value, with a text in place of whatever is hidden."""
+    if isinstance(value, dict):
+        return {name: _with_marks(item, hidden=hidden or redact.hides(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_marks(item, hidden=hidden) for item in value]
+    return SECRET if hidden else "" if isinstance(value, str) else value
+
+
+class Login(BaseModel):
+    token: str = SECRET
+
+
+class Account(BaseModel):
+    user: str = "ada"
+    password: str = Field(default=SECRET, examples=[f"{SECRET}!"])
+    logins: list[Login] = Field(default=[Login()])
+
+
+@workflow(
+    name="sign_in",
+    retry=Retry.never(),
+    schedules=[Schedule("every_morning", "0 9 * * *", input=Account(password=SECRET))],
+)
+async def sign_in(input: Account, step: Step, logger: Any) -> dict[str, str]:
+    logger.info("signed in", password=SECRET, nested={"token": SECRET})
+    found = await step.run("sign", lambda: {"token": SECRET, "user": input.user})
+    if input.user == "nobody":
+        raise ValueError("no such user")
+    return found
+
+
+def test_the_schema_of_a_hidden_field_shows_none_of_its_values() -> None:
+    shown = redact.schema(Account.model_json_schema())
+
+    assert SECRET not in json.dumps(shown)
+    assert shown["properties"]["user"]["default"] == "ada"
+    assert shown["properties"]["password"] == {"default": HIDDEN, "examples": HIDDEN, "title": "Password", "type": "string"}
+
+
+PLACES = (
+    "/tasks?from=all",
+    "/workflows/sign_in",
+    "/schedules/sign_in/every_morning",
+    "/runs/new?workflow=sign_in",
+    "/runs/new?workflow=sign_in&as=json",
+    "/api/runs",
+    "/api/overview/runs",
+    "/api/schedules",
+    "/api/schedules/sign_in/every_morning",
+    "/api/workflows",
+    "/runs/{run}.json",
+    "/runs/{run}/rerun",
+    "/runs/{run}/rerun?as=json",
+    "/runs/{run}/rerun?from_step=sign",
+    "/runs/{run}?step=sign&attempt=1",
+    *(f"/runs/{{run}}?tab={tab}" for tab in ("input", "output", "error", "logs", "history", "json")),
+    *(f"/api/runs/{{run}}{part}" for part in ("", "/steps", "/logs", "/events")),
+)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@scenario
+async def test_a_hidden_value_is_shown_nowhere(place: str, tmp_path: Path) -> None:
+    async with app_in(tmp_path, sign_in) as app, seen(app) as client:
+        async with app.worker(grace="0s"):
+            done = await app.start(sign_in, Account(), tags=[quote("a b")])
+            await done.result()
+            failed = await app.start(sign_in, Account(user="nobody"))
+            with pytest.raises(RunFailed):
+                await failed.result()
+
+        for run in (done, failed):
+            answer = await client.get(place.format(run=run.run_id))
+            assert answer.status_code == 200
+            assert SECRET not in answer.text
+
+
+@pytest.mark.parametrize("place", ["/tasks?from=all&q=", "/api/runs?search=", "/api/overview/runs?search="])
+@scenario
+async def test_a_hidden_value_cannot_be_found_out_by_searching(place: str, tmp_path: Path) -> None:
+    async with app_in(tmp_path, sign_in) as app, seen(app, token=VIEWER) as client:
+        run = await app.start(sign_in, Account())
+        await run.cancel()  # what has not ended is shown above the list, whatever is searched
+        by_value = await client.get(place + SECRET[:3])
+        by_name = await client.get(place + "sign_in")
+
+    assert run.run_id not in by_value.text
+    assert run.run_id in by_name.text
+
+
+@scenario
+async def test_runs_with_a_hidden_value_cannot_be_counted_nor_canceled_by_it(tmp_path: Path) -> None:
+    async with app_in(tmp_path, sign_in) as app, seen(app) as client:
+        await app.start(sign_in, Account())
+
+        assert (await client.get(f"/api/runs/count?search={SECRET}")).json() == {"counts": {}}
+        assert set((await client.get(f"/api/overview/tally?search={SECRET}")).json()["counts"].values()) <= {0}
+        assert (await client.post("/api/runs/cancel_all", json={"search": SECRET})).json() == {"count": 0}
+
+
+@pytest.mark.parametrize("path", ["/tasks", "/api/runs"])
+@scenario
+async def test_where_the_database_is_is_not_told_to_those_who_have_not_signed_in(path: str, tmp_path: Path) -> None:
+    app = app_in(tmp_path / "nowhere", sign_in)
+    async with seen(app, token=VIEWER) as client:
+        answer = await client.get(path)
+
+    assert answer.status_code == 503
+    assert "nowhere" not in answer.text
