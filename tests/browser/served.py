@@ -46,6 +46,16 @@ class Door:
         """How many browsers listen for changes."""
         return int(self.pages.state.site.live.streams)
 
+    def has_streams(self, count: int) -> None:
+        """Wait until so many browsers listen: a stream that was left is noticed a moment later."""
+
+        async def look() -> None:
+            async with asyncio.timeout(WITHIN):
+                while self.streams != count:
+                    await asyncio.sleep(0.02)
+
+        self.site.do(look())
+
     def under(self, prefix: str) -> None:
         """Have the pages under a prefix from the next `open` on."""
         self._application = Starlette(routes=[Mount(prefix, self.pages)])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]  # only a text is taken from it
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Complaints, NewContext
 from tests.browser.looks import EMPTY, seeded
@@ -67,6 +67,13 @@ def test_nobody_is_kept_from_a_page_with_nothing_on_it(empty: Door, new_context:
     page.goto(EMPTY[name])
 
     assert faults(page) == []
+
+
+def test_whoever_has_no_runs_yet_is_shown_how_to_begin(empty: Door, new_context: NewContext) -> None:
+    page = new_context(base_url=empty.url).new_page()
+    page.goto("/tasks")
+
+    expect(page.get_by_role("heading", name="No runs yet")).to_be_visible()
 
 
 @pytest.fixture(scope="package")

@@ -29,12 +29,12 @@ def test_the_tabs_of_a_browser_share_one_stream_and_all_are_told(new_context: Ne
 
     for tab in tabs:
         expect(tab.locator("[data-row]")).to_have_count(1)
-    assert door.streams == 1
+    door.has_streams(1)
     tabs[0].close()
     second = site.start("nap", {}, tags=[mark])
     for tab in tabs[1:]:
         expect(tab.locator(f"#run-{second}")).to_be_visible()
-    assert door.streams == 1
+    door.has_streams(1)
 
 
 def test_live_updates_are_switched_off_and_on_again(new_context: NewContext, site: Site, mark: str) -> None:

@@ -89,7 +89,7 @@ def test_pages_work_under_a_prefix(new_context: NewContext, site: Site, mark: st
 
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     assert page.url == f"{door.url}/behind/here/runs/{run_id}"
-    assert door.streams == 1
+    door.has_streams(1)
 
 
 def test_texts_with_markup_and_script_stay_texts_wherever_they_are_shown(

@@ -37,6 +37,7 @@ def test_a_run_that_is_paused_during_a_step_ends_the_step_and_goes_on_when_it_is
     expect(page.locator("h1 + .status")).to_have_text("❚❚ Paused")
     gate.touch()
     expect(page.locator("[data-step=pack].completed")).to_be_visible()
+    expect(page.get_by_text("a step in progress goes on to its end")).to_be_visible()
     expect(page.locator("[data-step=send]")).to_have_count(0)
     expect(page.locator("h1 + .status")).to_have_text("❚❚ Paused")
 

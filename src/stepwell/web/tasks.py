@@ -54,6 +54,7 @@ async def show(visit: Visit) -> Response:
         active=active,
         chips=await overview.chips([run.id for run in active], _CHIPS),
         page=page,
+        is_new=not (page.items or choice.chips) and not (await overview.runs(limit=1)).items,
         choice=choice,
         periods=PERIODS,
         further=further_back(choice.period),
