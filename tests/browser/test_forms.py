@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Complaints, NewContext
 from tests.browser.served import Door, Site, working
@@ -33,6 +33,24 @@ def test_a_run_is_started_once_what_was_wrong_beside_a_field_is_right(page: Page
     run = site.do(site.app.runs.get(page.url.rpartition("/")[2]))
     assert run.input["amount"] == run.output == 9007199254740993
     assert run.input["address"] == {"street": "Main Street 1", "city": "Seoul"}
+
+
+def test_a_form_that_is_sent_twice_while_its_answer_is_awaited_starts_one_run(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/runs/new?workflow=hello", lambda route: held.append(route) if route.request.method == "POST" else route.continue_())
+    page.goto("/runs/new?workflow=hello")
+    page.locator("form.form").get_by_role("textbox").first.fill("world")
+
+    box = page.get_by_role("button", name="Start").bounding_box()
+    assert box is not None
+    with page.expect_request(lambda request: request.method == "POST"):
+        page.mouse.click(box["x"] + 5, box["y"] + 5)
+    for _ in range(2):
+        page.mouse.click(box["x"] + 5, box["y"] + 5)
+    held[0].continue_()
+
+    expect(page.locator("h1 + .status")).to_be_visible()
+    assert len(held) == 1
 
 
 def test_a_run_is_started_and_rerun_without_javascript(new_context: NewContext, site: Site, door: Door) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,22 @@ async def test_a_request_without_a_length_is_read_no_further_than_a_form_may_be_
         answer = await client.post("/-/settings", content=endless())
 
     assert answer.status_code == 413
+
+
+@workflow(name="patient")
+async def patient(step: Step) -> None:
+    await step.sleep("nearly for ever", "3000000d")
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+@scenario
+async def test_a_run_that_sleeps_beyond_the_last_year_is_shown_on_all_clocks(zone: str, tmp_path: Path) -> None:
+    async with app_in(tmp_path, patient) as app, seen(app) as client:
+        run = await app.start(patient)
+        async with app.worker(grace="0s"):
+            async with asyncio.timeout(20):
+                while (await run.get()).status != "sleeping":
+                    await asyncio.sleep(0.01)
+
+        for path in ("/tasks", f"/runs/{run.run_id}", "/workflows/patient"):
+            assert (await client.get(path, headers={"cookie": f"stepwell_tz={zone}"})).status_code == 200

@@ -59,12 +59,20 @@ def clock(when: datetime | None, zone: ZoneInfo, now: datetime) -> str:
     """`12:01:07` of today, `14 Jan 12:01:07` of this year, `2026-01-14 12:01:07`."""
     if when is None:
         return ""
-    local, today = when.astimezone(zone), now.astimezone(zone)
+    local, today = _local(when, zone), now.astimezone(zone)
     if local.date() == today.date():
         return f"{local:%H:%M:%S}"
     if local.year == today.year:
         return f"{local.day} {local:%b %H:%M:%S}"
     return f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def _local(when: datetime, zone: ZoneInfo) -> datetime:
+    """In the last hours of the year 9999, where all lies that is due later, only UTC has a time for everyone."""
+    try:
+        return when.astimezone(zone)
+    except OverflowError:
+        return when
 
 
 def compact(number: int) -> str:

@@ -159,8 +159,6 @@ function toggleLive() {
 if (channel) channel.addEventListener("message", (event) => heard(event.data));
 document.addEventListener("visibilitychange", () => { if (document.hidden) leave(); else follow(); });
 addEventListener("pagehide", leave);
-addEventListener("pageshow", (event) => { if (event.persisted) follow(); });
-
 // -- times that go on
 
 function tick() {
@@ -205,7 +203,7 @@ document.addEventListener("input", (event) => { if (event.target.type !== "check
 document.addEventListener("submit", (event) => {
   const form = event.target, by = event.submitter;
   const question = (by && by.dataset.confirm) || form.dataset.confirm;
-  if (!question || form.dataset.sure) return;
+  if (!question || form.dataset.sure) { once(event); return; }
   event.preventDefault();
   const dialog = $("#confirm");
   $("[data-question]", dialog).textContent = question.replace("{count}", $$("[data-row] input:checked").length);
@@ -218,6 +216,17 @@ document.addEventListener("submit", (event) => {
   dialog.returnValue = "";
   dialog.showModal();
 });
+
+// A second click while the answer is awaited would start a second run.
+const sent = new WeakMap();
+const AGAIN = 5000; // milliseconds after which nobody is thought to have clicked twice
+
+function once(event) {
+  const form = event.target;
+  if (form.method !== "post") return;
+  if (Date.now() - (sent.get(form) ?? -AGAIN) < AGAIN) event.preventDefault();
+  else sent.set(form, Date.now());
+}
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-copy], [data-dialog], [data-live], [data-pill]");
