@@ -46,7 +46,7 @@ class Overview:
         self._home = home
 
     async def runs(
-        self, *, order: Order = "newest", limit: int = 50, cursor: str | None = None, **filters: Unpack[Filters]
+        self, *, order: Order = "newest", limit: int = 50, cursor: str | None = None, explain: bool = True, **filters: Unpack[Filters]
     ) -> Page[RunSummary]:
         """A page of the runs that match, as `app.runs.list`, without inputs and outputs.
 
@@ -57,6 +57,7 @@ class Overview:
             order: which come first, `newest` or `oldest`.
             limit: how many at most, from 1 to 1,000.
             cursor: the `next_cursor` or `previous_cursor` of another page, with the same filters and order.
+            explain: whether to say why runs wait; or let `explain` say it, of several lists at once.
             filters: which runs; none is all.
 
         Raises:
@@ -66,7 +67,12 @@ class Overview:
         where, newest = _bounded(run_filter(**filters)), is_newest_first(order)
         refuse_in_body(*LOOKS)
         page = await self._home.store.summaries(where, newest=newest, limit=checked_limit(limit), cursor=checked_cursor(cursor))
-        return replace(page, items=await self._home.explained(page.items))
+        return replace(page, items=await self._home.explained(page.items)) if explain else page
+
+    async def explain(self, runs: Iterable[RunSummary]) -> builtins.list[RunSummary]:
+        """The same runs, and with those that are ready why they are not executed."""
+        refuse_in_body(*LOOKS)
+        return builtins.list(await self._home.explained(builtins.list(runs)))
 
     async def summaries(self, run_ids: Iterable[str]) -> dict[str, RunSummary]:
         """Up to 1,000 runs, by id; those that are not there are left out. Why one waits is not said."""
@@ -75,10 +81,11 @@ class Overview:
         _check_number(asked)
         return dict(await self._home.store.summaries_of(asked)) if asked else {}
 
-    async def active(self, limit: int = 20) -> builtins.list[RunSummary]:
-        """Runs that have not ended: first those that are running, then the others, the newest first."""
+    async def active(self, limit: int = 20, *, explain: bool = True) -> builtins.list[RunSummary]:
+        """Runs that have not ended: first those that are running, then the others, the newest first. `explain` is as in `runs`."""
         refuse_in_body(*LOOKS)
-        return builtins.list(await self._home.explained(await self._home.store.active(checked_limit(limit))))
+        active = await self._home.store.active(checked_limit(limit))
+        return builtins.list(await self._home.explained(active) if explain else active)
 
     async def tally(self, cap: int = _CAP, **filters: Unpack[Filters]) -> dict[RunStatus, int]:
         """How many runs match, for each status that is asked for. `cap` + 1 means that there are more than `cap`. Filters are as in `runs`.

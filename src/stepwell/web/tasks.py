@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from stepwell.core.status import RunStatus
@@ -44,8 +45,10 @@ async def show(visit: Visit) -> Response:
     choice = chosen(visit.query, visit.now, visit.site.redact.names)
     overview, size = visit.app.overview, _size(visit)
     # Whoever looks for something finds it at the top, and not below what goes on.
-    active = [] if choice.chips or choice.problem or visit.query.get("cursor") else await overview.active(_ACTIVE)
-    page = await overview.runs(limit=size, cursor=visit.query.get("cursor") or None, **choice.filters)
+    active = [] if choice.chips or choice.problem or visit.query.get("cursor") else await overview.active(_ACTIVE, explain=False)
+    page = await overview.runs(limit=size, cursor=visit.query.get("cursor") or None, explain=False, **choice.filters)
+    shown = await overview.explain([*active, *page])  # of both lists at once
+    active, page = shown[: len(active)], replace(page, items=tuple(shown[len(active) :]))
     return visit.page(
         "tasks.html",
         tab="tasks",

@@ -48,6 +48,7 @@ async function asked() {
 }
 
 function morph(old, fresh) {
+  const follows = isSeen($("[data-follow] .running"));
   Idiomorph.morph(old, [...fresh.childNodes], {
     morphStyle: "innerHTML",
     ignoreActiveValue: true,
@@ -59,7 +60,15 @@ function morph(old, fresh) {
     },
   });
   afterChange();
+  const running = $("[data-follow] .running");
+  if (follows && running && !isSeen(running)) running.scrollIntoView({ block: "nearest" }); // whoever looks at what runs goes on doing so
   document.dispatchEvent(new Event("stepwell:morphed"));
+}
+
+function isSeen(node) {
+  if (!node) return false;
+  const box = node.getBoundingClientRect();
+  return box.bottom > 0 && box.top < innerHeight;
 }
 
 // Rows do not move away from under a pointer, and no form loses what was typed.
@@ -81,7 +90,16 @@ function afterChange() {
 
 // -- live: one stream for all tabs of a browser; the tab that has the lock holds it. Other apps of the same site have their own.
 
-const live = { on: localStorage.getItem("stepwell-live") !== "off", state: "", source: null, timer: null, release: null };
+// Browsers may keep their storage from pages: then nothing is remembered.
+function remembered(name) {
+  try { return localStorage.getItem(name); } catch { return null; }
+}
+
+function remember(name, value) {
+  try { localStorage.setItem(name, value); } catch { /* it holds for this page */ }
+}
+
+const live = { on: remembered("stepwell-live") !== "off", state: "", source: null, timer: null, release: null };
 const channel = "BroadcastChannel" in window ? new BroadcastChannel(`stepwell ${document.body.dataset.events}`) : null;
 
 function follow() {
@@ -152,7 +170,7 @@ function show(state) {
 
 function toggleLive() {
   live.on = !live.on;
-  localStorage.setItem("stepwell-live", live.on ? "on" : "off");
+  remember("stepwell-live", live.on ? "on" : "off");
   if (live.on) { follow(); refresh(true); } else { leave(); show("paused"); }
 }
 
@@ -240,6 +258,57 @@ document.addEventListener("click", (event) => {
 function announce(text) {
   const region = $("[data-announce]");
   if (region) region.textContent = text;
+}
+
+// -- a part of the time of a run, chosen by drawing over it
+
+let drawn = null;
+
+document.addEventListener("pointerdown", (event) => {
+  const rows = event.target.closest("[data-knots]"), row = event.target.closest(".tl-row");
+  const track = row && $(".tl-track", row);
+  if (!rows || !track || event.button || event.pointerType === "touch") return;
+  const box = track.getBoundingClientRect();
+  if (event.clientX < box.left || event.clientX > box.right) return;
+  drawn = { rows, box, from: event.clientX, to: event.clientX, mark: null };
+});
+
+document.addEventListener("pointermove", (event) => {
+  if (!drawn) return;
+  drawn.to = Math.min(drawn.box.right, Math.max(drawn.box.left, event.clientX));
+  if (!drawn.mark && Math.abs(drawn.to - drawn.from) < 8) return; // a click that was not quite steady
+  if (!drawn.mark) { drawn.mark = document.createElement("div"); drawn.mark.className = "tl-drawn"; document.body.append(drawn.mark); }
+  const area = drawn.rows.getBoundingClientRect();
+  Object.assign(drawn.mark.style, {
+    left: `${Math.min(drawn.from, drawn.to)}px`, width: `${Math.abs(drawn.to - drawn.from)}px`, top: `${area.top}px`, height: `${area.height}px`,
+  });
+});
+
+document.addEventListener("pointerup", () => {
+  const { mark, rows, box, from, to } = drawn || {};
+  drawn = null;
+  if (!mark) return;
+  mark.remove();
+  addEventListener("click", (event) => { event.preventDefault(); event.stopPropagation(); }, { capture: true, once: true });
+  const knots = rows.dataset.knots.split(" ").map((knot) => knot.split(":").map(Number));
+  const [begin, end] = [from, to].sort((a, b) => a - b).map((x) => secondsAt(knots, (100 * (x - box.left)) / box.width));
+  const address = new URL(location.href);
+  address.searchParams.set("from", begin.toFixed(3));
+  address.searchParams.set("to", end.toFixed(3));
+  address.searchParams.delete("page");
+  location.assign(address);
+});
+
+addEventListener("pointercancel", () => { if (drawn && drawn.mark) drawn.mark.remove(); drawn = null; });
+document.addEventListener("dragstart", (event) => { if (event.target.closest && event.target.closest("[data-knots]")) event.preventDefault(); });
+
+// Percents of the axis are seconds, straight in between two knots.
+function secondsAt(knots, x) {
+  for (let place = 1; place < knots.length; place += 1) {
+    const [[one, left], [other, right]] = [knots[place - 1], knots[place]];
+    if (x <= right || place === knots.length - 1) return one + ((other - one) * (x - left)) / (right - left || 1);
+  }
+  return 0;
 }
 
 // -- keys
