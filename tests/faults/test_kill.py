@@ -78,7 +78,7 @@ def test_a_worker_killed_at_any_commit_has_written_each_transaction_with_its_rec
 
 def test_a_run_whose_workers_are_all_killed_soon_after_they_have_begun_it_comes_to_its_end(folder: Path) -> None:
     # On a server, what a worker does before it begins a run is a score of transactions.
-    first = 24 if database_of(folder).is_postgres else 5
+    first = 25 if database_of(folder).is_postgres else 6
 
     *killed, undisturbed = told(folder, "life", '["a", "b"]', "each", first)
 
