@@ -552,6 +552,34 @@ async def test_a_run_that_is_paused_while_its_input_is_computed_begins_when_it_i
     assert (run.status, run.input, run.output) == (COMPLETED, 7, 14)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+@scenario
+async def test_a_run_that_is_paused_and_resumed_while_its_input_is_computed_begins(fails: bool) -> None:
+    gate = Gate()
+
+    async def compute() -> int:
+        await gate.step()
+        if fails and gate.calls == 1:
+            raise ValueError("no")
+        return 7
+
+    async def notes(input: int, step: Step) -> int:
+        return await step.run("double", _double, input)
+
+    rig = Rig(workflow(notes, name="job", schedules=[Schedule("each", EVERY_MINUTE, input=compute)]))
+    async with fires(rig):
+        await rig.passes(1.0)
+        run_id = await trigger(rig)
+        await turns(40)
+        await rig.act(run_id, Action.PAUSE)
+        await rig.act(run_id, Action.RESUME)
+        gate.open()
+        await rig.passes(5.0)
+        run = await rig.run(run_id)
+
+    assert (run.status, run.input, run.output) == (COMPLETED, 7, 14)
+
+
 async def _double(value: int) -> int:
     return 2 * value
 

@@ -226,8 +226,8 @@ class Claims:
         match await self._status(claimed.id):
             case RunStatus.RUNNING:
                 self._worker.loop.call_soon(self._loaded, name, replace(claimed, input=text))
-            case RunStatus.PAUSED:
-                self._leave(name, claimed, Move(claimed.id, claimed.claim, Action.RELEASE))  # nothing of it may begin
+            case RunStatus.PAUSED | RunStatus.PENDING:  # nothing of it may begin; or it was resumed since, and may begin anywhere
+                self._leave(name, claimed, Move(claimed.id, claimed.claim, Action.RELEASE))
             case _:
                 self._leave(name, claimed)  # it was canceled just now, or has met its deadline: it is nobody's any more
 
