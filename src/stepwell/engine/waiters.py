@@ -30,6 +30,9 @@ LONGEST_PAUSE: Final = 0.25
 AT_ONCE: Final = 1_000
 """Runs asked for in one query."""
 
+_SHORTEST: Final = 0.000_1
+"""Seconds of a rest at least: less may be nothing, by a clock that counts from far away, and the rest would never be over."""
+
 _DOES: Final = "see which runs have ended"
 
 
@@ -131,7 +134,7 @@ class Waiters:
 
     async def _rest(self, seconds: float) -> None:
         """By real time: a clock that is moved does not move for those who wait."""
-        alarm = self._loop.call_later(seconds, self._waker.set)
+        alarm = self._loop.call_later(max(seconds, _SHORTEST), self._waker.set)
         try:
             await self._waker.wait_until(None)
         finally:
