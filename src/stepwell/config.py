@@ -11,8 +11,8 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from zoneinfo import ZoneInfo
 
+from stepwell.core.cron import checked_zone
 from stepwell.core.retention import Kept, Retention, parse_retention
 from stepwell.errors import DefinitionError
 from stepwell.store.postgres.target import is_postgres_url, target_of
@@ -227,10 +227,5 @@ def _checked_namespace(namespace: str) -> str:
 
 
 def _checked_timezone(timezone: str) -> str:
-    if timezone == DEFAULT_TIMEZONE:
-        return timezone  # known also where there is no database of time zones
-    try:
-        ZoneInfo(timezone)
-    except (KeyError, ValueError, OSError) as error:  # unknown, no name of a zone, a folder of zones
-        raise DefinitionError(f'there is no timezone {timezone!r}; give a name such as "Europe/Paris"') from error
+    checked_zone(timezone)
     return timezone
