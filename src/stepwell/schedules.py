@@ -15,7 +15,7 @@ from stepwell.core.definition import Workflow
 from stepwell.core.filters import checked_limit
 from stepwell.core.naming import checked_name
 from stepwell.core.options import Schedule
-from stepwell.core.records import TO_COMPUTE, Cursor, Event, NewRun, ScheduleState, Slot, instant
+from stepwell.core.records import TO_COMPUTE, Cursor, Event, NewRun, ScheduleState, Slot, instant, optional_instant
 from stepwell.core.registry import Registry
 from stepwell.core.shards import shard_of_key
 from stepwell.core.slots import skipped_while_paused
@@ -250,7 +250,7 @@ class Schedules:
             name=schedule.name,
             expression=schedule.expression,
             timezone=zone,
-            next_at=None if next_at is None else instant(next_at),
+            next_at=optional_instant(next_at),
             last_at=None,
             last_run_id=None,
             paused=False,

@@ -388,6 +388,11 @@ def instant(seconds: float) -> datetime:
     return datetime.fromtimestamp(min(seconds, LATEST), UTC)
 
 
+def optional_instant(seconds: float | None) -> datetime | None:
+    """An aware datetime, where there is one."""
+    return None if seconds is None else instant(seconds)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
     """The run, as its own body sees it: the same on every replay, but for `attempt`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stepwell.core.codec import codec_of, input_value
-from stepwell.core.records import RunInfo, instant
+from stepwell.core.records import RunInfo, instant, optional_instant
 from stepwell.engine.attempts import is_async
 from stepwell.engine.logger import Logger
 
@@ -54,7 +54,7 @@ def _info(run: Claimed) -> RunInfo:
         attempt=run.attempt,
         created_at=instant(run.created_at),
         started_at=instant(run.started_at),
-        scheduled_at=None if run.scheduled_at is None else instant(run.scheduled_at),
+        scheduled_at=optional_instant(run.scheduled_at),
         tags=run.tags,
     )
 

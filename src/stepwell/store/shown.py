@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from stepwell.core.failure import error_from
 from stepwell.core.naming import name_of
-from stepwell.core.records import Ends, Kind, Speed, StepRecord, instant
+from stepwell.core.records import Ends, Kind, Speed, StepRecord, instant, optional_instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,7 +55,7 @@ def unsettled(key: str, attempt: int, status: str, error: str | None, started_at
         output=None,
         error=None if error is None else error_from(error),
         started_at=instant(started_at),
-        finished_at=None if finished_at is None else instant(finished_at),
+        finished_at=optional_instant(finished_at),
     )
 
 

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from stepwell.core.backfilling import Ahead, backfilled, slot_of
 from stepwell.core.declaring import is_outranked, said
-from stepwell.core.records import Event, NewSlot, ScheduleState, instant
+from stepwell.core.records import Event, NewSlot, ScheduleState, instant, optional_instant
 from stepwell.core.status import RunStatus
 from stepwell.errors import ScheduleNotFound
 from stepwell.store.memory.canceling import cancel
@@ -20,7 +20,6 @@ from stepwell.store.port import Hint, WriteRefused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
-    from datetime import datetime
 
     from stepwell.core.declaring import Declared
     from stepwell.core.records import Cursor, Declaration, Firing, NewRun, Slot
@@ -139,8 +138,8 @@ def _state(row: Declared, fired: Fired) -> ScheduleState:
         name=row.name,
         expression=row.expression,
         timezone=row.timezone,
-        next_at=None if paused else _instant(row.next_at),
-        last_at=_instant(fired.last_at),
+        next_at=None if paused else optional_instant(row.next_at),
+        last_at=optional_instant(fired.last_at),
         last_run_id=fired.last_run,
         paused=paused,
         overlap=row.overlap,
@@ -149,15 +148,11 @@ def _state(row: Declared, fired: Fired) -> ScheduleState:
         version=row.version or None,
         input=None if row.input is None else from_json(row.input),
         input_is_computed=row.input is None,
-        waiting_at=_instant(row.waiting_at),
-        paused_at=_instant(fired.paused_at),
+        waiting_at=optional_instant(row.waiting_at),
+        paused_at=optional_instant(fired.paused_at),
         paused_by=fired.paused_by,
         declared=row.declared,
     )
-
-
-def _instant(seconds: float | None) -> datetime | None:
-    return None if seconds is None else instant(seconds)
 
 
 def pause(tables: Tables, key: Key, now: float, actor: str | None) -> bool:

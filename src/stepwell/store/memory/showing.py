@@ -23,15 +23,14 @@ from stepwell.core.records import (
     StepRecord,
     WorkerState,
     instant,
+    optional_instant,
     version_label,
 )
 from stepwell.core.status import RunStatus
 from stepwell.store.shown import MAX_ERROR, PREVIEW, settled, unsettled
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from stepwell.core.records import LogEntry
+    from stepwell.core.records import LogEntry, Progress
     from stepwell.store.memory.tables import Row, WorkerRow
 
 
@@ -54,15 +53,13 @@ def run(row: Row) -> Run:
         parent_id=new.parent_id,
         forked_from=row.forked_from,
         schedule=new.schedule,
-        scheduled_at=_instant(new.scheduled_at),
-        progress=None
-        if row.progress is None
-        else RunProgress(done=row.progress.done, total=row.progress.total, message=row.progress.message),
+        scheduled_at=optional_instant(new.scheduled_at),
+        progress=_progress(row.progress),
         created_at=instant(new.created_at),
         available_at=instant(row.available_at),
-        deadline_at=_instant(row.deadline_at),
-        started_at=_instant(row.started_at),
-        finished_at=_instant(row.finished_at),
+        deadline_at=optional_instant(row.deadline_at),
+        started_at=optional_instant(row.started_at),
+        finished_at=optional_instant(row.finished_at),
         worker=row.worker,
     )
 
@@ -84,21 +81,19 @@ def summary(row: Row) -> RunSummary:
         parent_id=new.parent_id,
         forked_from=row.forked_from,
         schedule=new.schedule,
-        scheduled_at=_instant(new.scheduled_at),
-        progress=None
-        if row.progress is None
-        else RunProgress(done=row.progress.done, total=row.progress.total, message=row.progress.message),
+        scheduled_at=optional_instant(new.scheduled_at),
+        progress=_progress(row.progress),
         created_at=instant(new.created_at),
         available_at=instant(row.available_at),
-        started_at=_instant(row.started_at),
-        finished_at=_instant(row.finished_at),
+        started_at=optional_instant(row.started_at),
+        finished_at=optional_instant(row.finished_at),
         worker=row.worker,
         error=None if row.error is None else str(error_from(row.error))[:MAX_ERROR],
     )
 
 
-def _instant(seconds: float | None) -> datetime | None:
-    return None if seconds is None else instant(seconds)
+def _progress(known: Progress | None) -> RunProgress | None:
+    return None if known is None else RunProgress(done=known.done, total=known.total, message=known.message)
 
 
 def steps(row: Row) -> list[StepRecord]:

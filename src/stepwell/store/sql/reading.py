@@ -24,6 +24,7 @@ from stepwell.core.records import (
     StepRecord,
     WorkerState,
     instant,
+    optional_instant,
     version_label,
 )
 from stepwell.core.registry import Lane
@@ -35,7 +36,6 @@ from stepwell.store.sql.claiming import outcomes_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from datetime import datetime
 
     from stepwell.store.sql.transaction import Transaction
 
@@ -85,11 +85,6 @@ def _run(row: dict[str, Any]) -> Run:
         finished_at=optional_instant(row["finished_at"]),
         worker=row["worker"],
     )
-
-
-def optional_instant(seconds: float | None) -> datetime | None:
-    """An aware datetime, where there is one."""
-    return None if seconds is None else instant(seconds)
 
 
 # -- pages

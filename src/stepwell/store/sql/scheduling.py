@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 
 from stepwell.core.backfilling import Ahead, backfilled, slot_of
 from stepwell.core.declaring import Declared, is_outranked, said
-from stepwell.core.records import Cursor, Event, NewSlot, ScheduleState, Slot, instant
+from stepwell.core.records import Cursor, Event, NewSlot, ScheduleState, Slot, instant, optional_instant
 from stepwell.core.status import Action
 from stepwell.errors import IllegalTransition, RunNotFound, ScheduleNotFound
 from stepwell.store.port import Hint, WorkerLost
@@ -22,7 +22,6 @@ from stepwell.store.sql.starting import as_json, enqueue
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from datetime import datetime
 
     from stepwell.core.records import Declaration, Firing, NewRun
     from stepwell.store.sql.starting import Lanes
@@ -180,8 +179,8 @@ def _state(row: dict[str, Any]) -> ScheduleState:
         name=row["name"],
         expression=row["expression"],
         timezone=row["timezone"],
-        next_at=None if paused else _instant(row["next_at"]),
-        last_at=_instant(row["last_at"]),
+        next_at=None if paused else optional_instant(row["next_at"]),
+        last_at=optional_instant(row["last_at"]),
         last_run_id=row["last_run"],
         paused=paused,
         overlap=row["overlap"],
@@ -190,15 +189,11 @@ def _state(row: dict[str, Any]) -> ScheduleState:
         version=row["version"] or None,
         input=None if row["input"] is None else from_json(row["input"]),
         input_is_computed=row["input"] is None,
-        waiting_at=_instant(row["waiting_at"]),
-        paused_at=_instant(row["paused_at"]),
+        waiting_at=optional_instant(row["waiting_at"]),
+        paused_at=optional_instant(row["paused_at"]),
         paused_by=row["paused_by"],
         declared=bool(row["declared"]),
     )
-
-
-def _instant(seconds: float | None) -> datetime | None:
-    return None if seconds is None else instant(seconds)
 
 
 async def pause(transaction: Transaction, workflow: str, name: str, now: float, actor: str | None) -> bool:

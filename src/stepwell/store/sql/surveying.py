@@ -23,11 +23,12 @@ from stepwell.core.records import (
     StepChip,
     Waiting,
     instant,
+    optional_instant,
 )
 from stepwell.core.status import RunStatus
 from stepwell.store.port import MAX_CHIPPED, MAX_LISTED
 from stepwell.store.shown import LOOKED_AT, MAX_ERROR, intervals, speed_of
-from stepwell.store.sql.reading import STATUS, Span, ids_of_page, listing, of_status, optional_instant, parameters, parts_of, span_of
+from stepwell.store.sql.reading import STATUS, Span, ids_of_page, listing, of_status, parameters, parts_of, span_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
