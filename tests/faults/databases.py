@@ -35,6 +35,21 @@ class Database(NamedTuple):
         with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None)) as other:
             return other.execute(statement).fetchall()
 
+    def is_held(self) -> bool:
+        """Whether somebody is amid a transaction that others have to wait for."""
+        if self.is_postgres:
+            ((held,),) = self.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+            )
+            return bool(held)
+        with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None, timeout=0.1)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            other.execute("ROLLBACK")
+            return False
+
     def bury(self) -> None:
         """All registered workers are dead: what others find out when their lease is over, or at once where they share a file."""
         self.execute(f"UPDATE {self.table('workers')} SET dead = {'true' if self.is_postgres else 1}")

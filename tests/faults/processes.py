@@ -12,8 +12,11 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from time import sleep
 from types import TracebackType
 from typing import Any, Final, Self
+
+from tests.faults.databases import Database
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -85,6 +88,16 @@ class Program:
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
+
+    def freeze(self, database: Database) -> None:
+        """Stop it until SIGCONT, where it holds nothing that others would wait for."""
+        while True:
+            self.signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+            if not database.is_held():
+                return
+            self.signal(signal.SIGCONT)
+            sleep(0.01)
 
     def kill(self) -> None:
         """Kill it, and wait until it is gone."""

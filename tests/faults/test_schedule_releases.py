@@ -95,8 +95,8 @@ async def test_a_release_that_is_started_again_wins_again_and_one_without_the_sc
 async def test_a_worker_taken_for_dead_is_back_as_the_release_that_it_was_and_does_not_overrule_a_newer_one(folder: Path) -> None:
     database = await made_in(folder)
     with Program("scheduled", folder, "old", "lease=1s") as frozen:
-        await until(lambda: any(run.status == "completed" for run in made(database)), every=0.05)  # it holds no file now
-        frozen.signal(signal.SIGSTOP)
+        await until(lambda: any(run.status == "completed" for run in made(database)), every=0.05)
+        frozen.freeze(database)
         with Program("scheduled", folder, "new", "lease=1s"):
             await fires_by(database, "nn")
             frozen.signal(signal.SIGCONT)

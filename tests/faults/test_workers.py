@@ -37,7 +37,7 @@ async def test_a_worker_that_was_frozen_beyond_its_lease_touches_no_row_of_what_
         handle = await app.start(in_two)
         with Program("worker", folder, "lease=1s") as frozen:
             frozen.says("waits")
-            frozen.signal(signal.SIGSTOP)
+            frozen.freeze(database_of(folder))
             async with app.worker(lease="1s"):
                 await until(lambda: (folder / "second.mark").exists() or _taken(app, frozen))
                 (folder / "go").touch()

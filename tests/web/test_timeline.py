@@ -488,16 +488,13 @@ def test_only_what_is_on_the_page_is_made_in_detail() -> None:
     steps = [a_step(f"send_{number}", number * 0.2, number * 0.2 + 0.15) for number in range(10_000)]
     run = a_run(over=2_000.0)
 
-    best = min(_seconds(run, steps) for _ in range(3))
+    begin = time.thread_time()
+    timeline = timeline_of(run, steps, [], at(2_000), View(opened=("send_*",)))
+    took = time.thread_time() - begin
 
+    assert len(timeline.rows) == 500
     # It is a twentieth of a second; machines of tests are slow, and shared.
-    assert best < 0.3
-
-
-def _seconds(run: Run, steps: list[StepRecord]) -> float:
-    begin = time.process_time()
-    timeline_of(run, steps, [], at(2_000), View())
-    return time.process_time() - begin
+    assert took < 2
 
 
 # -- filters
