@@ -143,7 +143,7 @@ COSTS = (
     ("/schedules/send_mail/every_morning", {"schedules", "slots"}),
     ("/workers", {"workers", "backlog", "definitions", "lanes", "halts"}),
     ("/charts", {"ends", "speeds", "backlog"}),
-    ("/system", {"facts", "workers", "backlog"}),
+    ("/system", {"facts", "workers", "backlog", "summaries"}),
 )
 
 
