@@ -126,7 +126,7 @@ def _served(visit: Visit, states: Sequence[WorkerState], backlog: Backlog | None
     lanes = stranded(backlog.ready, states, visit.now) if backlog is not None else []
     if not lanes:
         return Finding(what="Served", ok=True, found="each run that is ready has a worker with its workflow")
-    said = ", ".join(f"{label} ({words.count(count)})" for label, count in lanes[:5])
+    said = ", ".join(f"{label} ({words.count(count)})" for label, count, _ in lanes[:5])
     return Finding(
         what="Served",
         ok=False,
