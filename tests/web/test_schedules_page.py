@@ -22,7 +22,7 @@ async def test_the_list_shows_each_with_words_zone_and_when_it_comes_next(tmp_pa
     async with with_runs(tmp_path) as app, seen(app) as client:
         text = text_of(await client.get("/schedules"))
 
-    assert "every_morning send_mail At 09:00 0 9 * * * Asia/Seoul" in text
+    assert "every_morning send_mail At 09:00, every day 0 9 * * * Asia/Seoul" in text
     assert "✓ Completed" in text
     assert "Every 5 minutes */5 * * * * UTC" in text
     assert f"{ODD} {ODD} At 00:00, on day 1 of the month" in text
@@ -47,7 +47,7 @@ async def test_a_schedule_shows_its_next_fires_in_both_zones_and_its_slots(tmp_p
     async with with_runs(tmp_path) as app, seen(app) as client:
         text = text_of(await client.get(MORNING))
 
-    assert "At 09:00 0 9 * * * , in Asia/Seoul" in text
+    assert "At 09:00, every day 0 9 * * * , in Asia/Seoul" in text
     assert text.count("00:00:00 ") >= 5
     assert text.count("09:00:00 KST") == 5
     assert "triggered by ada" in text
