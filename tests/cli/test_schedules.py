@@ -185,7 +185,13 @@ def test_show_says_all_of_a_schedule(plant: Path, call: Call, work: Callable[[],
     shown = call("schedules", "show", "backup", "daily").out
     record = call("schedules", "show", "backup", "daily", "--json").data
 
-    for said in ("0 2 * * *  (At 02:00, every day)", "Asia/Seoul", "computed by a function", "no worker lives that has backup", f"{run_id} completed"):
+    for said in (
+        "0 2 * * *  (At 02:00, every day)",
+        "Asia/Seoul",
+        "computed by a function",
+        "no worker lives that has backup",
+        f"{run_id} completed",
+    ):
         assert said in shown
     coming, rest = shown.split("\nnext slots\n")[1].split("\nlast slots\n")
     slots, events = rest.split("\nevents\n")

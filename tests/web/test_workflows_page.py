@@ -17,7 +17,7 @@ async def test_the_list_shows_versions_schedules_and_how_it_has_gone(tmp_path: P
     async with with_runs(tmp_path) as app, seen(app) as client:
         text = text_of(await client.get("/workflows"))
 
-    assert "v2 v1: 1 live" in text
+    assert "v2 v1: 1 run, nobody has it" in text
     assert "At 09:00, every day Asia/Seoul" in text
     assert "33 %" in text  # one of three has failed
     assert "nobody_has_it nobody has it" in text
