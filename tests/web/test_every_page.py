@@ -142,7 +142,7 @@ COSTS = (
     ("/schedules", {"schedules"}),
     ("/schedules/send_mail/every_morning", {"schedules", "slots"}),
     ("/workers", {"workers", "backlog", "definitions", "lanes", "halts", "summaries"}),
-    ("/charts", {"ends", "speeds", "backlog"}),
+    ("/charts", {"ends", "waits", "speeds", "backlog"}),
     ("/system", {"facts", "workers", "backlog", "summaries"}),
 )
 

@@ -200,6 +200,7 @@ class Site:
             "ago": words.ago,
             "clock": words.clock,
             "percent": words.percent,
+            "rate": words.rate,
             "columns": columns,
             "in_words": in_words,
             "Role": Role,
