@@ -113,7 +113,7 @@ def web_tokens() -> dict[str, str]:
     return dict(checked_tokens(said))
 
 
-def checked_tokens(tokens: Mapping[str, T]) -> Mapping[str, T]:
+def checked_tokens(tokens: Mapping[Any, T]) -> Mapping[str, T]:
     """The same. A token that is empty, or can be guessed, would let everybody in.
 
     Raises:

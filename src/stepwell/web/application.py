@@ -49,7 +49,8 @@ def create_app(
             nobody. It may be an `async def`. Left out, whoever has a token gets in; where there are no tokens either, everybody.
         read_only: nobody may do more than look.
         redact: parts of names of fields whose values are hidden in inputs, outputs and payloads.
-        tokens: roles by bearer token, each of 16 characters or more. Left out: STEPWELL_WEB_TOKENS, else `web_tokens` of [tool.stepwell] in pyproject.toml.
+        tokens: roles by bearer token, each of 16 characters or more. Left out: STEPWELL_WEB_TOKENS, else `web_tokens` of
+            [tool.stepwell] in pyproject.toml.
 
     Raises:
         DefinitionError: an option is not what it should be.
