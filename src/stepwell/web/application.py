@@ -130,7 +130,7 @@ def _broken(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:
 
     async def broken(request: Request, error: Exception) -> Response:
         answer = problem_response(error) if is_of_program(request.scope) else site.problem_page(request, User(role=Role.VIEWER), error)
-        answer.headers.update(HEADERS)  # this is around all else
+        answer.headers.update({**HEADERS, "cache-control": "no-store"})  # this is around all else
         return answer
 
     return broken

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from stepwell.core.codec import codec_of
 from stepwell.core.status import Action, RunStatus, after
+from stepwell.errors import BadValue
 from stepwell.web.access import Role
 from stepwell.web.timeline import View, timeline_of
 
@@ -112,8 +113,8 @@ async def act(visit: Visit) -> Response:
 
 
 def _payload(text: str) -> Any:
-    """Raises ValueError: it is no JSON."""
+    """Raises BadValue: it is no JSON."""
     try:
         return codec_of(Any).read(text, "a payload") if text.strip() else None
     except ValueError as error:
-        raise ValueError(f"the payload is no JSON: {error}") from None
+        raise BadValue(f"the payload is no JSON: {error}") from None
