@@ -61,7 +61,7 @@ class _Broken:
 async def test_a_bug_below_a_page_is_no_fault_of_whoever_asks(path: str) -> None:
     app = TestApp(send_mail, self_moving=False)
     async with app:
-        app.store = _Broken(app.store, "workers")  # type: ignore[assignment]
+        app.store = _Broken(app.store, "workers")
         async with client_of(app) as client:
             answer = await client.get(path)
 

@@ -29,8 +29,9 @@ _LINES: Final = 500
 async def show(visit: Visit) -> Response:
     """The page."""
     run_id = visit.request.path_params["run_id"]
-    run = await visit.app.runs.get(run_id)
-    steps = await visit.app.runs.steps(run_id)
+    said = visit.site.redact.said
+    run = said(await visit.app.runs.get(run_id))
+    steps = said(await visit.app.runs.steps(run_id))
     events = await visit.app.runs.events(run_id)
     tab = _tab(visit, run)
     lines = await visit.app.runs.logs(run_id, after=_first_line(visit), limit=_LINES + 1) if tab == "logs" else []
@@ -41,7 +42,7 @@ async def show(visit: Visit) -> Response:
         timeline=timeline_of(run, steps, events, visit.now, View.of(visit.request.query_params.multi_items())),
         step=_step(visit, steps),
         events=events,
-        lines=lines[:_LINES],
+        lines=said(lines[:_LINES]),
         more_lines=_first_line(visit) + _LINES if len(lines) > _LINES else None,
         shown=tab,
         tabs=[name for name in TABS if name != "error" or run.error is not None],

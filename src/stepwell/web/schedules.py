@@ -51,7 +51,7 @@ async def show_one(visit: Visit) -> Response:
     workflow, name = visit.request.path_params["workflow"], visit.request.path_params["name"]
     schedules = visit.app.schedules
     state = await schedules.get(workflow, name)
-    slots = await schedules.slots(workflow, name, limit=_SLOTS + 1, before=_before(visit))
+    slots = visit.site.redact.said(await schedules.slots(workflow, name, limit=_SLOTS + 1, before=_before(visit)))
     return visit.page(
         "schedule.html",
         tab="schedules",

@@ -47,7 +47,7 @@ async def show(visit: Visit) -> Response:
     # Whoever looks for something finds it at the top, and not below what goes on.
     active = [] if choice.chips or choice.problem or visit.query.get("cursor") else await overview.active(_ACTIVE, explain=False)
     page = await overview.runs(limit=size, cursor=visit.query.get("cursor") or None, explain=False, **choice.filters)
-    shown = await overview.explain([*active, *page])  # of both lists at once
+    shown = visit.site.redact.said(await overview.explain([*active, *page]))  # of both lists at once
     active, page = shown[: len(active)], replace(page, items=tuple(shown[len(active) :]))
     return visit.page(
         "tasks.html",

@@ -135,7 +135,7 @@ async def _live(visit: Visit) -> list[LiveVersion] | None:
 
 async def _recent(visit: Visit, name: str) -> Sequence[RunSummary]:
     page = await visit.app.overview.runs(workflow=name, limit=_RECENT)
-    return page.items
+    return visit.site.redact.said(page.items)
 
 
 def _schema(definition: Definition, redact: Redactor) -> str | None:
