@@ -194,7 +194,9 @@ async def test_opening_a_file_that_is_held_for_too_long_is_an_error_and_works_af
 
 def looks_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers of this process, whose leases must be long, find what others do by hints alone."""
-    monkeypatch.setitem(Worker.__init__.__kwdefaults__, "poll", 3_600.0)
+    defaults = Worker.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "poll", 3_600.0)
 
 
 def take_sockets_away(folder: Path) -> None:
