@@ -32,7 +32,7 @@ from stepwell.core.starting import checked_actor, checked_run_id, checked_target
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.publishing import definition_of, definitions_of
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import WorkerNotFound, WorkflowNotFound
+from stepwell.errors import BadValue, WorkerNotFound, WorkflowNotFound
 from stepwell.handle import ACTS, LOOKS, Handle, get_logs
 from stepwell.home import Home
 from stepwell.store.port import Halt
@@ -183,33 +183,62 @@ class Runs:
 
     # -- all that match
 
-    async def pause_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+    async def pause_all(
+        self,
+        *,
+        everything: bool = False,
+        actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Pause all runs that match and that can be paused, and say how many.
 
         So do the four below, each with its action: all that match now are meant, not only the first page. Runs whose status does not
-        allow the action are passed over.
+        allow the action are passed over. It is done to some hundreds at a time; if it is canceled, what was done to them stays so.
 
         Args:
             everything: must be True when there is no filter.
             actor: who does it, to be kept with each run.
+            progress: told after each portion to how many it is done by then. What it raises ends the call.
             filters: which runs.
 
         Raises:
             ValueError: a filter is none, or there is none and `everything` is not True. Nothing is done.
         """
-        return await self._act_on_all(Action.PAUSE, everything, actor, filters)
+        return await self._act_on_all(Action.PAUSE, everything, actor, filters, progress)
 
-    async def resume_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+    async def resume_all(
+        self,
+        *,
+        everything: bool = False,
+        actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Resume all runs that match and are paused, and say how many. See `pause_all`."""
-        return await self._act_on_all(Action.RESUME, everything, actor, filters)
+        return await self._act_on_all(Action.RESUME, everything, actor, filters, progress)
 
-    async def cancel_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+    async def cancel_all(
+        self,
+        *,
+        everything: bool = False,
+        actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Cancel all runs that match and have not ended, and say how many. See `pause_all`."""
-        return await self._act_on_all(Action.CANCEL, everything, actor, filters)
+        return await self._act_on_all(Action.CANCEL, everything, actor, filters, progress)
 
-    async def retry_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+    async def retry_all(
+        self,
+        *,
+        everything: bool = False,
+        actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Retry all runs that match and have failed or were canceled, and say how many. See `pause_all`."""
-        return await self._act_on_all(Action.RETRY, everything, actor, filters)
+        return await self._act_on_all(Action.RETRY, everything, actor, filters, progress)
 
     async def delete_all(
         self,
@@ -221,13 +250,13 @@ class Runs:
     ) -> int:
         """Forget all runs that match and have ended, and say how many. See `pause_all`.
 
-        They are deleted some hundreds at a time. If it is canceled, those that were deleted stay so. What a child has said to its parent
+        What a child has said to its parent
         is the parent's: no parent misses a child. The idempotency key of a deleted run can be given again.
 
         Args:
             everything: must be True when there is no filter.
             actor: who does it, to be logged.
-            progress: told after each portion how many are deleted by then.
+            progress: as in `pause_all`.
             filters: which runs.
 
         Example:
@@ -253,16 +282,18 @@ class Runs:
             sent += count
         return sent
 
-    async def _act_on_all(self, action: Action, everything: object, actor: str | None, filters: Filters) -> int:
+    async def _act_on_all(
+        self, action: Action, everything: object, actor: str | None, filters: Filters, told: Callable[[int], None] | None
+    ) -> int:
         by = checked_actor(actor)
         where = self._chosen(f"{action}_all", everything, filters)
         store, now = self._home.store, self._home.now()
         if action is not Action.RETRY:
-            return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit))
+            return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit), told=told)
         # A retried run may have failed again before the last are retried: as many as there are now, and no run for ever.
         there = await store.count(where)
         at_most = there.get(RunStatus.FAILED, 0) + there.get(RunStatus.CANCELED, 0)
-        return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit), at_most)
+        return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit), at_most, told)
 
     def _chosen(self, call: str, everything: object, filters: Filters) -> RunFilter:
         """What is there now: runs that are added meanwhile are not meant, or it might not end."""
@@ -367,7 +398,10 @@ class Workflows:
         """
         here = self._registry.resolve(name, version)
         if here is None or (here.workflow.input_optional and text.strip() == "null"):
-            return codec_of(Any).read(text, "an input")
+            try:
+                return codec_of(Any).read(text, "an input")
+            except ValueError as error:
+                raise BadValue(f"the input is no JSON: {error}") from None
         return input_value(codec_of(here.workflow.input_annotation), text, workflow=name)
 
     async def pause(self, name: str, *, actor: str | None = None) -> None:

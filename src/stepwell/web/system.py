@@ -12,6 +12,7 @@ from stepwell.config import shown_url
 from stepwell.core.retention import ENDS
 from stepwell.errors import TooSlow
 from stepwell.web import words
+from stepwell.web.access import Role
 from stepwell.web.live import MAX_STREAMS
 from stepwell.web.workers import backlog_of, health_of, stranded
 
@@ -159,11 +160,12 @@ def _pace(visit: Visit, backlog: Backlog | None) -> Finding:
 def _settings(visit: Visit) -> list[tuple[str, str]]:
     app, site = visit.app, visit.site
     streams = site.live.streams
+    # Host, path and user of the database are of use to those who look after it, and to others who want to get at it.
+    where = [("Database", shown_url(app.database_url)), ("Namespace", app.namespace)] if visit.user.may(Role.OPERATOR) else []
     return [
         ("Stepwell", version("stepwell")),
         ("Python", sys.version.split()[0]),
-        ("Database", shown_url(app.database_url)),
-        ("Namespace", app.namespace),
+        *where,
         ("Time zone of schedules", app.timezone),
         ("Ended runs are kept", _kept(app.retention)),
         ("Access", site.access.in_words),

@@ -126,6 +126,11 @@ def clock(when: datetime | None, zone: ZoneInfo, now: datetime) -> str:
     return f"{local:%Y-%m-%d %H:%M:%S}"
 
 
+def zone_name(when: datetime, zone: ZoneInfo) -> str:
+    """`KST`, `+03`: what the zone is called then."""
+    return _local(when, zone).tzname() or ""
+
+
 def _local(when: datetime, zone: ZoneInfo) -> datetime:
     """In the last hours of the year 9999, where all lies that is due later, only UTC has a time for everyone."""
     try:
