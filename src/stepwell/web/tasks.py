@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 from stepwell.core.status import RunStatus
 from stepwell.errors import BadValue, IllegalTransition, RunNotFound
 from stepwell.web import matching
-from stepwell.web.access import Role
 from stepwell.web.choosing import PARAMETERS, PERIODS, chosen, further_back
 from stepwell.web.figures import DAY
 from stepwell.web.matching import DEEDS
