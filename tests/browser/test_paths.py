@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import NewContext
 from tests.browser.served import Door, Site
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 def test_the_steps_of_a_run_appear_on_its_page_without_reloading(page: Page, site: Site, gate: Path) -> None:

