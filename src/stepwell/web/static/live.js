@@ -186,6 +186,7 @@ function listen() {
   live.source = new EventSource(document.body.dataset.events);
   live.source.addEventListener("open", () => say("live"));
   live.source.addEventListener("changed", () => say("changed"));
+  live.source.addEventListener("away", () => say("retrying")); // the database, from which pages and changes come
   live.source.addEventListener("again", () => { hush(); listen(); });
   live.source.addEventListener("full", () => { hush(); say("retrying"); listenAgain(60000); });
   live.source.addEventListener("error", () => {
