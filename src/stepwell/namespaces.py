@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from types import EllipsisType
 from typing import Any, Final, TypeAlias, Unpack
@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias, Unpack
 from stepwell.core.codec import codec_of, input_value, payload_text
 from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, is_newest_first, run_filter
 from stepwell.core.naming import checked_name, checked_signal
+from stepwell.core.policy import policy_of, policy_text
 from stepwell.core.records import (
     Definition,
     Event,
@@ -26,11 +27,12 @@ from stepwell.core.records import (
     version_label,
 )
 from stepwell.core.registry import Registry, natural_order
+from stepwell.core.retry import DEFAULT_RETRY
 from stepwell.core.starting import checked_actor, checked_run_id, checked_target, published_definition
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.publishing import definition_of, definitions_of
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import WorkerNotFound, WorkflowNotFound
+from stepwell.errors import BadValue, WorkerNotFound, WorkflowNotFound
 from stepwell.handle import ACTS, LOOKS, Handle, get_logs
 from stepwell.home import Home
 from stepwell.store.port import Halt
@@ -344,14 +346,12 @@ class Workflows:
         """Those of this app and those that any worker has published, and those that are paused; by name."""
         refuse_in_body(*LOOKS)
         store = self._home.store
-        versions: dict[str, set[str | None]] = {}
-        for name, version in _declared(self._registry) + [(each.name, each.version) for each in await store.definitions()]:
-            versions.setdefault(name, set()).add(version)
+        known: dict[str, dict[str | None, str]] = {}
+        published = [(each.name, each.version, each.retry) for each in await store.definitions()]
+        for name, version, retry in published + _declared(self._registry):
+            known.setdefault(name, {})[version] = retry
         paused = await _halted(self._home, "workflow")
-        return [
-            WorkflowState(name=name, versions=tuple(sorted(versions.get(name, ()), key=natural_order, reverse=True)), paused=name in paused)
-            for name in sorted(versions.keys() | paused)
-        ]
+        return [_workflow_state(name, known.get(name, {}), name in paused) for name in sorted(known.keys() | paused)]
 
     async def definitions(self, name: str) -> builtins.list[Definition]:
         """What this app and the workers have published of it, one for each version, the newest first; empty: nobody has it.
@@ -398,7 +398,10 @@ class Workflows:
         """
         here = self._registry.resolve(name, version)
         if here is None or (here.workflow.input_optional and text.strip() == "null"):
-            return codec_of(Any).read(text, "an input")
+            try:
+                return codec_of(Any).read(text, "an input")
+            except ValueError as error:
+                raise BadValue(f"the input is no JSON: {error}") from None
         return input_value(codec_of(here.workflow.input_annotation), text, workflow=name)
 
     async def pause(self, name: str, *, actor: str | None = None) -> None:
@@ -462,8 +465,14 @@ async def _halted(home: Home, kind: str) -> set[str]:
     return {halt.name for halt in await home.store.halts() if halt.kind == kind}
 
 
-def _declared(registry: Registry) -> list[tuple[str, str | None]]:
-    return [(workflow.name, workflow.version) for workflow in registry]
+def _declared(registry: Registry) -> list[tuple[str, str | None, str]]:
+    return [(workflow.name, workflow.version, policy_text(workflow.retry or DEFAULT_RETRY)) for workflow in registry]
+
+
+def _workflow_state(name: str, retries: Mapping[str | None, str], paused: bool) -> WorkflowState:
+    versions = sorted(retries, key=natural_order, reverse=True)
+    retry = policy_of(retries[None if None in retries else versions[0]]) if versions else None
+    return WorkflowState(name=name, versions=tuple(versions), paused=paused, retry=retry)
 
 
 def _by(actor: str | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from stepwell.core.status import Action, RunStatus, after
+from stepwell.errors import BadValue
 from stepwell.web.access import Role
 from stepwell.web.choosing import ANY, PARAMETERS, Choice, chosen
 from stepwell.web.words import iso
@@ -71,7 +72,7 @@ async def show(visit: Visit) -> Response:
 def _choice(visit: Visit) -> Choice:
     choice = chosen(visit.query, visit.now, visit.site.redact.names, visit.zone)
     if choice.problem is not None:
-        raise ValueError(choice.problem)
+        raise BadValue(choice.problem)
     return choice
 
 

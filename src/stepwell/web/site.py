@@ -207,6 +207,8 @@ class Site:
             "compact": words.compact,
             "iso": words.iso,
             "json": words.in_json,
+            "retries": words.retries,
+            "tries": words.tries,
         }
         templates.filters |= {"redacted": self.redact}
         templates.globals |= {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from stepwell.core.status import RunStatus
-from stepwell.errors import IllegalTransition, RunNotFound
+from stepwell.errors import BadValue, IllegalTransition, RunNotFound
 from stepwell.web import matching
 from stepwell.web.choosing import PARAMETERS, PERIODS, chosen, further_back
 from stepwell.web.figures import DAY
@@ -37,7 +37,7 @@ async def show(visit: Visit) -> Response:
     is_looking = bool(choice.chips or choice.problem or cursor)
     active = await overview.active(_FEW + 1 if is_looking else _ACTIVE + 1, explain=False)
     page = await overview.runs(order=choice.order, limit=size, cursor=cursor, explain=False, **choice.filters)
-    shown = await overview.explain([*active, *page])  # of both lists at once
+    shown = visit.site.redact.said(await overview.explain([*active, *page]))  # of both lists at once
     active, page = shown[: len(active)], replace(page, items=tuple(shown[len(active) :]))
     has_more, active = len(active) > (_FEW if is_looking else _ACTIVE), active[: _FEW if is_looking else _ACTIVE]
     said = {name: value for name, value in visit.query.items() if name in PARAMETERS and value}
@@ -81,16 +81,14 @@ async def act(visit: Visit) -> Response:
     if action == "stop":
         return _stop(visit, said)
     if action not in DEEDS:
-        raise ValueError(f"there is no action {action!r}; there are {', '.join(DEEDS)}")
+        raise BadValue(f"there is no action {action!r}; there are {', '.join(DEEDS)}")
     visit.need(DEEDS[action].role)
     if said.get("scope") == "matching":
         return await matching.act(visit, said, action)
     done, refused = 0, 0
     ticked = list(dict.fromkeys(value for name, value in fields if name == "run"))
     if len(ticked) > SIZES[-1]:
-        raise ValueError(
-            f"{len(ticked):,} runs are more than a page has; at most {SIZES[-1]} can be ticked, and all that match can be meant"
-        )
+        raise BadValue(f"{len(ticked):,} runs are more than a page has; at most {SIZES[-1]} can be ticked, and all that match can be meant")
     for run_id in ticked:
         try:
             await _one(visit, action)(run_id, actor=visit.user.actor)

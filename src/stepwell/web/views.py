@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
+from stepwell.errors import BadValue
 from stepwell.web.choosing import DAY, PARAMETERS
 
 if TYPE_CHECKING:
@@ -98,23 +99,23 @@ async def change(visit: Visit) -> Response:
     if len(urlencode(view.query)) > _MAX_QUERY:
         raise ValueError("this chooses by too many words to be kept; keep its address as a bookmark")
     if len(others) >= MAX_SAVED:
-        raise ValueError(f"a browser keeps {MAX_SAVED} views; forget one of them first")
+        raise BadValue(f"a browser keeps {MAX_SAVED} views; forget one of them first")
     to = visit.url("tasks", query={**view.query, "view": view.label})
     return _kept(visit, [*others, view], visit.go(to, f"the view {label} was saved in this browser"))
 
 
 def _named(label: str) -> str:
     if not label or len(label) > MAX_NAME or not label.isprintable():
-        raise ValueError(f"the name of a view has 1 to {MAX_NAME} characters")
+        raise BadValue(f"the name of a view has 1 to {MAX_NAME} characters")
     if label in {view.label for view in BUILT_IN}:
-        raise ValueError(f"the view {label} is everybody's; give yours another name")
+        raise BadValue(f"the view {label} is everybody's; give yours another name")
     return label
 
 
 def _kept(visit: Visit, views: Iterable[View], answer: Response) -> Response:
     text = _written([*views])
     if len(text) > _MAX_COOKIE:
-        raise ValueError("a browser does not keep so much; forget a view first")
+        raise BadValue("a browser does not keep so much; forget a view first")
     answer.set_cookie(COOKIE, text, max_age=_YEAR, path=visit.cookie_path, httponly=True, samesite="strict")
     return answer
 
