@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -161,3 +163,23 @@ def test_where_there_are_as_many_streams_as_there_may_be_a_page_asks_by_itself(
 
     expect(two.locator("[data-row]")).to_have_count(1)
     door.has_streams(1)
+
+
+STREAMS = """
+import socket, sys, time
+kept = []
+for _ in range(3):
+    kept.append(socket.create_connection(("127.0.0.1", int(sys.argv[1]))))
+    kept[-1].sendall(b"GET /-/events HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n")
+time.sleep(600)
+"""
+
+
+def test_streams_of_a_client_that_was_killed_are_let_go_of(site: Site) -> None:
+    door = site.door()
+
+    with subprocess.Popen([sys.executable, "-c", STREAMS, str(door.port)]) as client:
+        door.has_streams(3)
+        client.kill()
+
+    door.has_streams(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from collections.abc import Callable
 from html import unescape
@@ -12,6 +13,7 @@ import pytest
 from httpx import Response
 
 from stepwell import Stepwell
+from stepwell.web import create_app
 from tests.engine.harness import scenario
 from tests.web.seeing import ADMIN, OPERATOR, VIEWER, app_in, seen, send_mail, text_of
 
@@ -103,3 +105,26 @@ async def test_one_that_takes_long_shows_on_the_page_and_is_stopped_there(token:
 
     assert answer.status_code == status
     assert ("stopped by web; 1,000 runs were canceled, the others are as they were" in shown) == (status == 303)
+
+
+@scenario
+async def test_an_application_that_ends_in_the_midst_of_one_stops_it_while_its_database_is_still_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = asyncio.Event()
+    app = app_in(tmp_path, send_mail)
+    pages = create_app(app, tokens={})
+
+    async def work(progress: Callable[[int], None]) -> int:
+        for done in itertools.count(1):
+            await app.start(send_mail, {"to": "ada"})
+            begun.set()
+            progress(done)
+        raise AssertionError
+
+    async with asyncio.timeout(20), pages.router.lifespan_context(pages):
+        pages.state.site.batches.begin("Cancel all runs", work, "canceled")
+        await begun.wait()
+
+    assert not app.is_open
+    assert re.search("Cancel all runs: stopped by the end of the server; [1-9]", caplog.text)
