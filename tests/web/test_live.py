@@ -96,3 +96,36 @@ async def test_whoever_goes_away_leaves_room_for_another() -> None:
     for stream in [*streams[1:], another]:
         assert [text async for text in stream] == []
     assert live.streams == 0
+
+
+@on_a_loop
+async def test_a_stream_ends_after_a_while_and_says_that_another_one_is_to_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepwell.web.live.LASTING", 0.0)
+    live = Live(_pulses("1"))
+
+    assert [text.partition("\n")[0] async for text in live.events()] == [": still there", "event: again"]
+    assert live.streams == 0
+
+
+@on_a_loop
+async def test_after_the_end_nobody_is_asked_for_changes_any_more_and_streams_can_begin_again() -> None:
+    asked = 0
+
+    async def pulse() -> str:
+        nonlocal asked
+        asked += 1
+        return str(asked)
+
+    live = Live(pulse)
+    stream = _stream(live)
+    await anext(stream)
+
+    async with asyncio.timeout(10):
+        live.close()
+        await live.closed()
+        before = asked
+        assert [text async for text in stream] == []
+        assert [text async for text in live.events()] == []
+        assert asked == before
+        live.open()
+        assert (await _told(live))[-1] == "event: changed"
