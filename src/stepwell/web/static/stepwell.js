@@ -362,7 +362,7 @@ document.addEventListener("keydown", (event) => {
   else if (key === "r") toggleLive();
   else if (key === "t") { const form = $(".menu form"); form.elements.theme.value = { auto: "light", light: "dark", dark: "auto" }[root.dataset.theme]; form.requestSubmit(); }
   else if (key === "Escape") { const up = $("[data-up]"); if (!up) return; up.click(); }
-  else if (!(key in STEPS ? goToStep(...STEPS[key]) : press(key))) return;
+  else if (!press(key) && !(key in STEPS && goToStep(...STEPS[key]))) return;
   event.preventDefault();
 });
 
