@@ -65,7 +65,14 @@ class Runs:
         return await self._handle(run_id).steps()
 
     async def logs(
-        self, run_id: str, *, after: int = 0, limit: int | None = None, level: str | None = None, step: str | None = None, last: bool = False
+        self,
+        run_id: str,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        level: str | None = None,
+        step: str | None = None,
+        last: bool = False,
     ) -> builtins.list[LogLine]:
         """What it has said, in order.
 

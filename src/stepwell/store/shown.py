@@ -44,7 +44,9 @@ def settled(outcome: Outcome) -> StepRecord:
     )
 
 
-def unsettled(key: str, attempt: int, status: str, error: str | None, started_at: float, finished_at: float | None, due: float | None = None) -> StepRecord:
+def unsettled(
+    key: str, attempt: int, status: str, error: str | None, started_at: float, finished_at: float | None, due: float | None = None
+) -> StepRecord:
     """An attempt that has not settled its step, or not yet."""
     return StepRecord(
         key=key,

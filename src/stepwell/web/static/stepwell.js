@@ -55,7 +55,7 @@ function morph(old, fresh) {
     callbacks: {
       // What somebody has opened, ticked, typed or gone to stays, and what scripts have drawn.
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") && name !== "checked" && name !== "data-here",
-      beforeNodeMorphed: (node) => !(node.dataset && (node.dataset.touched || "keep" in node.dataset)),
+      beforeNodeMorphed: (node, next) => !(node.dataset && (node.dataset.touched || "keep" in node.dataset || node.isEqualNode(next))),
       beforeNodeRemoved: (node) => node.id !== "said", // until the next page
     },
   });

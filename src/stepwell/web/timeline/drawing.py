@@ -73,6 +73,7 @@ class _Drawing:
         page = max(1, min(view.page or 1, pages))
         shown = self.items[(page - 1) * PAGE : page * PAGE]
         rows = (*map(self._row, shown), *self._present(last=page >= pages))
+        above, below = self._neighbours()
         return Timeline(
             run=self._run_row(),
             rows=rows,
@@ -85,8 +86,8 @@ class _Drawing:
             first_failure=self._jump("First failure", next(iter(self.picked.failed), None)),
             next_failure=self._failure(1),
             previous_failure=self._failure(-1),
-            earlier=self._neighbour(-1),
-            later=self._neighbour(1),
+            above=above,
+            below=below,
             running_now=self._jump("Running now", next((track for track in self.tracks if track.state == "running"), None)),
             previous=view.but(page=page - 1) if page > 1 else None,
             next=view.but(page=page + 1) if page < pages else None,
@@ -223,17 +224,19 @@ class _Drawing:
         others = [track for track in self.picked.failed if (track.index - place) * way > 0]
         return self._jump("Next failure" if way > 0 else "Previous failure", others[0 if way > 0 else -1] if others else None)
 
-    def _neighbour(self, way: int) -> Link | None:
-        """To the step above or below the chosen one, among those that are shown."""
+    def _neighbours(self) -> tuple[Link | None, Link | None]:
+        """To the steps above and below the chosen one, among those that are shown."""
         rows = [item.track if isinstance(item, Inner) else item for item in self.items if not isinstance(item, Group)]
-        places = {track.index: place for place, track in enumerate(rows)}
-        if self.chosen is None or self.chosen.index not in places:
-            return None
-        place = places[self.chosen.index] + way
-        if not 0 <= place < len(rows):
-            return None
-        to = replace(self.view, page=None, step=rows[place].key, attempt=rows[place].attempts[-1].record.attempt)
-        return Link("Step above" if way < 0 else "Step below", to.but())
+        place = next((place for place, track in enumerate(rows) if track is self.chosen), None)
+        if place is None:
+            return None, None
+        return (
+            self._step_link("Step above", rows[place - 1]) if place else None,
+            self._step_link("Step below", rows[place + 1]) if place + 1 < len(rows) else None,
+        )
+
+    def _step_link(self, label: str, track: Track) -> Link:
+        return Link(label, self.view.but(page=None, step=track.key, attempt=track.attempts[-1].record.attempt))
 
     def _tries(self, track: Track, *, waits: bool) -> str:
         count, due = len(track.attempts), track.attempts[-1].record.retry_at

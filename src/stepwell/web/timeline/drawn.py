@@ -166,9 +166,9 @@ class Timeline:
     first_failure: Link | None
     next_failure: Link | None
     previous_failure: Link | None
-    earlier: Link | None
+    above: Link | None
     """To the step above the chosen one."""
-    later: Link | None
+    below: Link | None
     running_now: Link | None
     previous: str | None
     next: str | None
