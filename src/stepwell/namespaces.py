@@ -30,7 +30,7 @@ from stepwell.core.starting import checked_actor, checked_run_id, checked_target
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.publishing import definition_of, definitions_of
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import WorkerNotFound, WorkflowNotFound
+from stepwell.errors import BadValue, WorkerNotFound, WorkflowNotFound
 from stepwell.handle import ACTS, LOOKS, Handle, get_logs, worse_than
 from stepwell.home import Home
 from stepwell.store.port import Halt
@@ -389,7 +389,10 @@ class Workflows:
         """
         here = self._registry.resolve(name, version)
         if here is None or (here.workflow.input_optional and text.strip() == "null"):
-            return codec_of(Any).read(text, "an input")
+            try:
+                return codec_of(Any).read(text, "an input")
+            except ValueError as error:
+                raise BadValue(f"the input is no JSON: {error}") from None
         return input_value(codec_of(here.workflow.input_annotation), text, workflow=name)
 
     async def pause(self, name: str, *, actor: str | None = None) -> None:

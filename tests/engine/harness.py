@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, Final, ParamSpec
 
 from stepwell import Retry, RunStatus, Workflow
 from stepwell.engine.worker import Worker
 from stepwell.handle import Handle
 from stepwell.store.memory import MemoryStore
 from stepwell.testing import TestApp
+from tests.loops import JumpingLoop
 
 P = ParamSpec("P")
+
+WITHIN: Final = 50.0
+"""Seconds in which a test, or what it waits for, comes to an end, on a busy machine: just before pytest ends it without a word."""
 
 ONCE = Retry.never()
 TWICE = Retry(2, jitter=0)
@@ -21,17 +25,26 @@ TWICE = Retry(2, jitter=0)
 
 def scenario(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     """Run an async test on a loop of its own. An error in a callback of the engine, which nobody would see, fails it too."""
+    return _on(asyncio.new_event_loop, test)
 
+
+def jumping_scenario(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """The same on a loop whose time jumps, for tests that say how long something takes."""
+    return _on(JumpingLoop, test)
+
+
+def _on(new_loop: Callable[[], asyncio.AbstractEventLoop], test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     @wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         errors: list[dict[str, Any]] = []
 
         async def watched() -> None:
             asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN):
                 await test(*args, **kwargs)
 
-        asyncio.run(watched())
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(watched())
         assert errors == []
 
     return run
@@ -82,7 +95,7 @@ def worker_of(app: TestApp) -> Worker:
 
 async def until(condition: Callable[[], Any]) -> None:
     """Wait, in turns of the loop and a little real time, until it holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN):
         turn = 0
         while not condition():
             turn += 1
@@ -90,7 +103,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 async def status_is(handle: Handle[Any], status: RunStatus) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN):
         while await handle.status() is not status:
             await asyncio.sleep(0)
 

@@ -222,7 +222,17 @@ async def test_what_has_the_name_of_a_secret_is_shown_nowhere(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "options",
-    [{"redact": "password"}, {"tokens": {"a" * 16: "root"}}, {"tokens": {"a" * 16: True}}, {"tokens": {"a" * 16: 3}}],
+    [
+        {"redact": "password"},
+        {"tokens": {"a" * 16: "root"}},
+        {"tokens": {"a" * 16: True}},
+        {"tokens": {"a" * 16: 3}},
+        {"tokens": {"": "admin"}},  # a variable that is not set would let everybody in
+        {"tokens": {"a" * 15: "viewer"}},
+        {"tokens": {None: "viewer"}},
+        {"tokens": {"a" * 15 + "ä": "viewer"}},
+        {"tokens": {"a" * 15 + " ": "viewer"}},
+    ],
 )
 def test_an_option_that_is_none_is_refused_at_once(options: dict[str, Any]) -> None:
     with pytest.raises(DefinitionError):

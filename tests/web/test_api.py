@@ -83,7 +83,7 @@ async def test_runs_are_listed_by_filters_and_page_by_page() -> None:
 
 @on_a_loop
 async def test_a_run_is_paused_resumed_canceled_retried_and_deleted_and_it_is_kept_who_did_it() -> None:
-    async with served(tokens={"s3cret": "admin"}, token="s3cret") as site:
+    async with served(tokens={"s3cret" * 3: "admin"}, token="s3cret" * 3) as site:
         run = await site.post("/runs", {"workflow": "order", "input": {"item": "late"}}, status=201)
         statuses = [
             (await site.post(f"/runs/{run['id']}/{action}"))["status"] for action in ("pause", "resume", "cancel", "retry", "cancel")

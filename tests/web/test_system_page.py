@@ -8,7 +8,7 @@ import pytest
 
 from stepwell.web.words import compact, percent, size
 from tests.engine.harness import scenario
-from tests.web.seeing import ADMIN, TOKENS, app_in, seen, text_of, with_runs
+from tests.web.seeing import ADMIN, OPERATOR, TOKENS, VIEWER, app_in, seen, text_of, with_runs
 
 
 @scenario
@@ -41,6 +41,17 @@ async def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
     assert "You web, viewer" in text
     assert not any(token in answer.text for token in TOKENS)
     assert ADMIN not in answer.text
+
+
+@pytest.mark.parametrize(("token", "is_told"), [(VIEWER, False), (OPERATOR, True), (ADMIN, True)])
+@scenario
+async def test_where_the_database_is_is_told_to_those_who_look_after_it(token: str, is_told: bool, tmp_path: Path) -> None:
+    app = app_in(tmp_path)
+    async with app, seen(app, token=token) as client:
+        answer = await client.get("/system")
+
+    assert (str(tmp_path) in answer.text) == is_told
+    assert "Database ✓ ok" in text_of(answer)
 
 
 @pytest.mark.parametrize(

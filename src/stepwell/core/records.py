@@ -528,7 +528,8 @@ class Event:
 
     at: datetime
     action: str
-    """`pause`, `resume`, `cancel`, `retry` or `fork`; `start`, where somebody has said that he starts the run; `trigger` or `backfill`, where somebody has let a schedule start the run."""
+    """`pause`, `resume`, `cancel`, `retry` or `fork`; `start`, where somebody has said that he starts the run; `trigger` or `backfill`,
+    where somebody has let a schedule start it."""
     actor: str | None
 
 
@@ -552,7 +553,10 @@ class RunFilter:
     search: str | None = None
     """Part of the id, key, workflow, a tag, the beginning of the input, or the error; great and small letters alike."""
     unseen: tuple[str, ...] = ()
-    """Parts of names, in small letters: an input in whose beginning there is one is not searched, as what lies under it is secret."""
+    """Parts of names, in small letters: an input in whose beginning there is one is not searched, as what lies under it is secret.
+
+    Nor is the message of an error, where one is followed by `=` or `:`, or where there is a URL with somebody in it, or a header that says
+    who asks. More is left out than has to be."""
     id_prefix: str | None = None
     id_from: str | None = None
     """Ids from this one on."""

@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stepwell.app import Stepwell
-from stepwell.config import web_tokens
+from stepwell.config import checked_tokens, web_tokens
 from stepwell.errors import DefinitionError
 from stepwell.web import addresses, charts, download, live, metrics, run, schedules, settings, starting, system, tasks, workers, workflows
 from stepwell.web.access import Access, Auth, Role, User, role_of
@@ -49,7 +49,8 @@ def create_app(
             nobody. It may be an `async def`. Left out, whoever has a token gets in; where there are no tokens either, everybody.
         read_only: nobody may do more than look.
         redact: parts of names of fields whose values are hidden in inputs, outputs and payloads.
-        tokens: roles by bearer token. Left out: STEPWELL_WEB_TOKENS, else `web_tokens` of [tool.stepwell] in pyproject.toml.
+        tokens: roles by bearer token, each of 16 characters or more. Left out: STEPWELL_WEB_TOKENS, else `web_tokens` of
+            [tool.stepwell] in pyproject.toml.
 
     Raises:
         DefinitionError: an option is not what it should be.
@@ -61,13 +62,14 @@ def create_app(
         raise DefinitionError(f"create_app takes a Stepwell, not {app!r}")
     if isinstance(redact, str):
         raise DefinitionError(f"redact takes several names, such as ({redact!r},)")
-    roles = {token: role_of(word) for token, word in (web_tokens() if tokens is None else tokens).items()}
-    site = Site(app, Access(auth, roles, read_only=read_only), Redactor(redact))
+    roles = {token: role_of(word) for token, word in (web_tokens() if tokens is None else checked_tokens(tokens)).items()}
+    access = Access(auth, roles, read_only=read_only)
+    site = Site(app, access, Redactor(redact))
     opening = Opening(app)
     application = Starlette(
         routes=_routes(site, opening),
         middleware=[
-            Middleware(Security),
+            Middleware(Security, has_token=access.has_token),
             Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
             Middleware(Opened, opening=opening),
         ],
@@ -128,7 +130,7 @@ def _broken(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:
 
     async def broken(request: Request, error: Exception) -> Response:
         answer = problem_response(error) if is_of_program(request.scope) else site.problem_page(request, User(role=Role.VIEWER), error)
-        answer.headers.update(HEADERS)  # this is around all else
+        answer.headers.update({**HEADERS, "cache-control": "no-store"})  # this is around all else
         return answer
 
     return broken

@@ -24,11 +24,12 @@ async def run_json(visit: Visit) -> Response:
     Raises HTTPException: it has no such part, or no such attempt.
     """
     run_id, runs = visit.request.path_params["run_id"], visit.app.runs
-    run, redact = await runs.get(run_id), visit.site.redact
+    redact = visit.site.redact
+    run = redact.said(await runs.get(run_id))
     part, step = visit.query.get("part", ""), visit.query.get("step", "")
     if part:
         return _file(f"{run.id}-{part}", redact(_part(run, part)))
-    steps = await runs.steps(run_id)
+    steps = redact.said(await runs.steps(run_id))
     if step:
         return _file(f"{run.id}-step", redact(_attempt(steps, step, visit.query.get("attempt", "")).output))
     return _file(run.id, plain_run(redact, run, steps, await runs.events(run_id)))

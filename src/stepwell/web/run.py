@@ -11,6 +11,7 @@ from starlette.responses import Response
 from stepwell.core.codec import codec_of
 from stepwell.core.records import LEVELS
 from stepwell.core.status import Action, RunStatus, after
+from stepwell.errors import BadValue
 from stepwell.web.access import Role
 from stepwell.web.download import plain_run
 from stepwell.web.past import past_of
@@ -76,8 +77,8 @@ class Chosen:
 
 async def show(visit: Visit) -> Response:
     """The page."""
-    run_id, runs = visit.request.path_params["run_id"], visit.app.runs
-    run = await runs.get(run_id)
+    run_id, runs, said = visit.request.path_params["run_id"], visit.app.runs, visit.site.redact.said
+    run = said(await runs.get(run_id))
     steps = await runs.steps(run_id)
     events = await runs.events(run_id)
     chosen = await _chosen(visit, steps)
@@ -95,7 +96,7 @@ async def show(visit: Visit) -> Response:
         tabs=[name for name in TABS if name != "error" or run.error is not None],
         may={action.value: after(run.status, action) not in (None, run.status) for action in _ACTIONS},
         values=lambda value: shown(visit.site.redact(value)),
-        whole=lambda: shown(plain_run(visit.site.redact, run, steps[:_RAW], events)),
+        whole=lambda: shown(plain_run(visit.site.redact, run, said(steps[:_RAW]), events)),
         trace_of=trace_of,
     )
 
@@ -129,7 +130,7 @@ async def _lines(visit: Visit, run_id: str) -> Lines:
     found = await visit.app.runs.logs(run_id, after=first, limit=_LINES + 1, level=level, step=step or None, last=follows)
     has_more = len(found) > _LINES
     return Lines(
-        lines=found[-_LINES:] if follows else found[:_LINES],
+        lines=visit.site.redact.said(found[-_LINES:] if follows else found[:_LINES]),
         level=level,
         step=step,
         follows=follows,
@@ -146,7 +147,7 @@ async def _chosen(visit: Visit, steps: Sequence[StepRecord]) -> Chosen | None:
     if not found:
         return None
     place = found[-1]
-    step, numbers = attempts[place], [each.attempt for each in attempts]
+    step, numbers = visit.site.redact.said(attempts[place]), [each.attempt for each in attempts]
     lines = await visit.app.runs.logs(visit.request.path_params["run_id"], limit=_LINES_OF_STEP + 1, step=step.key)
     parts = tuple(part for part in PARTS if part != "error" or step.error is not None)
     wanted = visit.query.get("tab", "")
@@ -155,7 +156,7 @@ async def _chosen(visit: Visit, steps: Sequence[StepRecord]) -> Chosen | None:
         last=max(numbers),
         earlier=numbers[place - 1] if place else None,
         later=numbers[place + 1] if place + 1 < len(numbers) else None,
-        lines=lines[:_LINES_OF_STEP],
+        lines=visit.site.redact.said(lines[:_LINES_OF_STEP]),
         has_more_lines=len(lines) > _LINES_OF_STEP,
         part=wanted if wanted in parts else "error" if step.error is not None else "output",
         parts=parts,
@@ -198,8 +199,8 @@ async def act(visit: Visit) -> Response:
 
 
 def _payload(text: str) -> Any:
-    """Raises ValueError: it is no JSON."""
+    """Raises BadValue: it is no JSON."""
     try:
         return codec_of(Any).read(text, "a payload") if text.strip() else None
     except ValueError as error:
-        raise ValueError(f"the payload is no JSON: {error}") from None
+        raise BadValue(f"the payload is no JSON: {error}") from None

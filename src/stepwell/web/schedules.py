@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from starlette.exceptions import HTTPException
 
 from stepwell.core.cron import in_words
-from stepwell.errors import RunNotFound
+from stepwell.errors import BadValue, RunNotFound
 from stepwell.web.paging import part_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ async def show_one(visit: Visit) -> Response:
     workflow, name = visit.request.path_params["workflow"], visit.request.path_params["name"]
     schedules = visit.app.schedules
     state = await schedules.get(workflow, name)
-    slots = await schedules.slots(workflow, name, limit=_SLOTS + 1, before=_before(visit))
+    slots = visit.site.redact.said(await schedules.slots(workflow, name, limit=_SLOTS + 1, before=_before(visit)))
     return visit.page(
         "schedule.html",
         tab="schedules",
@@ -108,23 +108,23 @@ async def _backfill(visit: Visit, fields: dict[str, str], page: str) -> Response
     zone = ZoneInfo(state.timezone)
     start, end = (_instant(fields.get(field, ""), field, zone) for field in ("start", "end"))
     if start >= end:
-        raise ValueError("the start of a backfill lies before its end")
+        raise BadValue("the start of a backfill lies before its end")
     handles = await visit.app.schedules.backfill(workflow, name, start, end, actor=visit.user.actor)
     said = "every slot of that time has had a run already, or will fire by itself" if not handles else f"{_runs(len(handles))} started"
     return visit.back(fields, page, said)
 
 
 def _instant(text: str, field: str, zone: ZoneInfo) -> datetime:
-    """What was typed is on the clocks of the schedule's zone, unless it says otherwise. Raises ValueError."""
+    """What was typed is on the clocks of the schedule's zone, unless it says otherwise. Raises BadValue."""
     try:
         when = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise ValueError(f"the {field} of a backfill is a time such as 2026-01-31T12:00, not {text!r}") from None
+        raise BadValue(f"the {field} of a backfill is a time such as 2026-01-31T12:00, not {text!r}") from None
     when = when if when.utcoffset() is not None else when.replace(tzinfo=zone)
     try:
         return when.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"the {field} of a backfill is no time that a calendar has: {text!r}") from None
+        raise BadValue(f"the {field} of a backfill is no time that a calendar has: {text!r}") from None
 
 
 def _runs(count: int) -> str:

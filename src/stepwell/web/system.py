@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from stepwell.config import shown_url
 from stepwell.web import words
+from stepwell.web.access import Role
 from stepwell.web.live import MAX_STREAMS
 from stepwell.web.workers import backlog_of, health_of, stranded
 
@@ -113,11 +114,12 @@ def _pace(visit: Visit, backlog: Backlog | None) -> Finding:
 def _settings(visit: Visit) -> list[tuple[str, str]]:
     app, site = visit.app, visit.site
     streams = site.live.streams
+    # Host, path and user of the database are of use to those who look after it, and to others who want to get at it.
+    where = [("Database", shown_url(app.database_url)), ("Namespace", app.namespace)] if visit.user.may(Role.OPERATOR) else []
     return [
         ("Stepwell", version("stepwell")),
         ("Python", sys.version.split()[0]),
-        ("Database", shown_url(app.database_url)),
-        ("Namespace", app.namespace),
+        *where,
         ("Time zone of schedules", app.timezone),
         ("Access", site.access.in_words),
         ("Hidden fields", ", ".join(site.redact.names) or "none"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from stepwell.core.status import RunStatus
-from stepwell.errors import IllegalTransition, RunNotFound
+from stepwell.errors import BadValue, IllegalTransition, RunNotFound
 from stepwell.web.access import Role
 from stepwell.web.choosing import PERIODS, chosen, further_back
 from stepwell.web.figures import DAY
@@ -47,7 +47,7 @@ async def show(visit: Visit) -> Response:
     # Whoever looks for something finds it at the top, and not below what goes on.
     active = [] if choice.chips or choice.problem or visit.query.get("cursor") else await overview.active(_ACTIVE, explain=False)
     page = await overview.runs(limit=size, cursor=visit.query.get("cursor") or None, explain=False, **choice.filters)
-    shown = await overview.explain([*active, *page])  # of both lists at once
+    shown = visit.site.redact.said(await overview.explain([*active, *page]))  # of both lists at once
     active, page = shown[: len(active)], replace(page, items=tuple(shown[len(active) :]))
     return visit.page(
         "tasks.html",
@@ -97,16 +97,14 @@ async def act(visit: Visit) -> Response:
     said = dict(fields)
     action = said.get("action", "")
     if action not in DEEDS:
-        raise ValueError(f"there is no action {action!r}; there are {', '.join(DEEDS)}")
+        raise BadValue(f"there is no action {action!r}; there are {', '.join(DEEDS)}")
     visit.need(DEEDS[action].role)
     if said.get("scope") == "matching":
         return await _act_on_matching(visit, said, action)
     done, refused = 0, 0
     ticked = list(dict.fromkeys(value for name, value in fields if name == "run"))
     if len(ticked) > SIZES[-1]:
-        raise ValueError(
-            f"{len(ticked):,} runs are more than a page has; at most {SIZES[-1]} can be ticked, and all that match can be meant"
-        )
+        raise BadValue(f"{len(ticked):,} runs are more than a page has; at most {SIZES[-1]} can be ticked, and all that match can be meant")
     for run_id in ticked:
         try:
             await _one(visit, action)(run_id, actor=visit.user.actor)
@@ -122,7 +120,7 @@ async def _act_on_matching(visit: Visit, said: dict[str, str], action: str) -> R
     """As a batch in the background: it may take a while, and what it has done shows on the page."""
     choice = chosen(visit.query, visit.now, visit.site.redact.names)
     if choice.problem is not None:
-        raise ValueError(choice.problem)
+        raise BadValue(choice.problem)
     work: Any = getattr(visit.app.runs, f"{action}_all")
     actor = visit.user.actor
     what = ", ".join(words for words, _ in choice.chips) or "all runs"

@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
     @property
     def short(self) -> str:
-        """`app/pay.py:41`"""
+        """Where it was, for a glance: `app/pay.py:41`."""
         parts = _SEPARATOR.split(self.file)
         return f"{'/'.join(parts[-_SHOWN_PARTS:])}:{self.line}"
 

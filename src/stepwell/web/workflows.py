@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.core.records import UNRESOLVED, Definition, Ends, LiveVersion, RunSummary, ScheduleState, Speed, WorkflowState
 from stepwell.core.registry import natural_order
-from stepwell.errors import TooSlow, WorkflowNotFound
+from stepwell.errors import BadValue, TooSlow, WorkflowNotFound
 from stepwell.web.figures import DAY
 from stepwell.web.paging import part_of
 
@@ -123,7 +123,7 @@ async def act(visit: Visit) -> Response:
             await visit.app.workflows.resume(name, actor=visit.user.actor)
             return visit.back(fields, page, f"workflow {name} goes on")
         case other:
-            raise ValueError(f"a workflow can be paused and resumed; there is no action {other!r}")
+            raise BadValue(f"a workflow can be paused and resumed; there is no action {other!r}")
 
 
 async def _live(visit: Visit) -> list[LiveVersion] | None:
@@ -135,7 +135,7 @@ async def _live(visit: Visit) -> list[LiveVersion] | None:
 
 async def _recent(visit: Visit, name: str) -> Sequence[RunSummary]:
     page = await visit.app.overview.runs(workflow=name, limit=_RECENT)
-    return page.items
+    return visit.site.redact.said(page.items)
 
 
 def _schema(definition: Definition, redact: Redactor) -> str | None:

@@ -978,10 +978,18 @@ WHERE true;
         -- Whoever may not see a secret must not find it out by searching for one beginning after the other.
         OR (r.preview ILIKE :search
             AND NOT EXISTS (
-                SELECT 1 FROM jsonb_array_elements_text(coalesce(:unseen::jsonb, '[]')) x (part) WHERE strpos(lower(r.preview), x.part) > 0
+                SELECT 1 FROM jsonb_array_elements_text(coalesce(:unseen::jsonb, '[]')) x (name) WHERE r.preview ~ x.name
             ))
         OR EXISTS (SELECT 1 FROM jsonb_array_elements_text(r.tags::jsonb) x (tag) WHERE x.tag ILIKE :search)
-        OR (r.error::jsonb ->> 'type') || ': ' || (r.error::jsonb ->> 'message') ILIKE :search)
+        OR ((r.error::jsonb ->> 'type') || ': ' || (r.error::jsonb ->> 'message') ILIKE :search
+            -- Nor in a message: under such a name, in a URL, or in a header that says who asks.
+            AND (:unseen::text IS NULL OR NOT (
+                r.error::jsonb ->> 'message' ~* '://.*@|bearer |basic '
+                OR EXISTS (
+                    SELECT 1
+                    FROM jsonb_array_elements_text(coalesce(:unseen::jsonb, '[]')) x (name)
+                    WHERE r.error::jsonb ->> 'message' ~ (x.name || '.*[=:]')
+                )))))
 ;
 
 -- name: shown

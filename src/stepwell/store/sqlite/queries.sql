@@ -855,10 +855,18 @@ WHERE true;
         -- Whoever may not see a secret must not find it out by searching for one beginning after the other.
         OR (r.preview LIKE :search ESCAPE '\'
             AND NOT EXISTS (
-                SELECT 1 FROM (SELECT value AS part FROM json_each(:unseen)) WHERE instr(lower(r.preview), part) > 0
+                SELECT 1 FROM (SELECT value AS name FROM json_each(:unseen)) WHERE r.preview GLOB '*' || name || '*'
             ))
         OR EXISTS (SELECT 1 FROM json_each(r.tags) WHERE value LIKE :search ESCAPE '\')
-        OR (r.error ->> 'type') || ': ' || (r.error ->> 'message') LIKE :search ESCAPE '\')
+        OR ((r.error ->> 'type') || ': ' || (r.error ->> 'message') LIKE :search ESCAPE '\'
+            -- Nor in a message: under such a name, in a URL, or in a header that says who asks.
+            AND (:unseen IS NULL OR NOT (
+                r.error ->> 'message' LIKE '%://%@%'
+                OR r.error ->> 'message' LIKE '%bearer %'
+                OR r.error ->> 'message' LIKE '%basic %'
+                OR EXISTS (
+                    SELECT 1 FROM (SELECT value AS name FROM json_each(:unseen)) WHERE r.error ->> 'message' GLOB '*' || name || '*[=:]*'
+                )))))
 ;
 
 -- name: shown

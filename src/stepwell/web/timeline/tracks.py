@@ -129,7 +129,7 @@ Recorded: TypeAlias = "tuple[float, str]"
 
 
 def recorded_until(run: Run, events: Iterable[Event]) -> list[Recorded]:
-    """Each time at which the body was executed anew with what had been recorded, in order; empty: every step was executed where it stands."""
+    """Each time at which the body was executed anew with what had been recorded, in order; empty: it was executed once."""
     found: list[Recorded] = []
     if run.forked_from is not None:
         found.append((run.created_at.timestamp(), "recorded by the run that this one was forked from, and not executed again"))
