@@ -101,6 +101,8 @@ async def test_a_run_says_how_its_time_was_spent_who_executed_it_and_where_it_fa
     assert re.search(r"took 3\.0 s \(.*wait 3\.0 s", text)
     assert f"last worker {worker}" in text
     assert "key order-8" in text
+    assert "Failed try 3/3" in text
+    assert "retry 3 tries" in text
     assert re.search(r"step charge_card at web/test_run_page\.py:\d+ in declined", text)
     assert EVIL not in answer.text
 

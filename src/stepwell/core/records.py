@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from stepwell.core.policy import RetryPolicy
 from stepwell.core.status import Action, RunStatus
 from stepwell.errors import ErrorInfo
 
@@ -278,6 +279,8 @@ class Definition(NamedTuple):
     input_schema: str
     """JSON schema, as text; `{}` where none can be made."""
     output_schema: str
+    retry: str = "{}"
+    """The policy of its steps and of its body, as `core.policy` writes it; `{}` where nobody has said."""
 
 
 class NewWorker(NamedTuple):
@@ -618,6 +621,8 @@ class WorkflowState:
     versions: tuple[str | None, ...]
     """The newest first."""
     paused: bool
+    retry: RetryPolicy | None = None
+    """Of the version that a start by name gets; None: nobody has said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

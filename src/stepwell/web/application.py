@@ -17,7 +17,23 @@ from starlette.routing import BaseRoute, Route
 from stepwell.app import Stepwell
 from stepwell.config import checked_tokens, web_tokens
 from stepwell.errors import DefinitionError
-from stepwell.web import addresses, charts, download, live, metrics, run, schedules, settings, starting, system, tasks, workers, workflows
+from stepwell.web import (
+    addresses,
+    charts,
+    download,
+    live,
+    matching,
+    metrics,
+    run,
+    schedules,
+    settings,
+    starting,
+    system,
+    tasks,
+    views,
+    workers,
+    workflows,
+)
 from stepwell.web.access import Access, Auth, Role, User, role_of
 from stepwell.web.api.answers import problem_response
 from stepwell.web.api.routes import Answering, api_routes
@@ -94,6 +110,7 @@ def _routes(site: Site, opening: Opening) -> list[BaseRoute]:
         page("/", _home, "home"),
         page("/tasks", tasks.show, "tasks"),
         deed("/tasks", tasks.act, "act_on_tasks"),
+        page("/tasks/matching", matching.show, "matching"),
         page("/runs/new", starting.show, "new_run"),
         deed("/runs/new", starting.start, "start_run"),
         page("/runs/{run_id}.json", download.run_json, "run_json"),
@@ -113,6 +130,7 @@ def _routes(site: Site, opening: Opening) -> list[BaseRoute]:
         page("/charts.json", charts.data, "charts_json"),
         page("/system", system.show, "system"),
         page("/-/events", live.stream, "events"),
+        deed("/-/views", views.change, "views", Role.VIEWER),
         deed("/-/settings", settings.change, "settings", Role.VIEWER),
         *api_routes(site),
         Route(HEALTH, health_of(site, opening), name="health", methods=["GET"]),
@@ -140,9 +158,12 @@ def _lifespan(site: Site) -> Any:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with site.app:
+            site.live.open()
             try:
                 yield
             finally:
                 site.live.close()
+                await site.live.closed()
+                await site.batches.close()
 
     return lifespan

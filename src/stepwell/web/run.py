@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from stepwell.core.codec import codec_of
+from stepwell.core.policy import policy_of
 from stepwell.core.records import LEVELS
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.errors import BadValue
@@ -23,6 +24,7 @@ from stepwell.web.values import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stepwell.core.policy import RetryPolicy
     from stepwell.core.records import LogLine, Run, StepRecord
     from stepwell.web.site import Visit
 
@@ -90,6 +92,8 @@ async def show(visit: Visit) -> Response:
         timeline=timeline_of(run, steps, events, visit.now, _view(visit)),
         chosen=chosen,
         past=past_of(run, events),
+        policy=await _policy(visit, run),
+        tries=_tries(run, steps),
         logs=await _lines(visit, run_id) if tab == "logs" else None,
         levels=LEVELS,
         shown=tab,
@@ -99,6 +103,20 @@ async def show(visit: Visit) -> Response:
         whole=lambda: shown(plain_run(visit.site.redact, run, said(steps[:_RAW]), events)),
         trace_of=trace_of,
     )
+
+
+def _tries(run: Run, steps: Sequence[StepRecord]) -> str:
+    """`3/3`: how often the step was tried that has failed for good; `2` of one that is to be tried again; empty where it was but once."""
+    failed = run.error.steps[:1] if run.error is not None else ()
+    counts = [step.attempt for step in steps if step.key in failed or (not run.status.ended and step.retry_at is not None)]
+    most = max(counts, default=run.attempt)
+    return "" if most <= 1 else f"{most}/{most}" if failed else str(most)
+
+
+async def _policy(visit: Visit, run: Run) -> RetryPolicy | None:
+    """How what fails in it is tried again; None: nobody has said."""
+    known = {each.version: each.retry for each in await visit.app.workflows.definitions(run.workflow)}
+    return policy_of(known[run.version]) if run.version in known else None
 
 
 _ACTIONS: Final = (Action.PAUSE, Action.RESUME, Action.CANCEL, Action.RETRY)

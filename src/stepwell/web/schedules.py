@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
@@ -10,13 +10,19 @@ from starlette.exceptions import HTTPException
 
 from stepwell.core.cron import in_words
 from stepwell.errors import BadValue, RunNotFound
+from stepwell.web.access import Role
 from stepwell.web.paging import part_of
+from stepwell.web.words import duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.responses import Response
 
     from stepwell.core.records import Run, ScheduleState
     from stepwell.web.site import Visit
+
+_SECOND: Final = timedelta(seconds=1)
 
 _NEXT: Final = 5
 """Slots to come that are shown."""
@@ -52,17 +58,46 @@ async def show_one(visit: Visit) -> Response:
     schedules = visit.app.schedules
     state = await schedules.get(workflow, name)
     slots = visit.site.redact.said(await schedules.slots(workflow, name, limit=_SLOTS + 1, before=_before(visit)))
+    zone = ZoneInfo(state.timezone)
+    coming = await schedules.preview(workflow, name, _NEXT) if state.declared else []
     return visit.page(
         "schedule.html",
         tab="schedules",
         state=state,
         words=in_words(state.expression),
-        schedule_zone=ZoneInfo(state.timezone),
-        coming=await schedules.preview(workflow, name, _NEXT) if state.declared else [],
+        schedule_zone=zone,
+        coming=list(zip(coming, clock_changes(coming, zone, visit.now), strict=True)),
         slots=slots[:_SLOTS],
+        can_backfill=state.declared and visit.user.may(Role.OPERATOR),
+        one_second=_SECOND,
         older=slots[_SLOTS - 1].number if len(slots) > _SLOTS else None,
         last=await _last_run(visit, state),
     )
+
+
+def clock_changes(slots: Sequence[datetime], zone: ZoneInfo, now: datetime) -> list[str]:
+    """What the clocks of the zone do at each slot, or since the one before it, which starts with now; empty: nothing."""
+    return [_clock_change(before, slot, zone) for before, slot in zip((now, *slots), slots, strict=False)]
+
+
+def _clock_change(before: datetime, slot: datetime, zone: ZoneInfo) -> str:
+    local = slot.astimezone(zone)
+    if _offset(slot, zone) != _offset(slot - _SECOND, zone):
+        return f"right after clocks go {_direction(slot - _SECOND, slot, zone)}"
+    if local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():
+        return f"clocks show this time twice: the {'second' if local.fold else 'first'} time"
+    if _offset(slot, zone) != _offset(before, zone):
+        return f"clocks go {_direction(before, slot, zone)} before it"
+    return ""
+
+
+def _direction(before: datetime, after: datetime, zone: ZoneInfo) -> str:
+    shift = _offset(after, zone) - _offset(before, zone)
+    return f"{'forward' if shift > timedelta(0) else 'back'} by {duration(abs(shift))}"
+
+
+def _offset(when: datetime, zone: ZoneInfo) -> timedelta:
+    return when.astimezone(zone).utcoffset() or timedelta(0)
 
 
 def _before(visit: Visit) -> int | None:

@@ -65,17 +65,18 @@ CROSS JOIN LATERAL (
 ) r;
 
 -- name: definitions
-SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema
+SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema, retry
 FROM stepwell.definitions
 ORDER BY name, version;
 
 -- name: publish
 INSERT INTO stepwell.definitions AS d
-    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, published_at)
-VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :published_at)
+    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, retry, published_at)
+VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :retry, :published_at)
 ON CONFLICT (name, version) DO UPDATE SET
     queue = excluded.queue, priority = excluded.priority, timeout = excluded.timeout, takes_version = excluded.takes_version,
-    input_schema = excluded.input_schema, output_schema = excluded.output_schema, published_at = excluded.published_at
+    input_schema = excluded.input_schema, output_schema = excluded.output_schema, retry = excluded.retry,
+    published_at = excluded.published_at
 WHERE excluded.published_at >= d.published_at;
 
 -- name: register

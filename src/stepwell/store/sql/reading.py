@@ -349,8 +349,8 @@ async def events(transaction: Transaction, run_id: str) -> list[Event]:
 async def definitions(transaction: Transaction) -> list[Definition]:
     """See `Store.definitions`."""
     return [
-        Definition(name, version or None, queue, priority, timeout, bool(takes_version), input_schema, output_schema)
-        for name, version, queue, priority, timeout, takes_version, input_schema, output_schema in await transaction.many("definitions")
+        Definition(name, version or None, queue, priority, timeout, bool(takes_version), *texts)
+        for name, version, queue, priority, timeout, takes_version, *texts in await transaction.many("definitions")
     ]
 
 

@@ -57,17 +57,18 @@ FROM json_each(:keys) x
 CROSS JOIN stepwell_runs r ON r.workflow = x.value ->> 0 AND r.key = x.value ->> 1 AND r.key IS NOT NULL;
 
 -- name: definitions
-SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema
+SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema, retry
 FROM stepwell_definitions
 ORDER BY name, version;
 
 -- name: publish
 INSERT INTO stepwell_definitions
-    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, published_at)
-VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :published_at)
+    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, retry, published_at)
+VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :retry, :published_at)
 ON CONFLICT (name, version) DO UPDATE SET
     queue = excluded.queue, priority = excluded.priority, timeout = excluded.timeout, takes_version = excluded.takes_version,
-    input_schema = excluded.input_schema, output_schema = excluded.output_schema, published_at = excluded.published_at
+    input_schema = excluded.input_schema, output_schema = excluded.output_schema, retry = excluded.retry,
+    published_at = excluded.published_at
 WHERE excluded.published_at >= published_at;
 
 -- name: register

@@ -48,6 +48,14 @@
     announce(link.getAttribute("aria-label"));
   }
 
+  // Out of the step first, and only then out of the page.
+  document.addEventListener("keydown", (event) => {
+    const close = $("#step-panel .run-close");
+    if (event.key !== "Escape" || !close || root.dataset.keys === "off" || event.target.closest("input, textarea, select, dialog") || $("dialog[open], .menu[open]")) return;
+    event.preventDefault();
+    close.click();
+  }, { capture: true });
+
   document.addEventListener("click", (event) => {
     const button = event.target.closest && event.target.closest("[data-copies]");
     if (button) navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent).then(() => announce("copied"));
