@@ -17,10 +17,34 @@
 
   addEventListener("popstate", () => { if (here() !== visited) turn(); });
 
+  let soon = 0;
+
   async function goTo(to) {
+    clearTimeout(soon);
+    const step = to.searchParams.get("step"), row = step && rows().find((link) => new URL(link.href).searchParams.get("step") === step);
+    if (row) attend(row); // at once: the next key is meant from there
     history.pushState(null, "", to);
     await turn();
   }
+
+  function rows() { return $$(".tl-rows .tl-row:not(.tl-group) .tl-link[href]"); }
+
+  function attend(link) {
+    if (!document.activeElement || !document.activeElement.closest("#step-panel")) link.focus({ preventScroll: true });
+    if (!isSeen(link)) link.scrollIntoView({ block: "nearest" });
+  }
+
+  // From row to row, however fast: the panel shows the one where somebody rests.
+  const REST = 120; // milliseconds
+  document.addEventListener("keydown", (event) => {
+    const links = { ArrowUp: -1, ArrowDown: 1 }[event.key] && $("#step-panel") ? rows() : [];
+    const next = links[links.indexOf(document.activeElement) + (event.key === "ArrowUp" ? -1 : 1)];
+    if (!next || !links.includes(document.activeElement) || event.ctrlKey || event.metaKey || event.altKey || root.dataset.keys === "off") return;
+    event.preventDefault();
+    attend(next);
+    clearTimeout(soon);
+    soon = setTimeout(() => goTo(new URL(next.href)), REST);
+  }, { capture: true });
 
   // The page that the address is of now, in place of what is seen.
   async function turn() {
@@ -43,8 +67,7 @@
     if (part && !part.contains(chosen)) { if (!isSeen(part)) part.scrollIntoView({ block: "start" }); return; }
     if (!chosen) return;
     const link = $(".tl-link", chosen);
-    if (!document.activeElement || !document.activeElement.closest("#step-panel")) link.focus({ preventScroll: true });
-    if (!isSeen(chosen)) chosen.scrollIntoView({ block: "nearest" });
+    attend(link);
     announce(link.getAttribute("aria-label"));
   }
 
