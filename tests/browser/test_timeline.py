@@ -102,7 +102,8 @@ def test_ten_thousand_steps_are_morphed_without_a_pause(page: Page, site: Site) 
         """async () => {
             const fresh = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
             let touched = 0;
-            new MutationObserver((found) => { touched += found.length; }).observe($(".tl-rows"), { subtree: true, childList: true, attributes: true });
+            const watch = { subtree: true, childList: true, attributes: true };
+            new MutationObserver((found) => { touched += found.length; }).observe($(".tl-rows"), watch);
             morph($("#main"), $("#main", fresh));
             await new Promise((resolve) => setTimeout(resolve));
             return touched;

@@ -84,7 +84,8 @@ async def show(visit: Visit) -> Response:
     steps = await runs.steps(run_id)
     events = await runs.events(run_id)
     chosen = await _chosen(visit, steps)
-    tab = _tab(visit, run, is_of_step=chosen is not None)
+    asked = _asked_tab(visit, is_of_step=chosen is not None)
+    tab = _tab(run, asked)
     return visit.page(
         "run.html",
         tab="tasks",
@@ -97,6 +98,7 @@ async def show(visit: Visit) -> Response:
         logs=await _lines(visit, run_id) if tab == "logs" else None,
         levels=LEVELS,
         shown=tab,
+        asked=asked,
         tabs=[name for name in TABS if name != "error" or run.error is not None],
         may={action.value: after(run.status, action) not in (None, run.status) for action in _ACTIONS},
         values=lambda value: shown(visit.site.redact(value)),
@@ -129,8 +131,11 @@ def _view(visit: Visit) -> View:
     return View.of(("show", text) if name == "tab" and renamed else (name, text) for name, text in pairs)
 
 
-def _tab(visit: Visit, run: Run, *, is_of_step: bool) -> str:
-    wanted = visit.query.get("show", "") or ("" if is_of_step else visit.query.get("tab", ""))
+def _asked_tab(visit: Visit, *, is_of_step: bool) -> str | None:
+    return visit.query.get("show") or (None if is_of_step else visit.query.get("tab")) or None
+
+
+def _tab(run: Run, wanted: str | None) -> str:
     if wanted in TABS and not (wanted == "error" and run.error is None):
         return wanted
     return "error" if run.error is not None else "output" if run.status is RunStatus.COMPLETED else "input"
