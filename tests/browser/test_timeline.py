@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import Complaints
 from tests.browser.served import Site
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
@@ -90,6 +91,18 @@ def test_arrows_lead_from_attempt_to_attempt(page: Page, site: Site) -> None:
     expect(attempt).to_contain_text("attempt 2 of 3")
     page.keyboard.press("e")
     expect(page.locator("#step-panel")).to_contain_text("in _refuse")
+
+
+def test_a_run_that_is_deleted_while_it_is_looked_at_is_told_to_be_gone(page: Page, site: Site, complaints: Complaints) -> None:
+    complaints.expect("404")
+    run_id = site.start("mailing", {"count": 2})
+    site.becomes(run_id, "completed")
+    page.goto(f"/runs/{run_id}")
+    expect(page.locator("[data-live]")).to_contain_text("live")
+
+    site.do(site.app.runs.delete(run_id))
+
+    expect(page.get_by_role("heading", name="No such run")).to_be_visible()
 
 
 def test_ten_thousand_steps_are_morphed_without_a_pause(page: Page, site: Site) -> None:

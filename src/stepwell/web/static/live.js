@@ -39,7 +39,7 @@ async function asked(force) {
   let text;
   try {
     const answer = await fetch(address, { headers: page.tag && !force ? { "If-None-Match": page.tag } : {}, cache: "no-store" });
-    if (answer.status !== 200) return null;
+    if (answer.status !== 200 && answer.status !== 404) return null; // what is not there any more is told
     text = await answer.text();
     if (location.href !== address) return null; // another page is looked at by now
     page.tag = answer.headers.get("ETag");

@@ -31,7 +31,7 @@
 
   function attend(link) {
     if (!document.activeElement || !document.activeElement.closest("#step-panel")) link.focus({ preventScroll: true });
-    if (!isSeen(link)) link.scrollIntoView({ block: "nearest" });
+    link.closest("li").scrollIntoView({ block: "nearest" });
   }
 
   // From row to row, however fast: the panel shows the one where somebody rests.
