@@ -486,8 +486,20 @@ class Store(Protocol):
     async def steps(self, run_id: str) -> list[StepRecord]:
         """Its steps, one record an attempt, in the order in which they were started. Raises RunNotFound."""
 
-    async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
-        """What it has said, in order, without the first `after` lines. Raises RunNotFound."""
+    async def logs(
+        self,
+        run_id: str,
+        after: int = 0,
+        limit: int = 10_000,
+        *,
+        step: str | None = None,
+        levels: Collection[str] | None = None,
+        last: bool = False,
+    ) -> list[LogLine]:
+        """What it has said, in order, without the first `after` lines; with `last`, without so many at the end, and from there.
+
+        Only what this step has said, and only lines of these levels. Raises RunNotFound.
+        """
 
     async def events(self, run_id: str) -> list[Event]:
         """What was done to it, in order. Raises RunNotFound."""

@@ -45,7 +45,9 @@ def settled(outcome: Outcome) -> StepRecord:
     )
 
 
-def unsettled(key: str, attempt: int, status: str, error: str | None, started_at: float, finished_at: float | None) -> StepRecord:
+def unsettled(
+    key: str, attempt: int, status: str, error: str | None, started_at: float, finished_at: float | None, due: float | None = None
+) -> StepRecord:
     """An attempt that has not settled its step, or not yet."""
     return StepRecord(
         key=key,
@@ -57,6 +59,7 @@ def unsettled(key: str, attempt: int, status: str, error: str | None, started_at
         error=None if error is None else error_from(error),
         started_at=instant(started_at),
         finished_at=optional_instant(finished_at),
+        retry_at=optional_instant(due),
     )
 
 

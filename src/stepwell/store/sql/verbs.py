@@ -274,9 +274,18 @@ class Verbs:
         """See `Store.steps`."""
         return await self._opened.search(reading.steps, run_id)
 
-    async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
+    async def logs(
+        self,
+        run_id: str,
+        after: int = 0,
+        limit: int = 10_000,
+        *,
+        step: str | None = None,
+        levels: Collection[str] | None = None,
+        last: bool = False,
+    ) -> list[LogLine]:
         """See `Store.logs`."""
-        return await self._opened.search(reading.logs, run_id, after, limit)
+        return await self._opened.search(reading.logs, run_id, after, limit, step, levels, last)
 
     async def events(self, run_id: str) -> list[Event]:
         """See `Store.events`."""
