@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from types import EllipsisType
 from typing import Any, Final, TypeAlias, Unpack
@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias, Unpack
 from stepwell.core.codec import codec_of, input_value, payload_text
 from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, is_newest_first, run_filter
 from stepwell.core.naming import checked_name, checked_signal
+from stepwell.core.policy import policy_of, policy_text
 from stepwell.core.records import (
     Definition,
     Event,
@@ -26,11 +27,12 @@ from stepwell.core.records import (
     version_label,
 )
 from stepwell.core.registry import Registry, natural_order
+from stepwell.core.retry import DEFAULT_RETRY
 from stepwell.core.starting import checked_actor, checked_run_id, checked_target, published_definition
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.publishing import definition_of, definitions_of
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import WorkerNotFound, WorkflowNotFound
+from stepwell.errors import BadValue, WorkerNotFound, WorkflowNotFound
 from stepwell.handle import ACTS, LOOKS, Handle, get_logs
 from stepwell.home import Home
 from stepwell.store.port import Halt
@@ -181,33 +183,62 @@ class Runs:
 
     # -- all that match
 
-    async def pause_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+    async def pause_all(
+        self,
+        *,
+        everything: bool = False,
+        actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Pause all runs that match and that can be paused, and say how many.
 
         So do the four below, each with its action: all that match now are meant, not only the first page. Runs whose status does not
-        allow the action are passed over.
+        allow the action are passed over. It is done to some hundreds at a time; if it is canceled, what was done to them stays so.
 
         Args:
             everything: must be True when there is no filter.
             actor: who does it, to be kept with each run.
+            progress: told after each portion to how many it is done by then. What it raises ends the call.
             filters: which runs.
 
         Raises:
             ValueError: a filter is none, or there is none and `everything` is not True. Nothing is done.
         """
-        return await self._act_on_all(Action.PAUSE, everything, actor, filters)
+        return await self._act_on_all(Action.PAUSE, everything, actor, filters, progress)
 
-    async def resume_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+    async def resume_all(
+        self,
+        *,
+        everything: bool = False,
+        actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Resume all runs that match and are paused, and say how many. See `pause_all`."""
-        return await self._act_on_all(Action.RESUME, everything, actor, filters)
+        return await self._act_on_all(Action.RESUME, everything, actor, filters, progress)
 
-    async def cancel_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+    async def cancel_all(
+        self,
+        *,
+        everything: bool = False,
+        actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Cancel all runs that match and have not ended, and say how many. See `pause_all`."""
-        return await self._act_on_all(Action.CANCEL, everything, actor, filters)
+        return await self._act_on_all(Action.CANCEL, everything, actor, filters, progress)
 
-    async def retry_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+    async def retry_all(
+        self,
+        *,
+        everything: bool = False,
+        actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Retry all runs that match and have failed or were canceled, and say how many. See `pause_all`."""
-        return await self._act_on_all(Action.RETRY, everything, actor, filters)
+        return await self._act_on_all(Action.RETRY, everything, actor, filters, progress)
 
     async def delete_all(
         self,
@@ -219,13 +250,13 @@ class Runs:
     ) -> int:
         """Forget all runs that match and have ended, and say how many. See `pause_all`.
 
-        They are deleted some hundreds at a time. If it is canceled, those that were deleted stay so. What a child has said to its parent
+        What a child has said to its parent
         is the parent's: no parent misses a child. The idempotency key of a deleted run can be given again.
 
         Args:
             everything: must be True when there is no filter.
             actor: who does it, to be logged.
-            progress: told after each portion how many are deleted by then.
+            progress: as in `pause_all`.
             filters: which runs.
 
         Example:
@@ -251,16 +282,18 @@ class Runs:
             sent += count
         return sent
 
-    async def _act_on_all(self, action: Action, everything: object, actor: str | None, filters: Filters) -> int:
+    async def _act_on_all(
+        self, action: Action, everything: object, actor: str | None, filters: Filters, told: Callable[[int], None] | None
+    ) -> int:
         by = checked_actor(actor)
         where = self._chosen(f"{action}_all", everything, filters)
         store, now = self._home.store, self._home.now()
         if action is not Action.RETRY:
-            return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit))
+            return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit), told=told)
         # A retried run may have failed again before the last are retried: as many as there are now, and no run for ever.
         there = await store.count(where)
         at_most = there.get(RunStatus.FAILED, 0) + there.get(RunStatus.CANCELED, 0)
-        return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit), at_most)
+        return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit), at_most, told)
 
     def _chosen(self, call: str, everything: object, filters: Filters) -> RunFilter:
         """What is there now: runs that are added meanwhile are not meant, or it might not end."""
@@ -313,14 +346,12 @@ class Workflows:
         """Those of this app and those that any worker has published, and those that are paused; by name."""
         refuse_in_body(*LOOKS)
         store = self._home.store
-        versions: dict[str, set[str | None]] = {}
-        for name, version in _declared(self._registry) + [(each.name, each.version) for each in await store.definitions()]:
-            versions.setdefault(name, set()).add(version)
+        known: dict[str, dict[str | None, str]] = {}
+        published = [(each.name, each.version, each.retry) for each in await store.definitions()]
+        for name, version, retry in published + _declared(self._registry):
+            known.setdefault(name, {})[version] = retry
         paused = await _halted(self._home, "workflow")
-        return [
-            WorkflowState(name=name, versions=tuple(sorted(versions.get(name, ()), key=natural_order, reverse=True)), paused=name in paused)
-            for name in sorted(versions.keys() | paused)
-        ]
+        return [_workflow_state(name, known.get(name, {}), name in paused) for name in sorted(known.keys() | paused)]
 
     async def definitions(self, name: str) -> builtins.list[Definition]:
         """What this app and the workers have published of it, one for each version, the newest first; empty: nobody has it.
@@ -367,7 +398,10 @@ class Workflows:
         """
         here = self._registry.resolve(name, version)
         if here is None or (here.workflow.input_optional and text.strip() == "null"):
-            return codec_of(Any).read(text, "an input")
+            try:
+                return codec_of(Any).read(text, "an input")
+            except ValueError as error:
+                raise BadValue(f"the input is no JSON: {error}") from None
         return input_value(codec_of(here.workflow.input_annotation), text, workflow=name)
 
     async def pause(self, name: str, *, actor: str | None = None) -> None:
@@ -431,8 +465,14 @@ async def _halted(home: Home, kind: str) -> set[str]:
     return {halt.name for halt in await home.store.halts() if halt.kind == kind}
 
 
-def _declared(registry: Registry) -> list[tuple[str, str | None]]:
-    return [(workflow.name, workflow.version) for workflow in registry]
+def _declared(registry: Registry) -> list[tuple[str, str | None, str]]:
+    return [(workflow.name, workflow.version, policy_text(workflow.retry or DEFAULT_RETRY)) for workflow in registry]
+
+
+def _workflow_state(name: str, retries: Mapping[str | None, str], paused: bool) -> WorkflowState:
+    versions = sorted(retries, key=natural_order, reverse=True)
+    retry = policy_of(retries[None if None in retries else versions[0]]) if versions else None
+    return WorkflowState(name=name, versions=tuple(versions), paused=paused, retry=retry)
 
 
 def _by(actor: str | None) -> str:

@@ -17,6 +17,7 @@ from stepwell.core.starting import checked_run_id
 from stepwell.core.status import RunStatus
 from stepwell.engine.clock import Clock, SystemClock
 from stepwell.engine.runloop import refuse_in_body
+from stepwell.errors import BadValue
 from stepwell.handle import LOOKS
 from stepwell.home import Home
 
@@ -175,16 +176,16 @@ def _bounded(where: RunFilter) -> RunFilter:
 def _checked_intervals(since: datetime, until: datetime, intervals: int) -> tuple[float, float, int]:
     begin, end = checked_instant(since, "since"), checked_instant(until, "until")
     if begin >= end:
-        raise ValueError(f"since lies before until; {since.isoformat()} does not lie before {until.isoformat()}")
+        raise BadValue(f"since lies before until; {since.isoformat()} does not lie before {until.isoformat()}")
     return begin, end, _whole(intervals, "intervals", _MAX_INTERVALS)
 
 
 def _whole(value: object, what: str, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise ValueError(f"{what} is a whole number from 1 to {most:,}, not {value!r}")
+        raise BadValue(f"{what} is a whole number from 1 to {most:,}, not {value!r}")
     return value
 
 
 def _check_number(asked: Collection[str]) -> None:
     if len(asked) > _CHIPPED:
-        raise ValueError(f"at most {_CHIPPED:,} runs, or the steps of so many, are shown at once, not of {len(asked):,}")
+        raise BadValue(f"at most {_CHIPPED:,} runs, or the steps of so many, are shown at once, not of {len(asked):,}")

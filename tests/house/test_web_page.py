@@ -16,7 +16,7 @@ from stepwell.config import web_tokens
 from stepwell.web.access import Role
 from stepwell.web.application import REDACT
 from stepwell.web.live import MAX_STREAMS
-from stepwell.web.redaction import HIDDEN
+from stepwell.web.prose import HIDDEN
 from stepwell.web.site import MAX_FORM
 from tests.cli.harness import called
 

@@ -83,7 +83,7 @@ async def test_runs_are_listed_by_filters_and_page_by_page() -> None:
 
 @on_a_loop
 async def test_a_run_is_paused_resumed_canceled_retried_and_deleted_and_it_is_kept_who_did_it() -> None:
-    async with served(tokens={"s3cret": "admin"}, token="s3cret") as site:
+    async with served(tokens={"s3cret" * 3: "admin"}, token="s3cret" * 3) as site:
         run = await site.post("/runs", {"workflow": "order", "input": {"item": "late"}}, status=201)
         statuses = [
             (await site.post(f"/runs/{run['id']}/{action}"))["status"] for action in ("pause", "resume", "cancel", "retry", "cancel")
@@ -215,7 +215,9 @@ async def test_workflows_queues_and_workers_are_listed_and_stopped() -> None:
         (worker,) = (await site.get("/workers"))["workers"]
         await site.post("/workers/till%2F1/drain", status=204)
 
-    assert workflows == {"workflows": [{"name": "order", "versions": [None], "paused": True}]}
+    ((order,),) = workflows.values()
+    assert (order["name"], order["versions"], order["paused"]) == ("order", [None], True)
+    assert order["retry"]["max_attempts"] == 1
     assert {"name": "mail/out", "paused": True} in queues["queues"]
     assert (worker["name"], worker["lease"]) == ("till/1", 30.0)
     assert "serves" not in worker

@@ -141,9 +141,9 @@ COSTS = (
     ("/workflows", {"definitions", "halts", "live_versions", "schedules", "speeds", "ends_by_workflow"}),
     ("/schedules", {"schedules"}),
     ("/schedules/send_mail/every_morning", {"schedules", "slots"}),
-    ("/workers", {"workers", "backlog", "definitions", "lanes", "halts"}),
+    ("/workers", {"workers", "backlog", "definitions", "lanes", "halts", "summaries"}),
     ("/charts", {"ends", "speeds", "backlog"}),
-    ("/system", {"facts", "workers", "backlog"}),
+    ("/system", {"facts", "workers", "backlog", "summaries"}),
 )
 
 

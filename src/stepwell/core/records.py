@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from stepwell.core.policy import RetryPolicy
 from stepwell.core.status import Action, RunStatus
 from stepwell.errors import ErrorInfo
 
@@ -276,6 +277,8 @@ class Definition(NamedTuple):
     input_schema: str
     """JSON schema, as text; `{}` where none can be made."""
     output_schema: str
+    retry: str = "{}"
+    """The policy of its steps and of its body, as `core.policy` writes it; `{}` where nobody has said."""
 
 
 class NewWorker(NamedTuple):
@@ -540,7 +543,10 @@ class RunFilter:
     search: str | None = None
     """Part of the id, key, workflow, a tag, the beginning of the input, or the error; great and small letters alike."""
     unseen: tuple[str, ...] = ()
-    """Parts of names, in small letters: an input in whose beginning there is one is not searched, as what lies under it is secret."""
+    """Parts of names, in small letters: an input in whose beginning there is one is not searched, as what lies under it is secret.
+
+    Nor is the message of an error, where one is followed by `=` or `:`, or where there is a URL with somebody in it, or a header that says
+    who asks. More is left out than has to be."""
     id_prefix: str | None = None
     id_from: str | None = None
     """Ids from this one on."""
@@ -602,6 +608,8 @@ class WorkflowState:
     versions: tuple[str | None, ...]
     """The newest first."""
     paused: bool
+    retry: RetryPolicy | None = None
+    """Of the version that a start by name gets; None: nobody has said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 from stepwell.core.failure import error_from
 from stepwell.core.naming import name_of
 from stepwell.core.records import Ends, Kind, Speed, StepRecord, instant, optional_instant
+from stepwell.errors import BadValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,7 +64,7 @@ def read_cursor(cursor: str) -> tuple[str, str]:
     """The direction of a page, `n` or `p`, and the id beyond which it begins. Raises ValueError: no page had this cursor."""
     direction, sign, run_id = cursor.partition(":")
     if direction not in ("n", "p") or not sign or not run_id:
-        raise ValueError(f"{cursor!r} is no cursor; give next_cursor or previous_cursor of a page, or none for the first page")
+        raise BadValue(f"{cursor!r} is no cursor; give next_cursor or previous_cursor of a page, or none for the first page")
     return direction, run_id
 
 

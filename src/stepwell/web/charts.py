@@ -79,7 +79,7 @@ def _busiest(speeds: dict[str, Speed]) -> list[Speed]:
 
 
 def _workflow(visit: Visit) -> str | None:
-    """The workflow that is asked for; None: all. Raises ValueError: it can be the name of none."""
+    """The workflow that is asked for; None: all. Raises BadValue: it can be the name of none."""
     return run_filter(workflow=visit.query.get("workflow") or None).workflow
 
 

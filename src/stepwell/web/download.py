@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 async def run_json(visit: Visit) -> Response:
     """The file."""
     run_id, runs = visit.request.path_params["run_id"], visit.app.runs
-    run = await runs.get(run_id)
     redact = visit.site.redact
+    run, steps = redact.said(await runs.get(run_id)), redact.said(await runs.steps(run_id))
     found = {
         "run": asdict(run) | {"input": redact(run.input), "output": redact(run.output)},
-        "steps": [asdict(step) | {"output": redact(step.output)} for step in await runs.steps(run_id)],
+        "steps": [asdict(step) | {"output": redact(step.output)} for step in steps],
         "events": [asdict(event) for event in await runs.events(run_id)],
     }
     text = json.dumps(found, indent=2, ensure_ascii=False, default=_plain)

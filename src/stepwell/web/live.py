@@ -28,8 +28,12 @@ EVERY: Final = 0.25
 SILENCE: Final = 15.0
 """Seconds after which a stream says that it is still there: what lies between closes those that say nothing."""
 
+LASTING: Final = 600.0
+"""Seconds after which a stream ends and its browser begins another one: clients that have vanished without a word are let go of."""
+
 _CHANGED: Final = "event: changed\ndata: \n\n"
 _FULL: Final = "retry: 60000\nevent: full\ndata: \n\n"
+_AGAIN: Final = "event: again\ndata: \n\n"
 _STILL_THERE: Final = ": still there\n\n"
 
 
@@ -56,13 +60,17 @@ class Live:
         if len(self._listeners) >= MAX_STREAMS:
             yield _FULL
             return
+        if self._closing:
+            return
         changed = asyncio.Event()
         self._listeners.add(changed)
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.get_running_loop().create_task(self._watch(), name="stepwell-web-watch")
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LASTING
         try:
             yield _STILL_THERE
-            while self._is_told(changed):
+            while self._is_told(changed) and loop.time() < end:
                 try:
                     async with asyncio.timeout(SILENCE):
                         await changed.wait()
@@ -72,13 +80,24 @@ class Live:
                 changed.clear()
                 if self._is_told(changed):
                     yield _CHANGED
+            if self._is_told(changed):
+                yield _AGAIN
         finally:
             self._listeners.discard(changed)
 
+    def open(self) -> None:
+        """Let streams begin, also after a `close`."""
+        self._closing = False
+
     def close(self) -> None:
-        """Let all streams end."""
+        """Let all streams end. None begins any more."""
         self._closing = True
         self._tell()
+
+    async def closed(self) -> None:
+        """Wait until the watcher has ended, after `close`: it asks the store no more."""
+        if self._watcher is not None and self._watcher.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait([self._watcher])
 
     def _is_told(self, listener: asyncio.Event) -> bool:
         return listener in self._listeners and not self._closing

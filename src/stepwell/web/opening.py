@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import PlainTextResponse
@@ -11,17 +10,13 @@ from starlette.responses import PlainTextResponse
 from stepwell.app import Stepwell
 from stepwell.errors import DatabaseTooNew, DatabaseUnavailable
 from stepwell.web.api.answers import problem_response
+from stepwell.web.problems import problem_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-log = logging.getLogger(__name__)
-
 HEALTH: Final = "/healthz"
 """What is asked for there opens the app by itself, and waits no longer than it says."""
-
-_UNAVAILABLE: Final = "the database cannot be opened; the server's log says why"
-"""All that is told: nobody has been asked yet who he is, and the error says where the database is."""
 
 
 class Opening:
@@ -66,9 +61,7 @@ class Opened:
             try:
                 await self._opening.opened()
             except (DatabaseUnavailable, DatabaseTooNew) as error:
-                log.warning("nothing can be shown: %s", error)
-                told = DatabaseUnavailable(_UNAVAILABLE)
-                answer = problem_response(told) if is_of_program(scope) else PlainTextResponse(f"{told}\n", 503)
+                answer = problem_response(error) if is_of_program(scope) else PlainTextResponse(f"{problem_of(error).detail}\n", 503)
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from stepwell.core.codec import codec_of
 from stepwell.core.status import Action, RunStatus, after
+from stepwell.errors import BadValue
 from stepwell.web.access import Role
 from stepwell.web.timeline import View, timeline_of
 
@@ -28,8 +29,9 @@ _LINES: Final = 500
 async def show(visit: Visit) -> Response:
     """The page."""
     run_id = visit.request.path_params["run_id"]
-    run = await visit.app.runs.get(run_id)
-    steps = await visit.app.runs.steps(run_id)
+    said = visit.site.redact.said
+    run = said(await visit.app.runs.get(run_id))
+    steps = said(await visit.app.runs.steps(run_id))
     events = await visit.app.runs.events(run_id)
     tab = _tab(visit, run)
     lines = await visit.app.runs.logs(run_id, after=_first_line(visit), limit=_LINES + 1) if tab == "logs" else []
@@ -40,7 +42,7 @@ async def show(visit: Visit) -> Response:
         timeline=timeline_of(run, steps, events, visit.now, View.of(visit.request.query_params.multi_items())),
         step=_step(visit, steps),
         events=events,
-        lines=lines[:_LINES],
+        lines=said(lines[:_LINES]),
         more_lines=_first_line(visit) + _LINES if len(lines) > _LINES else None,
         shown=tab,
         tabs=[name for name in TABS if name != "error" or run.error is not None],
@@ -112,8 +114,8 @@ async def act(visit: Visit) -> Response:
 
 
 def _payload(text: str) -> Any:
-    """Raises ValueError: it is no JSON."""
+    """Raises BadValue: it is no JSON."""
     try:
         return codec_of(Any).read(text, "a payload") if text.strip() else None
     except ValueError as error:
-        raise ValueError(f"the payload is no JSON: {error}") from None
+        raise BadValue(f"the payload is no JSON: {error}") from None

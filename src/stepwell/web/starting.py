@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.core.records import Definition, version_label
 from stepwell.core.starting import checked_target
-from stepwell.errors import DefinitionError, InvalidInput, NotSerializable, PayloadTooLarge, WorkflowNotFound
+from stepwell.errors import BadValue, DefinitionError, InvalidInput, NotSerializable, PayloadTooLarge, WorkflowNotFound
 from stepwell.web.access import Role
 from stepwell.web.checking import Misfit
 from stepwell.web.fields import MISSING
@@ -80,7 +80,7 @@ async def show(visit: Visit) -> Response:
 async def start(visit: Visit) -> Response:
     """Start the run, or show what is wrong."""
     if not visit.query.get("workflow"):
-        raise ValueError("the address names no workflow; choose one first")
+        raise BadValue("the address names no workflow; choose one first")
     return await _begin(visit, await _new(visit))
 
 

@@ -58,17 +58,18 @@ CROSS JOIN LATERAL (
 ) r;
 
 -- name: definitions
-SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema
+SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema, retry
 FROM stepwell.definitions
 ORDER BY name, version;
 
 -- name: publish
 INSERT INTO stepwell.definitions AS d
-    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, published_at)
-VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :published_at)
+    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, retry, published_at)
+VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :retry, :published_at)
 ON CONFLICT (name, version) DO UPDATE SET
     queue = excluded.queue, priority = excluded.priority, timeout = excluded.timeout, takes_version = excluded.takes_version,
-    input_schema = excluded.input_schema, output_schema = excluded.output_schema, published_at = excluded.published_at
+    input_schema = excluded.input_schema, output_schema = excluded.output_schema, retry = excluded.retry,
+    published_at = excluded.published_at
 WHERE excluded.published_at >= d.published_at;
 
 -- name: register
@@ -971,10 +972,18 @@ WHERE true;
         -- Whoever may not see a secret must not find it out by searching for one beginning after the other.
         OR (r.preview ILIKE :search
             AND NOT EXISTS (
-                SELECT 1 FROM jsonb_array_elements_text(coalesce(:unseen::jsonb, '[]')) x (part) WHERE strpos(lower(r.preview), x.part) > 0
+                SELECT 1 FROM jsonb_array_elements_text(coalesce(:unseen::jsonb, '[]')) x (name) WHERE r.preview ~ x.name
             ))
         OR EXISTS (SELECT 1 FROM jsonb_array_elements_text(r.tags::jsonb) x (tag) WHERE x.tag ILIKE :search)
-        OR (r.error::jsonb ->> 'type') || ': ' || (r.error::jsonb ->> 'message') ILIKE :search)
+        OR ((r.error::jsonb ->> 'type') || ': ' || (r.error::jsonb ->> 'message') ILIKE :search
+            -- Nor in a message: under such a name, in a URL, or in a header that says who asks.
+            AND (:unseen::text IS NULL OR NOT (
+                r.error::jsonb ->> 'message' ~* '://.*@|bearer |basic '
+                OR EXISTS (
+                    SELECT 1
+                    FROM jsonb_array_elements_text(coalesce(:unseen::jsonb, '[]')) x (name)
+                    WHERE r.error::jsonb ->> 'message' ~ (x.name || '.*[=:]')
+                )))))
 ;
 
 -- name: shown

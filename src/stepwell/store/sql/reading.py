@@ -233,7 +233,7 @@ def parameters(where: RunFilter, span: Span) -> dict[str, Any]:
         "tags": to_json(where.tags).decode() if where.tags else None,
         "tag": where.tags[0] if where.tags else None,
         "search": None if where.search is None else f"%{_escaped(where.search)}%",
-        "unseen": to_json(where.unseen).decode() if where.unseen else None,
+        "unseen": to_json([_in_any_case(part) for part in where.unseen]).decode() if where.unseen else None,
         "id_from": where.id_from,
         "id_below": where.id_below,
         "within": where.within,
@@ -245,6 +245,23 @@ def parameters(where: RunFilter, span: Span) -> dict[str, Any]:
 def _escaped(text: str) -> str:
     """As part of a pattern of LIKE."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+_ALSO_SMALL: Final = {
+    "i": "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}",
+    "k": "\N{KELVIN SIGN}",
+    "å": "\N{ANGSTROM SIGN}",
+    "ω": "\N{OHM SIGN}",
+}
+"""Signs of which Python makes these as it makes small letters."""
+
+
+def _in_any_case(part: str) -> str:
+    """A pattern, of GLOB as well as of regular expressions, for the name that is this in small letters.
+
+    SQLite knows capitals of ASCII only, and PostgreSQL those of its locale. For what is no letter any sign may stand.
+    """
+    return "".join(f"[{sign}{sign.upper()[:1]}{_ALSO_SMALL.get(sign, '')}]" if sign.isalnum() else "[^a]" for sign in part)
 
 
 async def count(transaction: Transaction, where: RunFilter) -> dict[RunStatus, int]:
@@ -325,8 +342,8 @@ async def events(transaction: Transaction, run_id: str) -> list[Event]:
 async def definitions(transaction: Transaction) -> list[Definition]:
     """See `Store.definitions`."""
     return [
-        Definition(name, version or None, queue, priority, timeout, bool(takes_version), input_schema, output_schema)
-        for name, version, queue, priority, timeout, takes_version, input_schema, output_schema in await transaction.many("definitions")
+        Definition(name, version or None, queue, priority, timeout, bool(takes_version), *texts)
+        for name, version, queue, priority, timeout, takes_version, *texts in await transaction.many("definitions")
     ]
 
 

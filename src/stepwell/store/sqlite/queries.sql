@@ -50,17 +50,18 @@ FROM json_each(:keys) x
 CROSS JOIN stepwell_runs r ON r.workflow = x.value ->> 0 AND r.key = x.value ->> 1 AND r.key IS NOT NULL;
 
 -- name: definitions
-SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema
+SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema, retry
 FROM stepwell_definitions
 ORDER BY name, version;
 
 -- name: publish
 INSERT INTO stepwell_definitions
-    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, published_at)
-VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :published_at)
+    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, retry, published_at)
+VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :retry, :published_at)
 ON CONFLICT (name, version) DO UPDATE SET
     queue = excluded.queue, priority = excluded.priority, timeout = excluded.timeout, takes_version = excluded.takes_version,
-    input_schema = excluded.input_schema, output_schema = excluded.output_schema, published_at = excluded.published_at
+    input_schema = excluded.input_schema, output_schema = excluded.output_schema, retry = excluded.retry,
+    published_at = excluded.published_at
 WHERE excluded.published_at >= published_at;
 
 -- name: register
@@ -848,10 +849,18 @@ WHERE true;
         -- Whoever may not see a secret must not find it out by searching for one beginning after the other.
         OR (r.preview LIKE :search ESCAPE '\'
             AND NOT EXISTS (
-                SELECT 1 FROM (SELECT value AS part FROM json_each(:unseen)) WHERE instr(lower(r.preview), part) > 0
+                SELECT 1 FROM (SELECT value AS name FROM json_each(:unseen)) WHERE r.preview GLOB '*' || name || '*'
             ))
         OR EXISTS (SELECT 1 FROM json_each(r.tags) WHERE value LIKE :search ESCAPE '\')
-        OR (r.error ->> 'type') || ': ' || (r.error ->> 'message') LIKE :search ESCAPE '\')
+        OR ((r.error ->> 'type') || ': ' || (r.error ->> 'message') LIKE :search ESCAPE '\'
+            -- Nor in a message: under such a name, in a URL, or in a header that says who asks.
+            AND (:unseen IS NULL OR NOT (
+                r.error ->> 'message' LIKE '%://%@%'
+                OR r.error ->> 'message' LIKE '%bearer %'
+                OR r.error ->> 'message' LIKE '%basic %'
+                OR EXISTS (
+                    SELECT 1 FROM (SELECT value AS name FROM json_each(:unseen)) WHERE r.error ->> 'message' GLOB '*' || name || '*[=:]*'
+                )))))
 ;
 
 -- name: shown

@@ -183,6 +183,7 @@ CREATE TABLE stepwell.definitions (
     takes_version boolean NOT NULL,
     input_schema text NOT NULL,
     output_schema text NOT NULL,
+    retry text NOT NULL,
     published_at float8 NOT NULL,
     PRIMARY KEY (name, version)
 );

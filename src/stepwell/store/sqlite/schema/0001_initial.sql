@@ -168,6 +168,7 @@ CREATE TABLE stepwell_definitions (
     takes_version INTEGER NOT NULL,
     input_schema TEXT NOT NULL,
     output_schema TEXT NOT NULL,
+    retry TEXT NOT NULL,
     published_at REAL NOT NULL,
     PRIMARY KEY (name, version)
 ) WITHOUT ROWID;
