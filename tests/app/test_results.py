@@ -183,7 +183,7 @@ async def test_a_handle_shows_the_run_its_steps_and_its_logs(opened: Opened) -> 
     assert run == Run(
         id=handle.run_id, workflow="shown", version="v1", status=RunStatus.COMPLETED, input={"amount": 3}, output=6, error=None, attempt=1,
         key="k", queue="default", priority=5, tags=("a", "b"), created_at=run.created_at, available_at=run.available_at,
-        started_at=run.started_at, finished_at=run.finished_at, worker=None,
+        started_at=run.started_at, finished_at=run.finished_at, worker=None, claimed_at=run.started_at, claimed_by=run.claimed_by,
     )  # fmt: skip
     assert run.started_at is not None
     assert run.finished_at is not None
