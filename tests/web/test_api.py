@@ -283,7 +283,8 @@ _BODIES: dict[str, Any] = {
     "signal_run": {"name": "other"},
     "backfill_schedule": {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:10:00Z"},
 }
-_QUERIES: dict[str, Any] = {"get_ends": {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z", "intervals": 3}}
+_DAY: dict[str, Any] = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z", "intervals": 3}
+_QUERIES: dict[str, Any] = {"get_ends": _DAY, "get_waits": _DAY}
 
 
 async def _ended(site: Served) -> str:

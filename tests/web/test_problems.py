@@ -103,6 +103,7 @@ PLACES = (
     ("/api/runs", ("search", "workflow", "version", "queue", "id_prefix", "tags")),
     ("/api/overview/runs", ("cursor", "search")),
     ("/api/overview/ends", ("since", "until", "intervals")),
+    ("/api/overview/waits", ("since", "until", "intervals")),
     ("/api/runs/{run}/logs", ("after", "limit")),
 )
 
