@@ -264,7 +264,7 @@ function tick() {
   for (const each of $$("[data-since]")) put(each, lasting(now - Date.parse(each.dataset.since)));
   for (const each of $$("[data-ago]")) put(each, ago(now - Date.parse(each.dataset.ago)));
   const age = Math.floor((Date.now() - page.last) / 1000), shown = $("[data-live-age]");
-  if (shown) put(shown, live.state === "live" && age ? lasting(1000 * age) : "");
+  if (shown) put(shown, live.state === "live" && age ? ago(1000 * age).replace(" ago", "") : "");
 }
 
 function put(node, text) {
