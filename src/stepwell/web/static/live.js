@@ -30,7 +30,7 @@ async function refresh(force = false) {
 }
 
 function refreshSoon() {
-  page.timer ||= setTimeout(() => { page.timer = 0; refresh(); }, Math.max(0, PAUSE - (Date.now() - page.last)));
+  page.timer ||= setTimeout(() => { page.timer = 0; if (!document.hidden) refresh(); }, Math.max(0, PAUSE - (Date.now() - page.last)));
 }
 
 // What the page should show now; null: nothing else than it does, or nobody answers, which the stream says.
