@@ -33,7 +33,7 @@ from stepwell.core.status import Action, RunStatus
 from stepwell.engine.publishing import definition_of, definitions_of
 from stepwell.engine.runloop import refuse_in_body
 from stepwell.errors import BadValue, WorkerNotFound, WorkflowNotFound
-from stepwell.handle import ACTS, LOOKS, Handle, get_logs
+from stepwell.handle import ACTS, LOOKS, Handle, get_logs, worse_than
 from stepwell.home import Home
 from stepwell.store.port import Halt
 
@@ -66,9 +66,31 @@ class Runs:
         """Its steps, one record an attempt, in order of their start. Raises RunNotFound."""
         return await self._handle(run_id).steps()
 
-    async def logs(self, run_id: str, *, after: int = 0, limit: int | None = None) -> builtins.list[LogLine]:
-        """What it has said, without the first `after` lines: `limit` lines at most, or all. Raises RunNotFound."""
-        return await get_logs(self._home, checked_run_id(run_id), after, limit)
+    async def logs(
+        self,
+        run_id: str,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        level: str | None = None,
+        step: str | None = None,
+        last: bool = False,
+    ) -> builtins.list[LogLine]:
+        """What it has said, in order.
+
+        Args:
+            run_id: the run.
+            after: so many lines are left out.
+            limit: how many lines at most; None is all.
+            level: only lines of this level or a worse one: `debug`, `info`, `warning`, `error` or `critical`.
+            step: only what the step of this key has said.
+            last: counted from the end: of the last lines, `after` are left out.
+
+        Raises:
+            RunNotFound: there is no such run.
+            ValueError: there is no such level.
+        """
+        return await get_logs(self._home, checked_run_id(run_id), after, limit, step=step, levels=worse_than(level), last=last)
 
     async def events(self, run_id: str) -> builtins.list[Event]:
         """What was done to it, when and by whom. Raises RunNotFound."""

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.served import Door, Site
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
+pytestmark = pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 
 FOCUS_IS_SEEN = """() => {
     const style = getComputedStyle(document.activeElement);

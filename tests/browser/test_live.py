@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Complaints, NewContext
 from tests.browser.served import Site
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
+pytestmark = pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 
 
 def live(page: Page, state: str) -> None:

@@ -13,7 +13,7 @@ from tests.browser.conftest import Complaints, NewContext
 from tests.browser.flows import HOSTILE
 from tests.browser.served import Door, Site
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
+pytestmark = pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 
 
 def test_without_javascript_runs_are_found_and_paused_and_canceled(new_context: NewContext, site: Site, door: Door, mark: str) -> None:

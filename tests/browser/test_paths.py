@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import NewContext
 from tests.browser.served import Door, Site
-
-pytestmark = pytest.mark.timeout(60)
 
 
 def test_the_steps_of_a_run_appear_on_its_page_without_reloading(page: Page, site: Site, gate: Path) -> None:

@@ -94,7 +94,7 @@ async def test_a_run_is_paused_resumed_canceled_retried_and_deleted_and_it_is_ke
 
     assert statuses == ["paused", "pending", "canceled", "pending", "canceled"]
     assert [(event["action"], event["actor"]) for event in events] == [
-        (action, "api") for action in ("pause", "resume", "cancel", "retry", "cancel")
+        (action, "api") for action in ("start", "pause", "resume", "cancel", "retry", "cancel")
     ]
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert gone.status_code == 404
@@ -105,9 +105,9 @@ async def test_what_somebody_does_is_kept_with_his_name() -> None:
     async with served(auth=lambda _: User(role=Role.OPERATOR, name="ada")) as site:
         run = await site.post("/runs", {"workflow": "order", "input": {"item": "late"}}, status=201)
         await site.post(f"/runs/{run['id']}/pause")
-        (event,) = (await site.get(f"/runs/{run['id']}/events"))["events"]
+        events = (await site.get(f"/runs/{run['id']}/events"))["events"]
 
-    assert event["actor"] == "api:ada"
+    assert [(event["action"], event["actor"]) for event in events] == [("start", "api:ada"), ("pause", "api:ada")]
 
 
 @on_a_loop

@@ -486,8 +486,20 @@ class Store(Protocol):
     async def steps(self, run_id: str) -> list[StepRecord]:
         """Its steps, one record an attempt, in the order in which they were started. Raises RunNotFound."""
 
-    async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
-        """What it has said, in order, without the first `after` lines. Raises RunNotFound."""
+    async def logs(
+        self,
+        run_id: str,
+        after: int = 0,
+        limit: int = 10_000,
+        *,
+        step: str | None = None,
+        levels: Collection[str] | None = None,
+        last: bool = False,
+    ) -> list[LogLine]:
+        """What it has said, in order, without the first `after` lines; with `last`, without so many at the end, and from there.
+
+        Only what this step has said, and only lines of these levels. Raises RunNotFound.
+        """
 
     async def events(self, run_id: str) -> list[Event]:
         """What was done to it, in order. Raises RunNotFound."""
@@ -535,6 +547,13 @@ class Store(Protocol):
         """How fast each workflow is that somebody has published or started, by name.
 
         Looked at are its newest `limit` runs that have ended, of its newest ten times as many.
+        """
+
+    async def waits(self, parts: Sequence[tuple[str, str]], limit: int, now: float, workflow: str | None = None) -> list[list[float]]:
+        """For how many seconds runs have waited until they began, or wait now: of each part, its first and its last `limit` runs, by id.
+
+        A part is a range of ids, from the first up to without the second. A run waits from when it could begin; where that is not known any
+        more, since it has slept or was retried, from its creation. One that is not to begin yet, or has ended without, is left out.
         """
 
     async def live_versions(self, cap: int) -> list[LiveVersion]:

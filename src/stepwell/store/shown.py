@@ -45,7 +45,9 @@ def settled(outcome: Outcome) -> StepRecord:
     )
 
 
-def unsettled(key: str, attempt: int, status: str, error: str | None, started_at: float, finished_at: float | None) -> StepRecord:
+def unsettled(
+    key: str, attempt: int, status: str, error: str | None, started_at: float, finished_at: float | None, due: float | None = None
+) -> StepRecord:
     """An attempt that has not settled its step, or not yet."""
     return StepRecord(
         key=key,
@@ -57,6 +59,7 @@ def unsettled(key: str, attempt: int, status: str, error: str | None, started_at
         error=None if error is None else error_from(error),
         started_at=instant(started_at),
         finished_at=optional_instant(finished_at),
+        retry_at=optional_instant(due),
     )
 
 
@@ -82,10 +85,10 @@ def speed_of(workflow: str, ended: Sequence[tuple[str, float | None]]) -> Speed:
     """Made of the status of each run, and the seconds that it took."""
     took = sorted(seconds for status, seconds in ended if status == "completed" and seconds is not None)
     failed = sum(status == "failed" for status, _ in ended)
-    return Speed(workflow=workflow, runs=len(ended), failed=failed, p50=_percentile(took, 0.5), p95=_percentile(took, 0.95))
+    return Speed(workflow=workflow, runs=len(ended), failed=failed, p50=percentile(took, 0.5), p95=percentile(took, 0.95))
 
 
-def _percentile(ordered: Sequence[float], part: float) -> timedelta | None:
+def percentile(ordered: Sequence[float], part: float) -> timedelta | None:
     """The least of them that no less than this part of them does not exceed."""
     return timedelta(seconds=ordered[max(math.ceil(len(ordered) * part) - 1, 0)]) if ordered else None
 

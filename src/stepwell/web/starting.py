@@ -179,7 +179,7 @@ def _turned(visit: Visit, asked: Start, sent: Mapping[str, str]) -> Start:
 
 async def _started(visit: Visit, asked: Start, value: Any) -> Response:
     typed = visit.app.workflows.read_input(asked.workflow, asked.version, json.dumps(value))
-    handle = await visit.app.start(asked.workflow, typed, version=asked.version, **asked.options.given)
+    handle = await visit.app.start(asked.workflow, typed, version=asked.version, actor=visit.user.actor, **asked.options.given)
     said = "the run was started" if handle.created else "there is a run with this key already: this is it"
     return visit.go(visit.url("run", run_id=handle.run_id), said)
 

@@ -122,6 +122,7 @@ class MemoryStore:
             taken = self._tables.taken(new)
             if taken is None:
                 row = self._tables.add(new)
+                acting.keep_start(row)
                 told |= row.hints() | ({Hint.DUE} if row.deadline_at is not None else set())
             ids.append(taken or new.id)
         self._tell(told)
@@ -446,10 +447,18 @@ class MemoryStore:
         """See `Store.steps`."""
         return showing.steps(self._tables.row(run_id))
 
-    async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
+    async def logs(
+        self,
+        run_id: str,
+        after: int = 0,
+        limit: int = 10_000,
+        *,
+        step: str | None = None,
+        levels: Collection[str] | None = None,
+        last: bool = False,
+    ) -> list[LogLine]:
         """See `Store.logs`."""
-        entries = sorted(self._tables.row(run_id).logs.values(), key=lambda entry: entry.at)
-        return [showing.line(entry) for entry in entries[after : after + limit]]
+        return showing.lines(self._tables.row(run_id), after, limit, step, levels, last=last)
 
     async def events(self, run_id: str) -> list[Event]:
         """See `Store.events`."""
@@ -509,6 +518,10 @@ class MemoryStore:
     async def speeds(self, limit: int) -> list[Speed]:
         """See `Store.speeds`."""
         return surveying.speeds(self._tables, limit)
+
+    async def waits(self, parts: Sequence[tuple[str, str]], limit: int, now: float, workflow: str | None = None) -> list[list[float]]:
+        """See `Store.waits`."""
+        return surveying.waits(self._tables, parts, limit, now, workflow)
 
     async def live_versions(self, cap: int) -> list[LiveVersion]:
         """See `Store.live_versions`."""

@@ -30,6 +30,8 @@ from stepwell.core.status import RunStatus
 from stepwell.store.shown import MAX_ERROR, PREVIEW, settled, unsettled
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from stepwell.core.records import LogEntry, Progress
     from stepwell.store.memory.tables import Row, WorkerRow
 
@@ -61,6 +63,8 @@ def run(row: Row) -> Run:
         started_at=optional_instant(row.started_at),
         finished_at=optional_instant(row.finished_at),
         worker=row.worker,
+        claimed_at=optional_instant(row.claimed_at),
+        claimed_by=row.claimed_by,
     )
 
 
@@ -102,7 +106,7 @@ def steps(row: Row) -> list[StepRecord]:
     begun += [outcome for outcome in row.outcomes.values() if outcome.kind != Kind.TIMER]
     begun += [started for started in row.started.values() if goes_on(row, started)]
     begun.sort(key=lambda each: (each.started_at, math.inf if isinstance(each, Started) else each.asked, each.attempt))
-    return [_step(each) for each in begun]
+    return [_step(row, each) for each in begun]
 
 
 def goes_on(row: Row, started: Started) -> bool:
@@ -113,12 +117,21 @@ def goes_on(row: Row, started: Started) -> bool:
     return owned and not over
 
 
-def _step(each: Attempt | Outcome | Started) -> StepRecord:
+def _step(row: Row, each: Attempt | Outcome | Started) -> StepRecord:
     if isinstance(each, Outcome):
         return settled(each)
     if isinstance(each, Started):
         return unsettled(each.key, each.attempt, "running", None, each.started_at, None)
-    return unsettled(each.key, each.attempt, "canceled" if each.canceled else "failed", each.error, each.started_at, each.finished_at)
+    due = None if (each.key, each.attempt) in row.void else each.due
+    return unsettled(each.key, each.attempt, "canceled" if each.canceled else "failed", each.error, each.started_at, each.finished_at, due)
+
+
+def lines(row: Row, after: int, limit: int, step: str | None, levels: Collection[str] | None, *, last: bool) -> list[LogLine]:
+    """What it has said; see `Store.logs`."""
+    entries = sorted(row.logs.values(), key=lambda entry: entry.at)
+    found = [each for each in entries if (step is None or each.step == step) and (levels is None or each.level in levels)]
+    end = len(found) - after
+    return [line(each) for each in (found[max(0, end - limit) : max(0, end)] if last else found[after : after + limit])]
 
 
 def line(entry: LogEntry) -> LogLine:

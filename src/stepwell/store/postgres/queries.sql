@@ -42,6 +42,13 @@ SELECT value ->> 0, value ->> 1
 FROM jsonb_array_elements(:tags::jsonb)
 ON CONFLICT DO NOTHING;
 
+-- name: enqueue_events
+-- Who has started these. The same again changes nothing.
+INSERT INTO stepwell.events (run, subject, at, action, actor)
+SELECT x.value ->> 0, x.value ->> 0, (x.value ->> 1)::float8, 'start', x.value ->> 2
+FROM jsonb_array_elements(:events::jsonb) x
+WHERE NOT EXISTS (SELECT 1 FROM stepwell.events e WHERE e.run = x.value ->> 0 AND e.action = 'start');
+
 -- name: by_key
 -- The runs that have these keys.
 SELECT (x.place - 1)::integer, r.id
@@ -526,7 +533,7 @@ WHERE r.id = x.value ->> 0;
 -- name: claim
 UPDATE stepwell.runs
 SET status = 'running', worker = :worker, claim = claim + 1, head = greatest(head, 1), error = NULL,
-    started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now)
+    started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now), claimed_at = :now, claimed_by = :worker
 WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)))
     AND status || '' = 'pending' AND coalesce(worker, '') = '' AND coalesce(due, -1) = -1;
 
@@ -1017,7 +1024,7 @@ FROM stepwell.runs
 WHERE id = :run;
 
 -- name: attempts
-SELECT run, 0, key, attempt, asked, canceled, error, started_at, finished_at, due
+SELECT run, 0, key, attempt, asked, canceled, error, started_at, finished_at, CASE WHEN NOT void THEN due END
 FROM stepwell.attempts
 WHERE run = :run AND key <> :body;
 
@@ -1033,8 +1040,18 @@ WHERE r.id = :run AND coalesce(r.worker, '') <> '' AND r.status IN ('running', '
 -- name: logs
 SELECT at, level, message, fields, step
 FROM stepwell.logs
-WHERE run = :run
+WHERE run = :run AND (:step::text IS NULL OR step = :step)
+    AND (:levels::text IS NULL OR level = ANY (ARRAY(SELECT jsonb_array_elements_text(:levels::jsonb))))
 ORDER BY at, id, after, n
+LIMIT :limit OFFSET :after;
+
+-- name: last_logs
+-- The same from their end.
+SELECT at, level, message, fields, step
+FROM stepwell.logs
+WHERE run = :run AND (:step::text IS NULL OR step = :step)
+    AND (:levels::text IS NULL OR level = ANY (ARRAY(SELECT jsonb_array_elements_text(:levels::jsonb))))
+ORDER BY at DESC, id DESC, after DESC, n DESC
 LIMIT :limit OFFSET :after;
 
 -- name: events
@@ -1192,6 +1209,77 @@ FROM (
     LIMIT :most
 ) w
 ORDER BY w.name;
+
+-- name: waits
+-- For how long runs have waited until they began, or wait now: of each part of the ids, the first and the last.
+SELECT (
+    SELECT coalesce(json_agg(round(
+        (began_at - CASE WHEN available_at <= began_at THEN available_at ELSE created_at END) * 1e6
+    )::bigint ORDER BY id), '[]')
+    FROM (
+        SELECT
+            id, created_at, available_at,
+            CASE
+                WHEN started_at IS NOT NULL THEN started_at
+                WHEN status = 'pending' AND due IS NULL AND worker IS NULL THEN :now::float8
+            END AS began_at
+        FROM (
+            SELECT * FROM (
+                SELECT id, created_at, available_at, started_at, status, due, worker
+                FROM stepwell.runs
+                WHERE id >= x.value ->> 0 AND id < x.value ->> 1
+                ORDER BY id
+                LIMIT :limit
+            ) first
+            UNION
+            SELECT * FROM (
+                SELECT id, created_at, available_at, started_at, status, due, worker
+                FROM stepwell.runs
+                WHERE id >= x.value ->> 0 AND id < x.value ->> 1
+                ORDER BY id DESC
+                LIMIT :limit
+            ) last
+        ) chosen
+    ) waited
+    WHERE began_at IS NOT NULL
+)
+FROM jsonb_array_elements(:parts::jsonb) WITH ORDINALITY x (value, place)
+ORDER BY x.place;
+
+-- name: waits_of
+SELECT (
+    SELECT coalesce(json_agg(round(
+        (began_at - CASE WHEN available_at <= began_at THEN available_at ELSE created_at END) * 1e6
+    )::bigint ORDER BY id), '[]')
+    FROM (
+        SELECT
+            id, created_at, available_at,
+            CASE
+                WHEN started_at IS NOT NULL THEN started_at
+                WHEN status = 'pending' AND due IS NULL AND worker IS NULL THEN :now::float8
+            END AS began_at
+        FROM (
+            SELECT * FROM (
+                SELECT id, created_at, available_at, started_at, status, due, worker
+                FROM stepwell.runs
+                WHERE workflow = ANY (ARRAY[:workflow]) AND id >= x.value ->> 0 AND id < x.value ->> 1
+                ORDER BY workflow, id
+                LIMIT :limit
+            ) first
+            UNION
+            SELECT * FROM (
+                SELECT id, created_at, available_at, started_at, status, due, worker
+                FROM stepwell.runs
+                WHERE workflow = ANY (ARRAY[:workflow]) AND id >= x.value ->> 0 AND id < x.value ->> 1
+                ORDER BY workflow DESC, id DESC
+                LIMIT :limit
+            ) last
+        ) chosen
+    ) waited
+    WHERE began_at IS NOT NULL
+)
+FROM jsonb_array_elements(:parts::jsonb) WITH ORDINALITY x (value, place)
+ORDER BY x.place;
 
 -- name: live_versions
 -- Of each status the oldest.

@@ -84,6 +84,8 @@ def _run(row: dict[str, Any]) -> Run:
         started_at=optional_instant(row["started_at"]),
         finished_at=optional_instant(row["finished_at"]),
         worker=row["worker"],
+        claimed_at=optional_instant(row["claimed_at"]),
+        claimed_by=row["claimed_by"],
     )
 
 
@@ -303,9 +305,9 @@ async def steps(transaction: Transaction, run_id: str) -> list[StepRecord]:
         if outcome.kind != Kind.TIMER
     ]
     for row in await transaction.many("attempts", run=run_id, body=BODY):
-        _, _, key, attempt, asked, canceled, error, started_at, finished_at, _ = row
+        _, _, key, attempt, asked, canceled, error, started_at, finished_at, due = row
         status = "canceled" if canceled else "failed"
-        records.append(((started_at, asked, attempt), unsettled(key, attempt, status, error, started_at, finished_at)))
+        records.append(((started_at, asked, attempt), unsettled(key, attempt, status, error, started_at, finished_at, due)))
     records += [
         ((started_at, math.inf, attempt), unsettled(key, attempt, "running", None, started_at, None))
         for key, attempt, started_at in await transaction.many("under_way", run=run_id)
@@ -319,13 +321,18 @@ async def _check(transaction: Transaction, run_id: str) -> None:
         raise RunNotFound(run_id)
 
 
-async def logs(transaction: Transaction, run_id: str, after: int, limit: int) -> list[LogLine]:
+async def logs(
+    transaction: Transaction, run_id: str, after: int, limit: int, step: str | None, levels: Collection[str] | None, last: bool
+) -> list[LogLine]:
     """See `Store.logs`."""
     await _check(transaction, run_id)
-    rows = await transaction.many("logs", run=run_id, after=after, limit=limit)
+    if step is not None and "\0" in step:
+        return []  # no step has such a key, and no database takes it
+    wanted = None if levels is None else to_json(list(levels)).decode()
+    rows = await transaction.many("last_logs" if last else "logs", run=run_id, after=after, limit=limit, step=step, levels=wanted)
     return [
-        LogLine(at=instant(at), level=level, message=message, fields=from_json(fields), step=step)
-        for at, level, message, fields, step in rows
+        LogLine(at=instant(at), level=level, message=message, fields=from_json(fields), step=by)
+        for at, level, message, fields, by in (reversed(rows) if last else rows)
     ]
 
 

@@ -274,9 +274,18 @@ class Verbs:
         """See `Store.steps`."""
         return await self._opened.search(reading.steps, run_id)
 
-    async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
+    async def logs(
+        self,
+        run_id: str,
+        after: int = 0,
+        limit: int = 10_000,
+        *,
+        step: str | None = None,
+        levels: Collection[str] | None = None,
+        last: bool = False,
+    ) -> list[LogLine]:
         """See `Store.logs`."""
-        return await self._opened.search(reading.logs, run_id, after, limit)
+        return await self._opened.search(reading.logs, run_id, after, limit, step, levels, last)
 
     async def events(self, run_id: str) -> list[Event]:
         """See `Store.events`."""
@@ -331,6 +340,10 @@ class Verbs:
     async def speeds(self, limit: int) -> list[Speed]:
         """See `Store.speeds`."""
         return await self._opened.show(surveying.speeds, limit)
+
+    async def waits(self, parts: Sequence[tuple[str, str]], limit: int, now: float, workflow: str | None = None) -> list[list[float]]:
+        """See `Store.waits`."""
+        return await self._opened.show(surveying.waits, parts, limit, now, workflow)
 
     async def live_versions(self, cap: int) -> list[LiveVersion]:
         """See `Store.live_versions`."""

@@ -43,6 +43,13 @@ FROM json_each(:tags)
 WHERE true
 ON CONFLICT DO NOTHING;
 
+-- name: enqueue_events
+-- Who has started these. The same again changes nothing.
+INSERT INTO stepwell_events (run, subject, at, action, actor)
+SELECT x.value ->> 0, x.value ->> 0, x.value ->> 1, 'start', x.value ->> 2
+FROM json_each(:events) x
+WHERE NOT EXISTS (SELECT 1 FROM stepwell_events e WHERE e.run = x.value ->> 0 AND e.action = 'start');
+
 -- name: by_key
 -- The runs that have these keys.
 SELECT json_group_array(json_array(x.key, r.id))
@@ -420,7 +427,7 @@ WHERE r.id = x.value ->> 0;
 -- name: claim
 UPDATE stepwell_runs
 SET status = 'running', worker = :worker, claim = claim + 1, head = max(head, 1), error = NULL,
-    started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now)
+    started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now), claimed_at = :now, claimed_by = :worker
 WHERE id IN (SELECT value FROM json_each(:runs));
 
 -- name: claimed
@@ -894,7 +901,7 @@ FROM stepwell_runs
 WHERE id = :run;
 
 -- name: attempts
-SELECT run, 0, key, attempt, asked, canceled, error, started_at, finished_at, due
+SELECT run, 0, key, attempt, asked, canceled, error, started_at, finished_at, iif(void, NULL, due)
 FROM stepwell_attempts
 WHERE run = :run AND key <> :body;
 
@@ -910,8 +917,16 @@ WHERE r.id = :run AND r.worker IS NOT NULL AND r.status IN ('running', 'paused')
 -- name: logs
 SELECT at, level, message, fields, step
 FROM stepwell_logs
-WHERE run = :run
+WHERE run = :run AND (:step IS NULL OR step = :step) AND (:levels IS NULL OR level IN (SELECT value FROM json_each(:levels)))
 ORDER BY at, id
+LIMIT :limit OFFSET :after;
+
+-- name: last_logs
+-- The same from their end.
+SELECT at, level, message, fields, step
+FROM stepwell_logs
+WHERE run = :run AND (:step IS NULL OR step = :step) AND (:levels IS NULL OR level IN (SELECT value FROM json_each(:levels)))
+ORDER BY at DESC, id DESC
 LIMIT :limit OFFSET :after;
 
 -- name: events
@@ -1053,6 +1068,57 @@ FROM (
     ORDER BY 1
     LIMIT :most
 ) w;
+
+-- name: waits
+-- For how long runs have waited until they began, or wait now: of each part of the ids, the first and the last.
+SELECT json_group_array(json_array(json((
+    SELECT json_group_array(CAST(round((began_at - CASE WHEN available_at <= began_at THEN available_at ELSE created_at END) * 1e6) AS INTEGER))
+    FROM (
+        SELECT
+            created_at, available_at,
+            CASE
+                WHEN started_at IS NOT NULL THEN started_at
+                WHEN status = 'pending' AND due IS NULL AND worker IS NULL THEN :now
+            END AS began_at
+        FROM (
+            SELECT id FROM (
+                SELECT id FROM stepwell_runs WHERE id >= x.value ->> 0 AND id < x.value ->> 1 ORDER BY id LIMIT :limit
+            )
+            UNION
+            SELECT id FROM (
+                SELECT id FROM stepwell_runs WHERE id >= x.value ->> 0 AND id < x.value ->> 1 ORDER BY id DESC LIMIT :limit
+            )
+        ) s
+        CROSS JOIN stepwell_runs r ON r.id = s.id
+    )
+    WHERE began_at IS NOT NULL
+))))
+FROM json_each(:parts) x;
+
+-- name: waits_of
+SELECT json_group_array(json_array(json((
+    SELECT json_group_array(CAST(round((began_at - CASE WHEN available_at <= began_at THEN available_at ELSE created_at END) * 1e6) AS INTEGER))
+    FROM (
+        SELECT
+            created_at, available_at,
+            CASE
+                WHEN started_at IS NOT NULL THEN started_at
+                WHEN status = 'pending' AND due IS NULL AND worker IS NULL THEN :now
+            END AS began_at
+        FROM (
+            SELECT id FROM (
+                SELECT id FROM stepwell_runs WHERE workflow = :workflow AND id >= x.value ->> 0 AND id < x.value ->> 1 ORDER BY id LIMIT :limit
+            )
+            UNION
+            SELECT id FROM (
+                SELECT id FROM stepwell_runs WHERE workflow = :workflow AND id >= x.value ->> 0 AND id < x.value ->> 1 ORDER BY id DESC LIMIT :limit
+            )
+        ) s
+        CROSS JOIN stepwell_runs r ON r.id = s.id
+    )
+    WHERE began_at IS NOT NULL
+))))
+FROM json_each(:parts) x;
 
 -- name: live_versions
 -- Of each status the oldest.

@@ -35,11 +35,13 @@ function refreshSoon() {
 
 // What the page should show now; null: nothing else than it does, or nobody answers, which the stream says.
 async function asked(force) {
+  const address = location.href;
   let text;
   try {
-    const answer = await fetch(location.href, { headers: page.tag && !force ? { "If-None-Match": page.tag } : {}, cache: "no-store" });
-    if (answer.status !== 200) return null;
+    const answer = await fetch(address, { headers: page.tag && !force ? { "If-None-Match": page.tag } : {}, cache: "no-store" });
+    if (answer.status !== 200 && answer.status !== 404) return null; // what is not there any more is told
     text = await answer.text();
+    if (location.href !== address) return null; // another page is looked at by now
     page.tag = answer.headers.get("ETag");
   } catch {
     return null;
@@ -56,7 +58,7 @@ function morph(old, fresh) {
     callbacks: {
       // What somebody has opened, ticked, typed, selected or gone to stays, and what scripts have drawn.
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") && name !== "checked" && name !== "data-here",
-      beforeNodeMorphed: (node) => !(isTouched(node) || (node.dataset && "keep" in node.dataset) || (selected && isLeaf(node) && selected.containsNode(node, true))),
+      beforeNodeMorphed: (node, next) => !(node.isEqualNode(next) || isTouched(node) || (node.dataset && "keep" in node.dataset) || (selected && isLeaf(node) && selected.containsNode(node, true))),
       beforeNodeRemoved: (node) => node.id !== "said", // until the next page
     },
   });
@@ -188,6 +190,7 @@ function listen() {
   live.source = new EventSource(document.body.dataset.events);
   live.source.addEventListener("open", () => say("live"));
   live.source.addEventListener("changed", () => say("changed"));
+  live.source.addEventListener("away", () => say("retrying")); // the database, from which pages and changes come
   live.source.addEventListener("again", () => { hush(); listen(); });
   live.source.addEventListener("full", () => { hush(); say("retrying"); listenAgain(60000); });
   live.source.addEventListener("error", () => {

@@ -173,7 +173,7 @@ document.addEventListener("keydown", (event) => {
   else if (key === "x" && here) { const box = $("input[type=checkbox]", here); if (box) { box.checked = !box.checked; countSelected(); } }
   else if (key === "r") toggleLive();
   else if (key === "Escape") { if (!back()) return; }
-  else if (!(key in STEPS ? goToStep(...STEPS[key]) : press(key))) return;
+  else if (!press(key) && !(key in STEPS && goToStep(...STEPS[key]))) return;
   event.preventDefault();
 });
 

@@ -46,6 +46,8 @@ CREATE TABLE stepwell.runs (
     available_at float8 NOT NULL,
     started_at float8,
     begun_at float8, -- first claimed since it went on as new
+    claimed_at float8, -- the last time: its body was executed from the first line
+    claimed_by text COLLATE "C", -- by this worker, which need not have it any more
     finished_at float8,
     key text COLLATE "C",
     tags text,

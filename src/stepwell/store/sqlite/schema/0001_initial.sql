@@ -37,6 +37,8 @@ CREATE TABLE stepwell_runs (
     available_at REAL NOT NULL,
     started_at REAL,
     begun_at REAL, -- first claimed since it went on as new
+    claimed_at REAL, -- the last time: its body was executed from the first line
+    claimed_by TEXT, -- by this worker, which need not have it any more
     finished_at REAL,
     key TEXT,
     tags TEXT,
