@@ -33,9 +33,9 @@ async def test_what_goes_on_is_shown_in_short_beside_a_list_in_which_somebody_lo
         filtered = await client.get("/tasks?tag=none")
 
     assert all_of_them.text.count('id="active-0') == 20
-    assert "these 20 and more" in text_of(all_of_them)
+    assert "all that are active" in text_of(all_of_them)
     assert filtered.text.count('id="active-0') == 5
-    assert "these 5 and more" in text_of(filtered)
+    assert "all that are active" in text_of(filtered)
 
 
 @scenario
