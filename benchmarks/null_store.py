@@ -128,4 +128,5 @@ class NullStore:
     tally: Any = enqueue
     transact: Any = enqueue
     trigger: Any = enqueue
+    waits: Any = enqueue
     workers: Any = enqueue

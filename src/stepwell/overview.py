@@ -6,13 +6,25 @@ No payload is read, nothing is counted to its end, and no call takes more than a
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Collection, Iterable
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain, pairwise
 from typing import Final, Unpack
 
-from stepwell.core.filters import Filters, Order, by_id, checked_cursor, checked_instant, checked_limit, is_newest_first, run_filter
-from stepwell.core.records import Backlog, DatabaseFacts, Ends, LiveVersion, Page, RunFilter, RunSummary, Speed, StepChip
+from stepwell.core.filters import (
+    Filters,
+    Order,
+    by_id,
+    checked_cursor,
+    checked_instant,
+    checked_limit,
+    earliest_id,
+    is_newest_first,
+    run_filter,
+)
+from stepwell.core.records import Backlog, DatabaseFacts, Ends, LiveVersion, Page, RunFilter, RunSummary, Speed, StepChip, Waits, instant
 from stepwell.core.starting import checked_run_id
 from stepwell.core.status import RunStatus
 from stepwell.engine.clock import Clock, SystemClock
@@ -20,6 +32,7 @@ from stepwell.engine.runloop import refuse_in_body
 from stepwell.errors import BadValue
 from stepwell.handle import LOOKS
 from stepwell.home import Home
+from stepwell.store.shown import percentile
 
 SEARCHED: Final = 10_000
 """The newest runs, in which free text is looked for."""
@@ -32,6 +45,12 @@ _MAX_CAP: Final = 100_000
 
 _TIMED: Final = 100
 """Runs of each workflow that have ended, of which it is said how fast they were."""
+
+_PARTS: Final = 4
+"""Parts of an interval, from each of which some runs are looked at."""
+
+_OF_PART: Final = 5
+"""Runs at each end of a part. The last of many that were created together have waited longest."""
 
 _OLDEST: Final = 2_500
 """Runs of each status, the oldest, that are looked at for their versions."""
@@ -139,6 +158,25 @@ class Overview:
         refuse_in_body(*LOOKS)
         return await self._home.store.speeds(_TIMED)
 
+    async def waits(self, since: datetime, until: datetime, intervals: int = 48, workflow: str | None = None) -> builtins.list[Waits]:
+        """How long runs have waited until they began, or wait now, by when they were created: the age of queues, over time.
+
+        Up to 40 runs of each interval are looked at: the first and the last five of each quarter of it. A run waits from when it could
+        begin; where that is not known any more, since it has slept or was retried, from its creation. Intervals are as with `ends`.
+
+        Raises:
+            ValueError: as with `ends`.
+            TooSlow: it takes too long.
+        """
+        begin, end, checked = _checked_intervals(since, until, intervals)
+        name = run_filter(workflow=workflow).workflow
+        refuse_in_body(*LOOKS)
+        width = (end - begin) / checked
+        marks = [earliest_id(math.ceil((begin + width * place / _PARTS) * 1_000)) for place in range(checked * _PARTS + 1)]
+        parts = await self._home.store.waits(builtins.list(pairwise(marks)), _OF_PART, self._home.now(), name)
+        groups = [sorted(chain.from_iterable(parts[place * _PARTS : (place + 1) * _PARTS])) for place in range(checked)]
+        return [_waits_of(begin + place * width, group) for place, group in enumerate(groups)]
+
     async def live_versions(self) -> builtins.list[LiveVersion]:
         """Which versions the runs are of that have not ended, by workflow and version: whose code is still needed.
 
@@ -161,6 +199,10 @@ class Overview:
         """A text that is another one when something was written since, and sometimes for nothing."""
         refuse_in_body(*LOOKS)
         return await self._home.store.pulse()
+
+
+def _waits_of(at: float, waited: Sequence[float]) -> Waits:
+    return Waits(at=instant(at), runs=len(waited), p50=percentile(waited, 0.5), p95=percentile(waited, 0.95))
 
 
 def _machine_time(clock: Clock) -> Callable[[], float]:

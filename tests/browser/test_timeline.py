@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Complaints
 from tests.browser.served import Site
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
+pytestmark = pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 
 
 def drawn_over(page: Page, begin: float, end: float) -> None:

@@ -239,7 +239,7 @@ def test_words_are_english_wherever_the_machine_is() -> None:
     for language in ("C", "de_DE.UTF-8"):
         environment = {"LANG": language, "LC_ALL": language, "PYTHONPATH": ":".join(sys.path)}
         assert subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=40, check=True
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=55, check=True
         ).stdout == ("At 21:00, every day\n")
 
 
@@ -250,7 +250,7 @@ def test_words_cost_nothing_until_they_are_asked_for() -> None:
         env={"PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=55,
         check=True,
     )
 

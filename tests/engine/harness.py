@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Final, ParamSpec
 
+import pytest
+
 from stepwell import Retry, RunStatus, Workflow
+from stepwell.engine import stopping
 from stepwell.engine.worker import Worker
 from stepwell.handle import Handle
 from stepwell.store.memory import MemoryStore
@@ -91,6 +95,24 @@ def memory_of(app: TestApp) -> MemoryStore:
 def worker_of(app: TestApp) -> Worker:
     assert app._worker is not None
     return app._worker
+
+
+def looks_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of this process, whose leases must be long too, find what others do by hints alone."""
+    defaults = Worker.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "poll", 3_600.0)
+
+
+@contextmanager
+def leaving_takes_its_time() -> Iterator[None]:
+    """Workers of this process take as long as they need to hand back what they have: on a busy machine, a database may need more than they
+    would give it elsewhere, and then it is for others to find out that they are gone.
+    """
+    limits = {"TO_LET_GO": stopping.TO_LET_GO, "TO_LEAVE": stopping.TO_LEAVE}
+    vars(stopping).update(dict.fromkeys(limits, WITHIN))
+    yield
+    vars(stopping).update(limits)
 
 
 async def until(condition: Callable[[], Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -13,15 +12,6 @@ from stepwell import Stepwell
 from tests.faults.databases import say_where
 from tests.faults.flows import app_in
 from tests.postgres.shared import fresh_database
-
-LONGEST: Final = 300
-"""Seconds. Programs of their own, several at a time, do not hang because they take more than a minute on a busy machine."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(LONGEST))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

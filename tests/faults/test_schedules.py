@@ -92,7 +92,7 @@ def test_a_worker_killed_at_any_commit_while_a_slot_is_due_leaves_one_run_of_it_
     folder: Path, side: str
 ) -> None:
     with Program("firings", folder, side) as program:
-        assert program.ends(50) == 0, program.errors
+        assert program.ends() == 0, program.errors
     *killed, undisturbed = [json.loads(line) for line in program.said]
 
     assert {report["left"] for report in killed} == {0, 1}

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from stepwell import DatabaseUnavailable, RunStatus, Stepwell, home
-from stepwell.engine.worker import Worker
 from stepwell.store.sqlite import connection
+from tests.engine.harness import looks_rarely
 from tests.faults.databases import database_of, on_sqlite
 from tests.faults.flows import app_in, effects, short
 from tests.faults.processes import Program, until
@@ -190,13 +190,6 @@ async def test_opening_a_file_that_is_held_for_too_long_is_an_error_and_works_af
 
 
 # -- hints
-
-
-def looks_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers of this process, whose leases must be long, find what others do by hints alone."""
-    defaults = Worker.__init__.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, "poll", 3_600.0)
 
 
 def take_sockets_away(folder: Path) -> None:

@@ -62,7 +62,7 @@ def answers(folder: Path, module: str, name: str, *asked: tuple[str, dict[str, s
         env=os.environ | {"PYTHONPATH": os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", "")))},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=120,
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -6,7 +6,7 @@ import pytest
 
 from stepwell import Retry
 from stepwell.core.policy import RetryPolicy, policy_of, policy_text
-from stepwell.web.words import retries, tries
+from stepwell.web.words import rate, retries, tries
 
 
 def policy(retry: Retry) -> RetryPolicy:
@@ -33,3 +33,22 @@ def policy(retry: Retry) -> RetryPolicy:
 def test_a_retry_policy_is_told_by_its_delays(retry: Retry, said: str, short: str) -> None:
     assert retries(policy(retry)) == said
     assert tries(policy(retry)) == short
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds", "said"),
+    [
+        (0, 60, ""),
+        (5, 0, ""),
+        (7_200, 60, "120 a second"),
+        (90, 60, "1.5 a second"),
+        (60, 60, "1 a second"),
+        (45, 60, "45 a minute"),
+        (50, 86_400, "2.1 an hour"),
+        (5, 86_400, "5 a day"),
+        (1, 30 * 86_400, "0.033 a day"),
+        (123_456_000, 60, "2,057,600 a second"),
+    ],
+)
+def test_a_rate_is_told_in_the_smallest_unit_of_which_there_is_one(number: int, seconds: float, said: str) -> None:
+    assert rate(number, seconds) == said

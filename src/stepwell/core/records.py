@@ -728,6 +728,19 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """How long runs that were created in an interval have waited for a worker."""
+
+    at: datetime
+    """When it begins."""
+    runs: int
+    """How many were looked at: some of those that have begun, or could."""
+    p50: timedelta | None
+    """Half of them waited no longer; None: there are none."""
+    p95: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveVersion:
     """Runs of a workflow's version that have not ended."""
 

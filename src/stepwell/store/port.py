@@ -549,6 +549,13 @@ class Store(Protocol):
         Looked at are its newest `limit` runs that have ended, of its newest ten times as many.
         """
 
+    async def waits(self, parts: Sequence[tuple[str, str]], limit: int, now: float, workflow: str | None = None) -> list[list[float]]:
+        """For how many seconds runs have waited until they began, or wait now: of each part, its first and its last `limit` runs, by id.
+
+        A part is a range of ids, from the first up to without the second. A run waits from when it could begin; where that is not known any
+        more, since it has slept or was retried, from its creation. One that is not to begin yet, or has ended without, is left out.
+        """
+
     async def live_versions(self, cap: int) -> list[LiveVersion]:
         """Which versions the runs are of that have not ended, by workflow and version. Of each status the oldest `cap` are looked at."""
 

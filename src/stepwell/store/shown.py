@@ -85,10 +85,10 @@ def speed_of(workflow: str, ended: Sequence[tuple[str, float | None]]) -> Speed:
     """Made of the status of each run, and the seconds that it took."""
     took = sorted(seconds for status, seconds in ended if status == "completed" and seconds is not None)
     failed = sum(status == "failed" for status, _ in ended)
-    return Speed(workflow=workflow, runs=len(ended), failed=failed, p50=_percentile(took, 0.5), p95=_percentile(took, 0.95))
+    return Speed(workflow=workflow, runs=len(ended), failed=failed, p50=percentile(took, 0.5), p95=percentile(took, 0.95))
 
 
-def _percentile(ordered: Sequence[float], part: float) -> timedelta | None:
+def percentile(ordered: Sequence[float], part: float) -> timedelta | None:
     """The least of them that no less than this part of them does not exceed."""
     return timedelta(seconds=ordered[max(math.ceil(len(ordered) * part) - 1, 0)]) if ordered else None
 

@@ -87,7 +87,7 @@ def create_app(
         middleware=[
             Middleware(Security, has_token=access.has_token),
             Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
-            Middleware(Opened, opening=opening),
+            Middleware(Opened, opening=opening, problem_page=_problem_page(site)),
         ],
         exception_handlers={HTTPException: site.refused, Exception: _broken(site)},
         lifespan=_lifespan(site),
@@ -145,13 +145,19 @@ async def _home(visit: Visit) -> Response:
 
 def _broken(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:
     """What is answered where something is wrong with the program. It tells nothing of the error, which the server logs."""
+    page = _problem_page(site)
 
     async def broken(request: Request, error: Exception) -> Response:
-        answer = problem_response(error) if is_of_program(request.scope) else site.problem_page(request, User(role=Role.VIEWER), error)
+        answer = problem_response(error) if is_of_program(request.scope) else page(request, error)
         answer.headers.update({**HEADERS, "cache-control": "no-store"})  # this is around all else
         return answer
 
     return broken
+
+
+def _problem_page(site: Site) -> Callable[[Request, Exception], Response]:
+    """A page for somebody of whom nobody knows who it is."""
+    return lambda request, error: site.problem_page(request, User(role=Role.VIEWER), error)
 
 
 def _lifespan(site: Site) -> Any:

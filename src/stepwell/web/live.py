@@ -32,6 +32,7 @@ LASTING: Final = 600.0
 """Seconds after which a stream ends and its browser begins another one: clients that have vanished without a word are let go of."""
 
 _CHANGED: Final = "event: changed\ndata: \n\n"
+_AWAY: Final = "event: away\ndata: \n\n"
 _FULL: Final = "retry: 60000\nevent: full\ndata: \n\n"
 _AGAIN: Final = "event: again\ndata: \n\n"
 _STILL_THERE: Final = ": still there\n\n"
@@ -49,6 +50,8 @@ class Live:
         self._listeners: set[asyncio.Event] = set()
         self._watcher: asyncio.Task[None] | None = None
         self._closing = False
+        self._is_away = False
+        """Whether the database did not answer when it was asked last."""
 
     @property
     def streams(self) -> int:
@@ -69,7 +72,7 @@ class Live:
         loop = asyncio.get_running_loop()
         end = loop.time() + LASTING
         try:
-            yield _STILL_THERE
+            yield _AWAY if self._is_away else _STILL_THERE
             while self._is_told(changed) and loop.time() < end:
                 try:
                     async with asyncio.timeout(SILENCE):
@@ -79,7 +82,7 @@ class Live:
                     continue
                 changed.clear()
                 if self._is_told(changed):
-                    yield _CHANGED
+                    yield _AWAY if self._is_away else _CHANGED
             if self._is_told(changed):
                 yield _AGAIN
         finally:
@@ -114,18 +117,25 @@ class Live:
                 listener.set()
 
     async def _tell_of_changes(self) -> None:
-        known, was_away = None, False
+        known, self._is_away = None, False
         while self._listeners and not self._closing:
             try:
                 pulse = await self._pulse()
             except (DatabaseUnavailable, TooSlow) as error:
                 log.debug("nobody knows whether something has changed: %s", error)
-                was_away = True
+                self._tell_whether_away(True)
             else:
-                if was_away or known not in (None, pulse):
+                if not self._tell_whether_away(False) and known not in (None, pulse):
                     self._tell()
-                known, was_away = pulse, False
+                known = pulse
             await asyncio.sleep(EVERY)
+
+    def _tell_whether_away(self, is_away: bool) -> bool:
+        """Whether that was told: it is another answer than the last one."""
+        is_news, self._is_away = is_away is not self._is_away, is_away
+        if is_news:
+            self._tell()
+        return is_news
 
     def _tell(self) -> None:
         for listener in self._listeners:

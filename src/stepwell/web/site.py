@@ -216,6 +216,7 @@ class Site:
             "clock": words.clock,
             "zone_name": words.zone_name,
             "percent": words.percent,
+            "rate": words.rate,
             "columns": columns,
             "in_words": in_words,
             "Role": Role,
@@ -248,7 +249,8 @@ class Site:
     def problem_page(self, request: Request, user: User, error: Exception) -> Response:
         """A page that tells of an error."""
         problem = problem_of(error)
-        visit = Visit(site=self, request=request, user=user, now=instant(self.app.now()))
+        now = instant(self.app.now()) if self.app.is_open else instant(0)  # it shows no time
+        visit = Visit(site=self, request=request, user=user, now=now)
         if isinstance(error, NotSignedIn):
             answer = Response("Sign in to see this.\n", status_code=401, media_type="text/plain")
             if self.access.asks_for_password:

@@ -6,9 +6,10 @@ A view is the query of an address, and nothing more. An address that a view has 
 from __future__ import annotations
 
 import json
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from stepwell.errors import BadValue
 from stepwell.web.choosing import DAY, PARAMETERS
@@ -53,7 +54,7 @@ BUILT_IN: Final = (
 def saved(cookie: str) -> tuple[View, ...]:
     """The views that a cookie says. What is no view in it is passed over."""
     try:
-        found = json.loads(unquote(cookie))
+        found = json.loads(b64decode(cookie, altchars=b"-_", validate=True))
     except (ValueError, RecursionError):
         return ()
     views = [_view(each) for each in found[:MAX_SAVED]] if isinstance(found, list) else []
@@ -95,6 +96,8 @@ async def change(visit: Visit) -> Response:
     if fields.get("action") == "forget":
         return _kept(visit, others, visit.back(fields, visit.url("tasks"), f"the view {label} was forgotten"))
     view = View(_named(label), _chosen(fields.get("query", "")))
+    if len(urlencode(view.query)) > _MAX_QUERY:
+        raise ValueError("this chooses by too many words to be kept; keep its address as a bookmark")
     if len(others) >= MAX_SAVED:
         raise BadValue(f"a browser keeps {MAX_SAVED} views; forget one of them first")
     to = visit.url("tasks", query={**view.query, "view": view.label})
@@ -118,4 +121,5 @@ def _kept(visit: Visit, views: Iterable[View], answer: Response) -> Response:
 
 
 def _written(views: Sequence[View]) -> str:
-    return quote(json.dumps([[view.label, urlencode(view.query)] for view in views], ensure_ascii=False, separators=(",", ":")), safe="")
+    pairs = [[view.label, urlencode(view.query)] for view in views]
+    return urlsafe_b64encode(json.dumps(pairs, ensure_ascii=False, separators=(",", ":")).encode()).decode()

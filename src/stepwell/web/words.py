@@ -14,7 +14,7 @@ CAP: Final = 1_000
 """More than so many is not counted."""
 
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
-_MINUTE: Final = 60.0
+_RATES: Final = ((1, "a second"), (60, "a minute"), (3_600, "an hour"), (86_400, "a day"))
 
 
 def duration(length: timedelta | float | None) -> str:
@@ -170,6 +170,15 @@ def percent(part: int, whole: int) -> str:
 def in_json(value: Any) -> str:
     """On one line, as people write it: what pages escape is text, so nothing else needs to be."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def rate(number: int, seconds: float) -> str:
+    """`12 a second`, `2.1 an hour`, `3 a day`: the smallest unit of time in which there is one at least."""
+    if not number or seconds <= 0:
+        return ""
+    size, unit = next(((size, unit) for size, unit in _RATES if number * size >= seconds), _RATES[-1])
+    often = number * size / seconds
+    return f"{f'{often:.2g}' if often < 100 else f'{often:,.0f}'} {unit}"  # noqa: PLR2004
 
 
 def iso(when: datetime | None) -> str:

@@ -519,6 +519,10 @@ class MemoryStore:
         """See `Store.speeds`."""
         return surveying.speeds(self._tables, limit)
 
+    async def waits(self, parts: Sequence[tuple[str, str]], limit: int, now: float, workflow: str | None = None) -> list[list[float]]:
+        """See `Store.waits`."""
+        return surveying.waits(self._tables, parts, limit, now, workflow)
+
     async def live_versions(self, cap: int) -> list[LiveVersion]:
         """See `Store.live_versions`."""
         return surveying.live_versions(self._tables, cap)

@@ -1210,6 +1210,77 @@ FROM (
 ) w
 ORDER BY w.name;
 
+-- name: waits
+-- For how long runs have waited until they began, or wait now: of each part of the ids, the first and the last.
+SELECT (
+    SELECT coalesce(json_agg(round(
+        (began_at - CASE WHEN available_at <= began_at THEN available_at ELSE created_at END) * 1e6
+    )::bigint ORDER BY id), '[]')
+    FROM (
+        SELECT
+            id, created_at, available_at,
+            CASE
+                WHEN started_at IS NOT NULL THEN started_at
+                WHEN status = 'pending' AND due IS NULL AND worker IS NULL THEN :now::float8
+            END AS began_at
+        FROM (
+            SELECT * FROM (
+                SELECT id, created_at, available_at, started_at, status, due, worker
+                FROM stepwell.runs
+                WHERE id >= x.value ->> 0 AND id < x.value ->> 1
+                ORDER BY id
+                LIMIT :limit
+            ) first
+            UNION
+            SELECT * FROM (
+                SELECT id, created_at, available_at, started_at, status, due, worker
+                FROM stepwell.runs
+                WHERE id >= x.value ->> 0 AND id < x.value ->> 1
+                ORDER BY id DESC
+                LIMIT :limit
+            ) last
+        ) chosen
+    ) waited
+    WHERE began_at IS NOT NULL
+)
+FROM jsonb_array_elements(:parts::jsonb) WITH ORDINALITY x (value, place)
+ORDER BY x.place;
+
+-- name: waits_of
+SELECT (
+    SELECT coalesce(json_agg(round(
+        (began_at - CASE WHEN available_at <= began_at THEN available_at ELSE created_at END) * 1e6
+    )::bigint ORDER BY id), '[]')
+    FROM (
+        SELECT
+            id, created_at, available_at,
+            CASE
+                WHEN started_at IS NOT NULL THEN started_at
+                WHEN status = 'pending' AND due IS NULL AND worker IS NULL THEN :now::float8
+            END AS began_at
+        FROM (
+            SELECT * FROM (
+                SELECT id, created_at, available_at, started_at, status, due, worker
+                FROM stepwell.runs
+                WHERE workflow = ANY (ARRAY[:workflow]) AND id >= x.value ->> 0 AND id < x.value ->> 1
+                ORDER BY workflow, id
+                LIMIT :limit
+            ) first
+            UNION
+            SELECT * FROM (
+                SELECT id, created_at, available_at, started_at, status, due, worker
+                FROM stepwell.runs
+                WHERE workflow = ANY (ARRAY[:workflow]) AND id >= x.value ->> 0 AND id < x.value ->> 1
+                ORDER BY workflow DESC, id DESC
+                LIMIT :limit
+            ) last
+        ) chosen
+    ) waited
+    WHERE began_at IS NOT NULL
+)
+FROM jsonb_array_elements(:parts::jsonb) WITH ORDINALITY x (value, place)
+ORDER BY x.place;
+
 -- name: live_versions
 -- Of each status the oldest.
 SELECT workflow, version, count(*)

@@ -341,6 +341,10 @@ class Verbs:
         """See `Store.speeds`."""
         return await self._opened.show(surveying.speeds, limit)
 
+    async def waits(self, parts: Sequence[tuple[str, str]], limit: int, now: float, workflow: str | None = None) -> list[list[float]]:
+        """See `Store.waits`."""
+        return await self._opened.show(surveying.waits, parts, limit, now, workflow)
+
     async def live_versions(self, cap: int) -> list[LiveVersion]:
         """See `Store.live_versions`."""
         return await self._opened.show(surveying.live_versions, cap)

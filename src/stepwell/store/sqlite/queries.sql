@@ -1069,6 +1069,57 @@ FROM (
     LIMIT :most
 ) w;
 
+-- name: waits
+-- For how long runs have waited until they began, or wait now: of each part of the ids, the first and the last.
+SELECT json_group_array(json_array(json((
+    SELECT json_group_array(CAST(round((began_at - CASE WHEN available_at <= began_at THEN available_at ELSE created_at END) * 1e6) AS INTEGER))
+    FROM (
+        SELECT
+            created_at, available_at,
+            CASE
+                WHEN started_at IS NOT NULL THEN started_at
+                WHEN status = 'pending' AND due IS NULL AND worker IS NULL THEN :now
+            END AS began_at
+        FROM (
+            SELECT id FROM (
+                SELECT id FROM stepwell_runs WHERE id >= x.value ->> 0 AND id < x.value ->> 1 ORDER BY id LIMIT :limit
+            )
+            UNION
+            SELECT id FROM (
+                SELECT id FROM stepwell_runs WHERE id >= x.value ->> 0 AND id < x.value ->> 1 ORDER BY id DESC LIMIT :limit
+            )
+        ) s
+        CROSS JOIN stepwell_runs r ON r.id = s.id
+    )
+    WHERE began_at IS NOT NULL
+))))
+FROM json_each(:parts) x;
+
+-- name: waits_of
+SELECT json_group_array(json_array(json((
+    SELECT json_group_array(CAST(round((began_at - CASE WHEN available_at <= began_at THEN available_at ELSE created_at END) * 1e6) AS INTEGER))
+    FROM (
+        SELECT
+            created_at, available_at,
+            CASE
+                WHEN started_at IS NOT NULL THEN started_at
+                WHEN status = 'pending' AND due IS NULL AND worker IS NULL THEN :now
+            END AS began_at
+        FROM (
+            SELECT id FROM (
+                SELECT id FROM stepwell_runs WHERE workflow = :workflow AND id >= x.value ->> 0 AND id < x.value ->> 1 ORDER BY id LIMIT :limit
+            )
+            UNION
+            SELECT id FROM (
+                SELECT id FROM stepwell_runs WHERE workflow = :workflow AND id >= x.value ->> 0 AND id < x.value ->> 1 ORDER BY id DESC LIMIT :limit
+            )
+        ) s
+        CROSS JOIN stepwell_runs r ON r.id = s.id
+    )
+    WHERE began_at IS NOT NULL
+))))
+FROM json_each(:parts) x;
+
 -- name: live_versions
 -- Of each status the oldest.
 SELECT json_group_array(json_array(workflow, version, n))

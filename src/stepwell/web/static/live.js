@@ -148,12 +148,14 @@ function speak() {
 
 const told = new Set();
 
-// What a page comes with, or gets, and is to be heard: each text once.
+// What a page comes with is read aloud only if it changes: so its words are put there once more, each text once.
 function tell() {
-  for (const each of $$("#said, [data-tell], [role=alert]")) {
-    const text = each.textContent.trim();
-    if (text && !told.has(text)) announce(text);
+  for (const each of $$("#main [role=status], #main [role=alert]")) {
+    const text = each.textContent.trim(), nodes = [...each.childNodes];
+    if (!text || told.has(text)) continue;
     told.add(text);
+    each.replaceChildren();
+    requestAnimationFrame(() => { if (!each.hasChildNodes()) each.append(...nodes); });
   }
 }
 
@@ -188,6 +190,7 @@ function listen() {
   live.source = new EventSource(document.body.dataset.events);
   live.source.addEventListener("open", () => say("live"));
   live.source.addEventListener("changed", () => say("changed"));
+  live.source.addEventListener("away", () => say("retrying")); // the database, from which pages and changes come
   live.source.addEventListener("again", () => { hush(); listen(); });
   live.source.addEventListener("full", () => { hush(); say("retrying"); listenAgain(60000); });
   live.source.addEventListener("error", () => {

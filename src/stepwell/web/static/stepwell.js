@@ -16,12 +16,7 @@ function countSelected() {
   for (const box of boxes) box.closest("[data-row]").setAttribute("aria-selected", box.checked);
   const all = $("[data-all]");
   if (all) { all.checked = count > 0 && count === boxes.length; all.indeterminate = count > 0 && count < boxes.length; }
-  for (const each of $$("[data-selected]")) {
-    const words = `${count} selected`;
-    if (each.textContent !== words && each.dataset.counted) announce(words);
-    put(each, words);
-    each.dataset.counted = "yes";
-  }
+  for (const each of $$("[data-selected]")) put(each, `${count} selected`);
   for (const each of $$("[data-needs-selection]")) each.disabled = !count;
 }
 
