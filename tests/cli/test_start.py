@@ -1,5 +1,6 @@
 """`stepwell start`: begins a run by its workflow's name."""
 
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,12 @@ def test_json_prints_the_run_by_the_names_of_the_fields(shop: Path, call: Call) 
     assert run["status"] == "pending"
     assert (run["tags"], run["priority"], run["queue"], run["key"]) == (["a", "b"], 7, "q", "k")
     assert run["created_at"].endswith("Z")
+
+
+def test_who_has_started_a_run_is_kept_with_it(shop: Path, call: Call) -> None:
+    run = call("start", "greet", "--input", '"Ann"', "--json").data
+
+    assert re.search(r"start +cli:\w+", call("runs", "show", run["id"]).out)
 
 
 def test_delay_and_timeout_are_durations(shop: Path, call: Call) -> None:

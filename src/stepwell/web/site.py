@@ -155,7 +155,7 @@ class Visit:
 
     def go(self, to: str, said: str = "") -> Response:
         """On to another page of ours, which says so."""
-        answer = RedirectResponse(self._own(to), status_code=303)
+        answer = RedirectResponse(self.own(to), status_code=303)
         if said:
             answer.set_cookie(_SAID, quote(said[:500]), max_age=60, path=self.cookie_path, httponly=True, samesite="strict")
         return answer
@@ -164,8 +164,8 @@ class Visit:
         """To the page that the form was on."""
         return self.go(fields.get("next") or otherwise, said)
 
-    def _own(self, to: str) -> str:
-        """An address of ours: nobody is sent to another site, nor to another application of this one."""
+    def own(self, to: str) -> str:
+        """The address, if it is one of ours, else that of Tasks: nobody is sent to another site, nor to another application of this one."""
         prefix = quote(str(self.request.scope.get("root_path", "")))
         is_ours = to.startswith(f"{prefix}/") and not to.startswith(("//", "/\\")) and to.isprintable()
         return to if is_ours else self.url("tasks")
