@@ -26,6 +26,5 @@ async def change(visit: Visit) -> Response:
     }
     for name, value in wanted.items():
         if value is not None:
-            path = str(visit.request.scope.get("root_path", "")) or "/"
-            answer.set_cookie(name, value, max_age=_YEAR, path=path, httponly=False, samesite="strict")
+            visit.remember(answer, name, value, _YEAR)
     return answer

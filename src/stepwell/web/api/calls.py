@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from stepwell.app import Stepwell
 from stepwell.web.access import Role, User
+from stepwell.web.addresses import prefix_of
 from stepwell.web.api.answers import Reply
 from stepwell.web.api.given import Given, GivenT
 
@@ -36,7 +37,7 @@ class Call(Generic[GivenT]):
 
     def address(self, path: str) -> str:
         """Of something else in the API, under whatever prefix it is mounted."""
-        return f"{self.request.scope.get('root_path', '')}/api{path}"
+        return f"{prefix_of(self.request.scope)}/api{path}"
 
 
 Handler = Callable[[Call[Any]], Awaitable[Any]]

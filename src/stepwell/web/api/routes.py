@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from stepwell.web.access import NotAllowed, Role, User
+from stepwell.web.addresses import prefix_of
 from stepwell.web.api.answers import Reply, json_response, problem_response
 from stepwell.web.api.calls import Call, Operation
 from stepwell.web.api.given import Given, Misfit, Which, from_body, from_query
@@ -123,7 +124,7 @@ async def _given(request: Request, operation: Operation) -> Given:
 async def _document(_: Site, request: Request, user: User) -> Response:
     if not user.may(Role.VIEWER):
         raise NotAllowed(Role.VIEWER)
-    return Response(to_json(document(OPERATIONS, request.scope.get("root_path", ""))), media_type="application/json")
+    return Response(to_json(document(OPERATIONS, prefix_of(request.scope))), media_type="application/json")
 
 
 async def show(visit: Visit) -> Response:
