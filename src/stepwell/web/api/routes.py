@@ -74,7 +74,7 @@ class Answering:
 
     def __init__(self, site: Site, methods: dict[str, Callable[[Site, Request, User], Awaitable[Response]]]) -> None:
         self._site = site
-        self._methods = methods
+        self.methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
@@ -87,11 +87,11 @@ class Answering:
         await response(scope, receive, send)
 
     def _method(self, request: Request) -> Callable[[Site, Request, User], Awaitable[Response]]:
-        if not self._methods:
+        if not self.methods:
             raise HTTPException(404, f"there is nothing at {request.url.path}; /api says what there is")
-        found = self._methods.get("GET" if request.method == "HEAD" else request.method)
+        found = self.methods.get("GET" if request.method == "HEAD" else request.method)
         if found is None:
-            allowed = [*self._methods, *(["HEAD"] if "GET" in self._methods else [])]
+            allowed = [*self.methods, *(["HEAD"] if "GET" in self.methods else [])]
             raise HTTPException(405, f"this address takes {', '.join(allowed)}", headers={"allow": ", ".join(allowed)})
         return found
 
