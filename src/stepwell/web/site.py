@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Router
 
@@ -120,10 +120,13 @@ class Visit:
     async def fields(self) -> list[tuple[str, str]]:
         """All fields of the form that was sent, in order. Raises HTTPException: it is too large, or none."""
         body = bytearray()
-        async for part in self.request.stream():  # a length that was told may be another one, or none
-            body += part
-            if len(body) > MAX_FORM:
-                raise HTTPException(413, "the form is too large")
+        try:
+            async for part in self.request.stream():  # a length that was told may be another one, or none
+                body += part
+                if len(body) > MAX_FORM:
+                    raise HTTPException(413, "the form is too large")
+        except ClientDisconnect:
+            raise HTTPException(400, "the form has not come to its end") from None
         try:
             return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=20_000)
         except ValueError as error:
