@@ -39,10 +39,11 @@ async def test_no_form_leads_to_another_site(to: str, prefix: str, tmp_path: Pat
 async def test_a_form_leads_back_to_its_page_but_to_no_other_application(tmp_path: Path) -> None:
     async with app_in(tmp_path) as app, client_of(app, prefix="/admin") as client:
         back = await client.post("/admin/-/settings", data={"next": "/admin/charts?range=24h"})
-        out = await client.post("/admin/-/settings", data={"next": "/administration/logout"})
+        others = ("/administration/logout", "/admin/../logout", "/admin/%2e%2E/logout", "/admin/a/..\\..\\..\\logout", "/admin/..")
+        out = [await client.post("/admin/-/settings", data={"next": to}) for to in others]
 
     assert back.headers["location"] == "/admin/charts?range=24h"
-    assert out.headers["location"] == "/admin/tasks"
+    assert [answer.headers["location"] for answer in out] == ["/admin/tasks"] * len(others)
 
 
 class _Endless(AsyncByteStream):

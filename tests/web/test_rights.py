@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Final
 
 import pytest
-from httpx import AsyncClient
+from httpx import ASGITransport, AsyncClient
 from starlette.requests import Request
 from starlette.routing import Route
 
@@ -197,6 +197,21 @@ async def test_an_auth_that_takes_long_holds_up_nobody_else(tmp_path: Any) -> No
         may_answer.set()
 
         assert (quick.status_code, was_done, (await slow).status_code) == (200, False, 200)
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", 0), ("127.8.9.1", 0), ("::1", 0), ("192.0.2.7", 1), ("2001:db8::7", 1)])
+@scenario
+async def test_it_is_logged_once_that_somebody_from_elsewhere_was_not_asked_who_he_is(
+    host: str, warned: int, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with app_in(tmp_path) as app:
+        for options, expected in (({}, warned), ({"auth": lambda _: "viewer"}, 0), ({"tokens": TOKENS}, 0)):
+            caplog.clear()
+            transport = ASGITransport(create_app(app, **{"tokens": {}, **options}), client=(host, 5))  # type: ignore[arg-type]
+            async with AsyncClient(transport=transport, base_url="http://testserver") as client:
+                await client.get("/tasks")
+                await client.get("/tasks")
+            assert caplog.text.count("came in as an admin") == expected
 
 
 @pytest.mark.parametrize("raised", [ValueError("s3cret"), PermissionError("s3cret"), TimeoutError("s3cret"), KeyError("s3cret")])

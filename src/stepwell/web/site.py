@@ -160,7 +160,8 @@ class Visit:
     def _own(self, to: str) -> str:
         """An address of ours: nobody is sent to another site, nor to another application of this one."""
         is_ours = to.startswith(f"{self.prefix}/") and not to.startswith(("//", "/\\")) and to.isprintable()
-        return to if is_ours else self.url("tasks")
+        leads_up = ".." in unquote(to.partition("?")[0]).replace("\\", "/").split("/")
+        return to if is_ours and not leads_up else self.url("tasks")
 
     def remember(self, answer: Response, name: str, value: str, seconds: int) -> None:
         """Let the browser keep this for so long, for this application alone. No script needs to read it."""
