@@ -69,6 +69,21 @@ async def test_what_was_given_once_can_be_given_again_as_it_is_shown(tmp_path: P
     assert again["input"] == first["input"]
 
 
+@scenario
+async def test_the_mark_of_a_hidden_value_is_not_taken_for_the_value(tmp_path: Path) -> None:
+    async with app_in(tmp_path, send) as app, client_of(app) as client:
+        first = await client.post("/api/runs", json={"workflow": "elsewhere", "input": {"users": [{"password": "hunter2"}], "to": "•••"}})
+        shown = first.json()
+        again = await client.post("/api/runs", json={"workflow": "elsewhere", "input": shown["input"]})
+        many = await client.post("/api/runs/start_many", json={"workflow": "elsewhere", "inputs": [{}, shown["input"]]})
+        forked = await client.post(f"/api/runs/{shown['id']}/fork", json={"from_step": "told", "input": shown["input"]})
+
+    assert first.status_code == 201
+    assert [problem(answer, 422)["errors"][0]["pointer"] for answer in (again, many, forked)] == [
+        "#/input/users/0/password", "#/inputs/1/users/0/password", "#/input/users/0/password",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "places"),
     [

@@ -15,6 +15,7 @@ from stepwell.web.access import Role, User
 from stepwell.web.addresses import prefix_of
 from stepwell.web.api.answers import Reply
 from stepwell.web.api.given import Given, GivenT
+from stepwell.web.masking import Hides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class Call(Generic[GivenT]):
     request: Request
     user: User
     given: GivenT
+    hides: Hides
+    """Which names have values that are not shown."""
 
     @property
     def actor(self) -> str:

@@ -9,45 +9,85 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from stepwell.app import Stepwell
 from stepwell.errors import InvalidInput
+from stepwell.web.masking import Hides
+from stepwell.web.prose import HIDDEN
 
 T = TypeVar("T")
+Path: TypeAlias = tuple[str | int, ...]
 
 _DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str)  # of values only the ends are of interest
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
-def read_input(app: Stepwell, workflow: str, version: str | None, text: str) -> Any:
-    """The input that a JSON text stands for, for this workflow.
+class Inputs:
+    """Reads inputs for a workflow.
 
-    Raises:
-        InvalidInput: it does not fit. Its errors say where in the text, and not which choices of a union were tried.
+    Args:
+        app: who starts it.
+        workflow: its name.
+        version: of it.
+        hides: which names have values that are not shown.
     """
-    try:
-        return app.workflows.read_input(workflow, version, text)
-    except InvalidInput as error:
+
+    def __init__(self, app: Stepwell, workflow: str, version: str | None, hides: Hides) -> None:
+        self._app = app
+        self._target = workflow, version
+        self._hides = hides
+
+    def read(self, text: str) -> Any:
+        """The input that a JSON text stands for.
+
+        Raises:
+            InvalidInput: it does not fit, or has a mark in it in the place of what is hidden. Its errors say where in the text, and not
+                which choices of a union were tried.
+        """
         given = _DECODER.decode(text)
-        error.errors = [{**each, "loc": _place(given, each["loc"], missing=each["type"] == "missing")} for each in error.errors]
-        raise
-
-
-def read_inputs(app: Stepwell, workflow: str, version: str | None, text: str) -> list[Any]:
-    """The inputs that a JSON list stands for. Raises InvalidInput: one does not fit, which it names."""
-    inputs = []
-    for place, each in enumerate(items(text)):
+        if marks := list(_marks(given, self._hides, ())):
+            raise _with_marks(self._target[0], marks)
         try:
-            inputs.append(read_input(app, workflow, version, each))
+            return self._app.workflows.read_input(*self._target, text)
         except InvalidInput as error:
-            error.place = place
-            error.add_note(f"It is input number {place} of start_many; nothing was started.")
+            error.errors = [{**each, "loc": _place(given, each["loc"], missing=each["type"] == "missing")} for each in error.errors]
             raise
-    return inputs
+
+    def read_all(self, text: str) -> list[Any]:
+        """The inputs that a JSON list stands for. Raises InvalidInput: one does not fit, which it names."""
+        inputs = []
+        for place, each in enumerate(items(text)):
+            try:
+                inputs.append(self.read(each))
+            except InvalidInput as error:
+                error.place = place
+                error.add_note(f"It is input number {place} of start_many; nothing was started.")
+                raise
+        return inputs
 
 
-def _place(given: Any, path: tuple[str | int, ...], *, missing: bool) -> tuple[str | int, ...]:
+def _marks(given: Any, hides: Hides, path: Path) -> Iterator[Path]:
+    """Where what was shown in the place of a hidden value was sent back."""
+    match given:
+        case dict():
+            for name, item in given.items():
+                if hides(name) and isinstance(item, str) and item.startswith(HIDDEN):
+                    yield (*path, name)
+                else:
+                    yield from _marks(item, hides, (*path, name))
+        case list():
+            for place, item in enumerate(given):
+                yield from _marks(item, hides, (*path, place))
+
+
+def _with_marks(workflow: str, marks: list[Path]) -> InvalidInput:
+    told = f"{HIDDEN} stands for a value that is not shown; write the value itself"
+    errors = [{"type": "hidden", "loc": path, "msg": told} for path in marks]
+    return InvalidInput(f"the input does not fit workflow {workflow!r}: {told}.", workflow=workflow, errors=errors)
+
+
+def _place(given: Any, path: Path, *, missing: bool) -> Path:
     found: list[str | int] = []
     for part in path:
         is_there = (isinstance(given, dict) and part in given) or (isinstance(given, list) and isinstance(part, int) and part < len(given))

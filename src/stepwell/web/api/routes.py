@@ -107,7 +107,7 @@ def _doing(operation: Operation) -> Callable[[Site, Request, User], Awaitable[Re
         given: Given = await _given(request, operation)
         if isinstance(given, Which):
             given.without_finding(site.redact.names)
-        answer: Any = await operation.handler(Call(app=site.app, request=request, user=user, given=given))
+        answer: Any = await operation.handler(Call(app=site.app, request=request, user=user, given=given, hides=site.redact.hides))
         if operation.answers is None:
             return Response(status_code=operation.status)
         if isinstance(answer, Reply):
