@@ -221,6 +221,8 @@ def _checked_intervals(since: datetime, until: datetime, intervals: int, most: i
     begin, end = checked_instant(since, "since"), checked_instant(until, "until")
     if begin >= end:
         raise BadValue(f"since lies before until; {since.isoformat()} does not lie before {until.isoformat()}")
+    if begin < 0:
+        raise BadValue(f"since is 1970 or later, as no run is older; not {since.isoformat()}")
     return begin, end, _whole(intervals, "intervals", most)
 
 
