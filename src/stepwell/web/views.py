@@ -116,7 +116,7 @@ def _kept(visit: Visit, views: Iterable[View], answer: Response) -> Response:
     text = _written([*views])
     if len(text) > _MAX_COOKIE:
         raise BadValue("a browser does not keep so much; forget a view first")
-    answer.set_cookie(COOKIE, text, max_age=_YEAR, path=visit.cookie_path, httponly=True, samesite="strict")
+    visit.remember(answer, COOKIE, text, _YEAR)
     return answer
 
 
