@@ -16,8 +16,8 @@ pytestmark = pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 
 NAMES = (
     "tasks", "tasks-failed", "tasks-none", "tasks-wrong", "run-failed", "run-step", "run-hostile", "run-under-way", "run-many", "run-done",
-    "run-waiting", "run-paused", "no-run", "choose", "start", "start-json", "start-unknown", "rerun", "workflows", "workflow", "schedules",
-    "schedule", "workers", "charts", "system",
+    "matching", "run-waiting", "run-paused", "no-run", "choose", "start", "start-json", "start-unknown", "rerun", "workflows", "workflow",
+    "schedules", "schedule", "workers", "charts", "system",
 )  # fmt: skip
 
 AXE = """async () => {
