@@ -74,6 +74,15 @@ def test_a_name_that_nobody_has_is_started_and_the_near_one_named(shop: Path, ca
     assert "no worker has ever had a workflow 'greeet'; did you mean 'greet'?; the run waits until one has" in answer.err
 
 
+def test_an_input_that_is_nested_without_end_is_refused_in_words(here: Path, call: Call) -> None:
+    (here / "deep.json").write_text("[" * 200_000)
+
+    answer = call("start", "greet", "--input-file", "deep.json")
+
+    assert answer.code == 2
+    assert "nested more deeply" in answer.err
+
+
 def test_an_input_that_cannot_be_read_starts_nothing_and_makes_no_database(here: Path, call: Call) -> None:
     assert call("start", "greet", "--input", "{").code == 2
     assert list(here.iterdir()) == []

@@ -25,6 +25,7 @@ from stepwell.core.records import (
     Slot,
     Speed,
     StepRecord,
+    Waits,
     WorkerState,
     WorkflowState,
 )
@@ -162,6 +163,13 @@ class EndsList:
     """How many runs have ended, by interval."""
 
     ends: list[Ends]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitsList:
+    """How long runs have waited, by interval."""
+
+    waits: list[Waits]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
