@@ -17,6 +17,9 @@ INSTALLED := $(VENV)/.installed-$(shell cksum < pyproject.toml | cut -d ' ' -f 1
 # Four at once also where there are more cores: tests of leases and deadlines should not wait for a core.
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
+# What was compiled is kept, whatever the surroundings say: each worker of pytest, and each process that a test starts, would do it again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
