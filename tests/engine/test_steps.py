@@ -689,11 +689,11 @@ async def test_a_thread_that_takes_longer_than_the_timeout_is_left_behind_and_co
 
     @workflow(retry=Retry(2, "10ms"), name="flow")
     async def async_body(step: Step) -> str:
-        return await step.define("slow", slow, timeout="500ms").run()
+        return await step.define("slow", slow, timeout="3s").run()
 
     @workflow(retry=Retry(2, "10ms"), name="flow")
     def def_body(step: SyncStep) -> str:
-        return step.define("slow", slow, timeout="500ms").run()
+        return step.define("slow", slow, timeout="3s").run()
 
     flow = async_body if kind == "async" else def_body
     async with TestApp(flow) as app:

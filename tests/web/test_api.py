@@ -311,7 +311,7 @@ async def _ended(site: Served) -> str:
     """A run that has failed."""
     handle = await site.app.start("order", {"item": "lamp", "count": 9})
     with contextlib.suppress(RunFailed):
-        await handle.result(10)
+        await handle.result(50)
     return handle.run_id
 
 

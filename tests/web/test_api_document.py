@@ -38,10 +38,10 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     began = threading.Event()
     thread = threading.Thread(target=lambda: asyncio.run(_serve(server, began)))
     thread.start()
-    assert began.wait(20)
+    assert began.wait(50)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
-    thread.join(20)
+    thread.join(50)
 
 
 def _seeded(folder: Path) -> Starlette:

@@ -96,7 +96,7 @@ async def test_when_the_application_ends_in_the_midst_of_one_it_ends_too_and_the
     await work.begun.wait()
     work.let.release()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         await batches.close()
 
     assert "Cancel all runs: stopped by the end of the server; 500 runs were canceled, the others are as they were" in caplog.text
@@ -111,7 +111,7 @@ async def test_one_whose_database_does_not_answer_does_not_keep_the_application_
     batch = batches.begin("Cancel all runs", work, "canceled")
     await work.begun.wait()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         await batches.close()
 
     assert batch.is_over

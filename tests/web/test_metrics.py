@@ -63,7 +63,7 @@ async def test_they_say_what_the_workers_of_this_process_have_done() -> None:
     async with served() as site:
         handles = await site.app.start_many("order", [{"item": "lamp", "count": count} for count in (1, 2, 3, 9)])
         async with site.app.worker(concurrency=7):
-            await asyncio.gather(*(handle.result(10) for handle in handles), return_exceptions=True)
+            await asyncio.gather(*(handle.result(50) for handle in handles), return_exceptions=True)
             told = await figures(site.client)
 
     assert told.of("stepwell_workers", state="live") == 1

@@ -133,7 +133,7 @@ async def test_a_run_that_sleeps_beyond_the_last_year_is_shown_on_all_clocks(zon
     async with app_in(tmp_path, patient) as app, seen(app) as client:
         run = await app.start(patient)
         async with app.worker(grace="0s"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(50):
                 while (await run.get()).status != "sleeping":
                     await asyncio.sleep(0.01)
 
