@@ -26,6 +26,7 @@ RULES: Final = {
     "GET /": "viewer",
     "GET /tasks": "viewer",
     "POST /tasks": "operator",
+    "GET /tasks/matching": "operator",
     "GET /runs/new": "operator",
     "POST /runs/new": "operator",
     "GET /runs/{run_id}.json": "viewer",
@@ -46,6 +47,7 @@ RULES: Final = {
     "GET /system": "viewer",
     "GET /-/events": "viewer",
     "POST /-/settings": "viewer",
+    "POST /-/views": "viewer",
     # beside them
     "GET /healthz": ANYBODY,
     "GET /metrics": "viewer",
@@ -95,6 +97,7 @@ RULES: Final = {
     "GET /api/overview/tally": "viewer",
     "GET /api/overview/ends": "viewer",
     "GET /api/overview/speeds": "viewer",
+    "GET /api/overview/waits": "viewer",
     "GET /api/overview/live_versions": "viewer",
     "GET /api/overview/backlog": "viewer",
     "GET /api/overview/database": "viewer",
@@ -104,6 +107,7 @@ RULES: Final = {
 DEEDS: Final = {
     **{f"POST /tasks action={action}": "operator" for action in ("pause", "resume", "retry", "cancel")},
     **{f"POST /tasks action={action} scope=matching": "operator" for action in ("pause", "resume", "retry", "cancel")},
+    "POST /tasks action=stop": "operator",
     "POST /tasks action=delete": "admin",
     "POST /tasks action=delete scope=matching": "admin",
     **{f"POST /runs/{{run_id}}/{action}": "operator" for action in ("pause", "resume", "retry", "cancel", "signal", "fork")},
