@@ -15,6 +15,7 @@ async function refresh(force = false) {
   if (page.busy) { page.again = true; return; }
   if ($("#confirm[open]")) { page.missed = true; return; } // it is about what is there
   page.busy = true;
+  page.last = Date.now();
   try {
     const fresh = await asked(force);
     if (fresh) {
