@@ -161,6 +161,7 @@ _SOME: Final[Mapping[str, Any]] = {
     "version": "v1",
     "queue": "default",
     "key": "charge",
+    "step": None,
     "keys": ["charge"],
     "body": "",
     "failed": [],
