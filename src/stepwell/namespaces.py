@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import builtins
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
 from types import EllipsisType
 from typing import Any, Final, TypeAlias, Unpack
 
 from stepwell.core.codec import codec_of, input_value, payload_text
-from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, is_newest_first, run_filter
+from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, checked_text, is_newest_first, run_filter
 from stepwell.core.naming import checked_name, checked_signal
 from stepwell.core.records import (
     Definition,
@@ -28,17 +28,20 @@ from stepwell.core.records import (
 from stepwell.core.registry import Registry, natural_order
 from stepwell.core.starting import checked_actor, checked_run_id, checked_target, published_definition
 from stepwell.core.status import Action, RunStatus
-from stepwell.engine.publishing import definition_of, definitions_of
+from stepwell.engine.publishing import definition_of
 from stepwell.engine.runloop import refuse_in_body
 from stepwell.errors import WorkerNotFound, WorkflowNotFound
 from stepwell.handle import ACTS, LOOKS, Handle, get_logs
-from stepwell.home import Home
+from stepwell.home import MAX_VERSIONS, Home
 from stepwell.store.port import Halt
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 500
 """Runs that one transaction acts on, and runs that are read at once by those who want all."""
+
+_MAX_QUEUES: Final = 10_000
+"""Queues that are told of: far more than there are."""
 
 _MOMENT: Final = 0.000_001
 """Seconds: what is created now is created earlier than a moment from now."""
@@ -63,6 +66,25 @@ class Runs:
     async def steps(self, run_id: str) -> builtins.list[StepRecord]:
         """Its steps, one record an attempt, in order of their start. Raises RunNotFound."""
         return await self._handle(run_id).steps()
+
+    async def some_steps(self, run_id: str, *, step: str | None = None, limit: int = 500, cursor: str | None = None) -> Page[StepRecord]:
+        """Some of what `steps` gives, in the same order. There is no page before.
+
+        Args:
+            run_id: the run.
+            step: only the attempts of the step with this key.
+            limit: how many at most, from 1 to 1,000.
+            cursor: the `next_cursor` of the page before.
+
+        Raises:
+            RunNotFound: there is no such run.
+            ValueError: the limit or the cursor is none.
+            TooSlow: it has very many steps, and it would take too long to find these.
+        """
+        asked, wanted = checked_run_id(run_id), checked_limit(limit)
+        refuse_in_body(*LOOKS)
+        key = None if step is None else checked_text(step, "step")
+        return await self._home.store.some_steps(asked, key, checked_cursor(cursor), wanted)
 
     async def logs(self, run_id: str, *, after: int = 0, limit: int | None = None) -> builtins.list[LogLine]:
         """What it has said, without the first `after` lines: `limit` lines at most, or all. Raises RunNotFound."""
@@ -322,6 +344,30 @@ class Workflows:
             for name in sorted(versions.keys() | paused)
         ]
 
+    async def page(self, *, find: str = "", limit: int = 100, cursor: str | None = None) -> Page[WorkflowState]:
+        """A page of what `list` gives, by name. There is no page before.
+
+        Args:
+            find: only those that have this text in their names.
+            limit: how many at most, from 1 to 1,000.
+            cursor: the `next_cursor` of the page before, with the same text.
+
+        Raises:
+            ValueError: the limit is none.
+            TooSlow: it would take too long to find them.
+        """
+        text, wanted, after = checked_text(find, "find"), checked_limit(limit), checked_cursor(cursor) or ""
+        refuse_in_body(*LOOKS)
+        found = await self._home.store.catalog(text, after, wanted + 1)
+        states = {state.name: state for state in found}
+        for name, version in _declared(self._registry):
+            if name > after and text.casefold() in name.casefold():
+                states[name] = _with_version(states.get(name), name, version)
+        # Of those that are further on than what was read, nothing is known but what is here: they come with another page.
+        end = found[-1].name if len(found) > wanted else None
+        shown = [states[name] for name in sorted(states) if end is None or name <= end]
+        return Page(items=tuple(shown[:wanted]), next_cursor=shown[wanted - 1].name if len(shown) > wanted else None)
+
     async def definitions(self, name: str) -> builtins.list[Definition]:
         """What this app and the workers have published of it, one for each version, the newest first; empty: nobody has it.
 
@@ -329,9 +375,19 @@ class Workflows:
         """
         wanted = checked_name(name, "workflow")
         refuse_in_body(*LOOKS)
-        known = [*await self._home.definitions(), *definitions_of(self._registry)]
-        found = {each.version: each for each in known if each.name == wanted}
+        return self._merged(wanted, (await self._home.published(wanted)).definitions)
+
+    def _merged(self, name: str, published: Iterable[Definition]) -> builtins.list[Definition]:
+        here = (definition_of(workflow) for workflow in self._registry if workflow.name == name)
+        found = {each.version: each for each in (*published, *here)}
         return [found[version] for version in sorted(found, key=natural_order, reverse=True)]
+
+    async def about(self, name: str) -> tuple[builtins.list[Definition], bool]:
+        """As `definitions`, as it is now, and whether the workflow is paused. Raises DefinitionError: it can be no name."""
+        wanted = checked_name(name, "workflow")
+        refuse_in_body(*LOOKS)
+        definitions, paused = await self._home.store.published(wanted, MAX_VERSIONS)
+        return self._merged(wanted, definitions), paused
 
     async def definition(self, name: str, version: str | None = None) -> Definition:
         """What is known of the workflow that takes a run of this name and version. Its version is the one that the run would have.
@@ -347,7 +403,7 @@ class Workflows:
         here = self._registry.resolve(name, version)
         if here is not None:
             return definition_of(here.workflow)._replace(version=here.version)
-        found = published_definition(name, version, await self._home.definitions())
+        found = published_definition(name, version, (await self._home.published(name)).definitions)
         if found is None:
             raise WorkflowNotFound(f"no worker has published {version_label(name, version)}", workflow=name, version=version)
         return found
@@ -392,12 +448,9 @@ class Queues:
     async def list(self) -> builtins.list[QueueState]:
         """Those that workflows name, those in which runs wait or have waited, and those that are paused; by name."""
         refuse_in_body(*LOOKS)
-        store = self._home.store
-        names = {workflow.queue for workflow in self._registry}
-        names |= {each.queue for each in await store.definitions()}
-        names |= {lane.queue for lane in await store.lanes()}
-        paused = await _halted(self._home, "queue")
-        return [QueueState(name=name, paused=name in paused) for name in sorted(names | paused)]
+        known = {state.name: state for state in await self._home.store.queues(_MAX_QUEUES)}
+        here = {workflow.queue: QueueState(name=workflow.queue, paused=False) for workflow in self._registry}
+        return [state for _, state in sorted((here | known).items())]
 
     async def pause(self, name: str, *, actor: str | None = None) -> None:
         """Begin no run that waits in this queue, until `resume`. It survives restarts. Runs that a worker has go on."""
@@ -406,6 +459,13 @@ class Queues:
     async def resume(self, name: str, *, actor: str | None = None) -> None:
         """Let runs of this queue begin again. Changes nothing for one that is not paused."""
         await _halt(self._home, Halt("queue", checked_name(name, "queue")), halted=False, actor=actor)
+
+
+def _with_version(state: WorkflowState | None, name: str, version: str | None) -> WorkflowState:
+    """The workflow, which this app has in this version."""
+    versions = {version} if state is None else {version, *state.versions}
+    ordered = tuple(sorted(versions, key=natural_order, reverse=True))
+    return WorkflowState(name=name, versions=ordered, paused=state is not None and state.paused)
 
 
 async def _all_of(some: Callable[[int], Awaitable[int]], at_most: int | None = None, told: Callable[[int], None] | None = None) -> int:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, Unpack
 
 from stepwell.core.filters import Filters, Order, by_id, checked_cursor, checked_instant, checked_limit, is_newest_first, run_filter
-from stepwell.core.records import Backlog, DatabaseFacts, Ends, LiveVersion, Page, RunFilter, RunSummary, Speed, StepChip
+from stepwell.core.records import Backlog, DatabaseFacts, Ends, LiveVersion, Page, RunFilter, RunSummary, Speed, StepChip, StepRecord
 from stepwell.core.starting import checked_run_id
 from stepwell.core.status import RunStatus
 from stepwell.engine.clock import Clock, SystemClock
@@ -120,23 +120,39 @@ class Overview:
         refuse_in_body(*LOOKS)
         return await self._home.store.ends(begin, end, (end - begin) / checked, name)
 
-    async def ends_by_workflow(self, since: datetime, until: datetime, intervals: int = 48) -> dict[str, builtins.list[Ends]]:
-        """As `ends`, of each workflow of which a run has ended in that time, by its name.
+    async def steps(self, run_id: str, limit: int = 1_000) -> builtins.list[StepRecord]:
+        """The newest attempts of steps of a run, up to `limit`, in order, without what they have returned; of an error, its type.
+
+        A run that is not there has none. `app.runs.some_steps` has the rest of it.
+
+        Raises:
+            ValueError: `limit` is no number from 1 to 100,000.
+            TooSlow: it has far too many.
+        """
+        asked, wanted = checked_run_id(run_id), _whole(limit, "limit", _MAX_CAP)
+        refuse_in_body(*LOOKS)
+        return await self._home.store.trace(asked, wanted)
+
+    async def ends_by_workflow(
+        self, since: datetime, until: datetime, intervals: int = 48, workflows: Iterable[str] | None = None
+    ) -> dict[str, builtins.list[Ends]]:
+        """As `ends`, of each of these workflows, or of all, of which a run has ended in that time, by its name.
 
         Raises:
             ValueError, TooSlow: as with `ends`.
         """
         begin, end, checked = _checked_intervals(since, until, intervals)
         refuse_in_body(*LOOKS)
-        return dict(await self._home.store.ends_by_workflow(begin, end, (end - begin) / checked))
+        names = None if workflows is None else builtins.list(workflows)
+        return dict(await self._home.store.ends_by_workflow(begin, end, (end - begin) / checked, names))
 
-    async def speeds(self) -> builtins.list[Speed]:
-        """How the newest runs of each workflow have ended, and how long they took; by name.
+    async def speeds(self, workflows: Iterable[str] | None = None) -> builtins.list[Speed]:
+        """How the newest runs of each of these workflows, or of all, have ended, and how long they took; by name: of 500 at most.
 
         Those are up to 100 that have ended, of its newest 1,000.
         """
         refuse_in_body(*LOOKS)
-        return await self._home.store.speeds(_TIMED)
+        return await self._home.store.speeds(_TIMED, None if workflows is None else builtins.list(workflows))
 
     async def live_versions(self) -> builtins.list[LiveVersion]:
         """Which versions the runs are of that have not ended, by workflow and version: whose code is still needed.
