@@ -31,7 +31,7 @@ from stepwell.core.status import Action, RunStatus
 from stepwell.engine.publishing import definition_of
 from stepwell.engine.runloop import refuse_in_body
 from stepwell.errors import WorkerNotFound, WorkflowNotFound
-from stepwell.handle import ACTS, LOOKS, Handle, get_logs
+from stepwell.handle import ACTS, LOOKS, Handle, get_events, get_logs
 from stepwell.home import MAX_VERSIONS, Home
 from stepwell.store.port import Halt
 
@@ -67,12 +67,15 @@ class Runs:
         """Its steps, one record an attempt, in order of their start. Raises RunNotFound."""
         return await self._handle(run_id).steps()
 
-    async def some_steps(self, run_id: str, *, step: str | None = None, limit: int = 500, cursor: str | None = None) -> Page[StepRecord]:
+    async def some_steps(
+        self, run_id: str, *, step: str | None = None, attempt: int | None = None, limit: int = 500, cursor: str | None = None
+    ) -> Page[StepRecord]:
         """Some of what `steps` gives, in the same order. There is no page before.
 
         Args:
             run_id: the run.
-            step: only the attempts of the step with this key.
+            step: only attempts of the step with this key.
+            attempt: only those of this number.
             limit: how many at most, from 1 to 1,000.
             cursor: the `next_cursor` of the page before.
 
@@ -84,15 +87,15 @@ class Runs:
         asked, wanted = checked_run_id(run_id), checked_limit(limit)
         refuse_in_body(*LOOKS)
         key = None if step is None else checked_text(step, "step")
-        return await self._home.store.some_steps(asked, key, checked_cursor(cursor), wanted)
+        return await self._home.store.some_steps(asked, key, attempt, checked_cursor(cursor), wanted)
 
     async def logs(self, run_id: str, *, after: int = 0, limit: int | None = None) -> builtins.list[LogLine]:
         """What it has said, without the first `after` lines: `limit` lines at most, or all. Raises RunNotFound."""
         return await get_logs(self._home, checked_run_id(run_id), after, limit)
 
-    async def events(self, run_id: str) -> builtins.list[Event]:
-        """What was done to it, when and by whom. Raises RunNotFound."""
-        return await self._handle(run_id).events()
+    async def events(self, run_id: str, *, limit: int | None = None) -> builtins.list[Event]:
+        """What was done to it, when and by whom: the first `limit`, or all. Raises RunNotFound."""
+        return await get_events(self._home, checked_run_id(run_id), limit)
 
     async def pause(self, run_id: str, *, actor: str | None = None) -> Run:
         """See `Handle.pause`."""

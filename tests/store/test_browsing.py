@@ -292,7 +292,7 @@ async def test_all_attempts_are_read_page_by_page_each_once(store: Store, limit:
 
     found, cursor = list[StepRecord](), None
     while True:
-        turned = await store.some_steps(FIRST, None, cursor, limit)
+        turned = await store.some_steps(FIRST, None, None, cursor, limit)
         assert 0 < len(turned) <= limit
         found += turned
         cursor = turned.next_cursor
@@ -307,16 +307,23 @@ async def test_all_attempts_are_read_page_by_page_each_once(store: Store, limit:
 async def test_the_attempts_of_one_step_are_read_alone(store: Store) -> None:
     await some_steps(store)
 
-    found = await store.some_steps(FIRST, "charge", None, 100)
+    found = await store.some_steps(FIRST, "charge", None, None, 100)
 
     assert begun(list(found)) == [("charge", 1), ("charge", 2), ("charge", 3)]
     assert (found.items[2].error, found.next_cursor) == (ERROR, None)
-    assert (await store.some_steps(FIRST, "none", None, 100)).items == ()
+    assert (await store.some_steps(FIRST, "none", None, None, 100)).items == ()
+
+
+async def test_one_attempt_is_read_alone(store: Store) -> None:
+    await some_steps(store)
+
+    assert begun(list(await store.some_steps(FIRST, "charge", 2, None, 100))) == [("charge", 2)]
+    assert (await store.some_steps(FIRST, "charge", 9, None, 100)).items == ()
 
 
 async def test_steps_of_a_run_that_is_not_there_are_asked_for_in_vain(store: Store) -> None:
     with pytest.raises(RunNotFound):
-        await store.some_steps(ABSENT, None, None, 100)
+        await store.some_steps(ABSENT, None, None, None, 100)
 
 
 @pytest.mark.parametrize(
@@ -326,4 +333,4 @@ async def test_a_cursor_of_steps_that_no_page_had_is_refused(store: Store, curso
     await claimed_run(store)
 
     with pytest.raises(ValueError, match="is no cursor"):
-        await store.some_steps(FIRST, None, cursor, 10)
+        await store.some_steps(FIRST, None, None, cursor, 10)

@@ -215,7 +215,7 @@ async def test_workflows_queues_and_workers_are_listed_and_stopped() -> None:
         (worker,) = (await site.get("/workers"))["workers"]
         await site.post("/workers/till%2F1/drain", status=204)
 
-    assert workflows == {"workflows": [{"name": "order", "versions": [None], "paused": True}]}
+    assert workflows == {"workflows": [{"name": "order", "versions": [None], "paused": True}], "next_cursor": None}
     assert {"name": "mail/out", "paused": True} in queues["queues"]
     assert (worker["name"], worker["lease"]) == ("till/1", 30.0)
     assert "serves" not in worker

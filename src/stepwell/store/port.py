@@ -59,6 +59,9 @@ MAX_SIGNALS: Final = 10_000
 """In the mailbox of a run, read or not, until it goes on as new."""
 
 
+ALL: Final = 1 << 31
+"""As a limit: none."""
+
 MAX_CHIPPED: Final = 10_000
 """Steps of a run that are looked at for `chips`."""
 
@@ -370,7 +373,7 @@ class Store(Protocol):
     async def slots(self, workflow: str, name: str, limit: int, before: int | None = None) -> list[Slot]:
         """What has become of its slots, the newest record first; with `before`, those with a smaller number."""
 
-    async def schedule_events(self, workflow: str, name: str, limit: int = 10_000) -> list[Event]:
+    async def schedule_events(self, workflow: str, name: str, limit: int = ALL) -> list[Event]:
         """Who has paused and resumed it, in order: the first `limit`; none of one that nobody has declared."""
 
     async def forget_slots(self, keys: Collection[tuple[str, str]], keep: int) -> None:
@@ -509,7 +512,7 @@ class Store(Protocol):
     async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
         """What it has said, in order, without the first `after` lines. Raises RunNotFound."""
 
-    async def events(self, run_id: str, limit: int = 10_000) -> list[Event]:
+    async def events(self, run_id: str, limit: int = ALL) -> list[Event]:
         """What was done to it, in order: the first `limit`. Raises RunNotFound."""
 
     async def history(self, run_id: str) -> Claimed:
@@ -518,7 +521,7 @@ class Store(Protocol):
     async def lanes(self) -> Collection[Lane]:
         """Where runs wait, or have waited."""
 
-    async def workers(self, limit: int = 10_000) -> list[WorkerState]:
+    async def workers(self, limit: int = ALL) -> list[WorkerState]:
         """Those that are registered, by the time of their start: the first `limit`."""
 
     async def pulse(self) -> str:
@@ -615,8 +618,8 @@ class Store(Protocol):
         A run that is not there has none.
         """
 
-    async def some_steps(self, run_id: str, key: str | None, cursor: str | None, limit: int) -> Page[StepRecord]:
-        """Up to `limit` attempts of a run, or of one step of it, as `steps` has them. There is no page before.
+    async def some_steps(self, run_id: str, key: str | None, attempt: int | None, cursor: str | None, limit: int) -> Page[StepRecord]:
+        """Up to `limit` attempts of a run, as `steps` has them: only of this step, and of this number. There is no page before.
 
         Raises:
             RunNotFound: there is no such run.

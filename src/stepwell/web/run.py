@@ -11,6 +11,7 @@ from starlette.responses import Response
 from stepwell.core.codec import codec_of
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.web.access import Role
+from stepwell.web.attempts import attempts_of, whole
 from stepwell.web.timeline import View, timeline_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 TABS: Final = ("output", "input", "error", "logs", "history", "json")
 
+_EVENTS: Final = 1_000
+"""Things that were done to a run, on its page."""
+
 _LINES: Final = 500
 """Lines of log on a page."""
 
@@ -29,8 +33,8 @@ async def show(visit: Visit) -> Response:
     """The page."""
     run_id = visit.request.path_params["run_id"]
     run = await visit.app.runs.get(run_id)
-    steps = await visit.app.runs.steps(run_id)
-    events = await visit.app.runs.events(run_id)
+    steps, left_out = await attempts_of(visit, run_id)
+    events = await visit.app.runs.events(run_id, limit=_EVENTS)
     tab = _tab(visit, run)
     lines = await visit.app.runs.logs(run_id, after=_first_line(visit), limit=_LINES + 1) if tab == "logs" else []
     return visit.page(
@@ -38,7 +42,8 @@ async def show(visit: Visit) -> Response:
         tab="tasks",
         run=run,
         timeline=timeline_of(run, steps, events, visit.now, View.of(visit.request.query_params.multi_items())),
-        step=_step(visit, steps),
+        left_out=left_out,
+        step=None if (step := _step(visit, steps)) is None else await whole(visit, run_id, step),
         events=events,
         lines=lines[:_LINES],
         more_lines=_first_line(visit) + _LINES if len(lines) > _LINES else None,

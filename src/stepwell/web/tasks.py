@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from stepwell.core.records import Page, RunSummary
 from stepwell.core.status import RunStatus
-from stepwell.errors import IllegalTransition, RunNotFound
+from stepwell.errors import IllegalTransition, RunNotFound, TooSlow
 from stepwell.web.access import Role
 from stepwell.web.choosing import PERIODS, chosen, further_back
 from stepwell.web.figures import DAY
@@ -46,18 +47,25 @@ async def show(visit: Visit) -> Response:
     overview, size = visit.app.overview, _size(visit)
     # Whoever looks for something finds it at the top, and not below what goes on.
     active = [] if choice.chips or choice.problem or visit.query.get("cursor") else await overview.active(_ACTIVE, explain=False)
-    page = await overview.runs(limit=size, cursor=visit.query.get("cursor") or None, explain=False, **choice.filters)
+    page: Page[RunSummary] = Page(items=())
+    slow = False
+    try:
+        page = await overview.runs(limit=size, cursor=visit.query.get("cursor") or None, explain=False, **choice.filters)
+    except TooSlow:
+        slow = True
+    tally = await overview.tally()
     shown = await overview.explain([*active, *page])  # of both lists at once
     active, page = shown[: len(active)], replace(page, items=tuple(shown[len(active) :]))
     return visit.page(
         "tasks.html",
         tab="tasks",
-        tally=await overview.tally(),
+        tally=tally,
         day=await visit.site.figures.ends(DAY, visit.now),
         active=active,
         chips=await overview.chips([run.id for run in active], _CHIPS),
         page=page,
-        is_new=not (page.items or choice.chips) and not (await overview.runs(limit=1)).items,
+        slow=slow,
+        is_new=not choice.chips and not any(tally.values()),
         choice=choice,
         periods=PERIODS,
         further=further_back(choice.period),

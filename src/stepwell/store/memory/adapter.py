@@ -12,7 +12,7 @@ from stepwell.errors import DefinitionError, IllegalTransition, MailboxFull
 from stepwell.store.memory import acting, browsing, claiming, mailing, scheduling, showing, surveying, writing
 from stepwell.store.memory.finding import matching, page
 from stepwell.store.memory.tables import Tables, WorkerRow
-from stepwell.store.port import Beat, Ended, Hint, Look, Notices, Peer, Portion, WorkerLost
+from stepwell.store.port import ALL, Beat, Ended, Hint, Look, Notices, Peer, Portion, WorkerLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -269,7 +269,7 @@ class MemoryStore:
         """See `Store.slots`."""
         return scheduling.slots(self._tables, (workflow, name), limit, before)
 
-    async def schedule_events(self, workflow: str, name: str, limit: int = 10_000) -> list[Event]:
+    async def schedule_events(self, workflow: str, name: str, limit: int = ALL) -> list[Event]:
         """See `Store.schedule_events`."""
         fired = self._tables.schedules.fired.get((workflow, name))
         return [] if fired is None else fired.events[:limit]
@@ -453,7 +453,7 @@ class MemoryStore:
         entries = sorted(self._tables.row(run_id).logs.values(), key=lambda entry: entry.at)
         return [showing.line(entry) for entry in entries[after : after + limit]]
 
-    async def events(self, run_id: str, limit: int = 10_000) -> list[Event]:
+    async def events(self, run_id: str, limit: int = ALL) -> list[Event]:
         """See `Store.events`."""
         return self._tables.row(run_id).events[:limit]
 
@@ -466,7 +466,7 @@ class MemoryStore:
         """See `Store.lanes`."""
         return frozenset(self._tables.lanes)
 
-    async def workers(self, limit: int = 10_000) -> list[WorkerState]:
+    async def workers(self, limit: int = ALL) -> list[WorkerState]:
         """See `Store.workers`."""
         return showing.workers(self._tables)[:limit]
 
@@ -566,9 +566,9 @@ class MemoryStore:
         row = self._tables.rows.get(run_id)
         return [] if row is None else browsing.trace(row)[-limit:]
 
-    async def some_steps(self, run_id: str, key: str | None, cursor: str | None, limit: int) -> Page[StepRecord]:
+    async def some_steps(self, run_id: str, key: str | None, attempt: int | None, cursor: str | None, limit: int) -> Page[StepRecord]:
         """See `Store.some_steps`."""
-        return browsing.some_steps(self._tables.row(run_id), key, cursor, limit)
+        return browsing.some_steps(self._tables.row(run_id), key, attempt, cursor, limit)
 
     def _matching(self, where: RunFilter) -> list[Row]:
         return matching(self._tables.rows.values(), where)

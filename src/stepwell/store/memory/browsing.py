@@ -94,10 +94,12 @@ def _type(error: ErrorInfo | None) -> ErrorInfo | None:
     return None if error is None else ErrorInfo(error.type, "")
 
 
-def some_steps(row: Row, key: str | None, cursor: str | None, limit: int) -> Page[StepRecord]:
+def some_steps(row: Row, key: str | None, attempt: int | None, cursor: str | None, limit: int) -> Page[StepRecord]:
     """See `Store.some_steps`."""
     after = FIRST_STEP if cursor is None else read_place(cursor)
-    found = [each for each in showing.begun(row) if key in (None, each.key) and showing.place(each) > after]
+    found = [
+        each for each in showing.begun(row) if key in (None, each.key) and attempt in (None, each.attempt) and showing.place(each) > after
+    ]
     return Page(
         items=tuple(showing.step(each) for each in found[:limit]),
         next_cursor=place_after(showing.place(found[limit - 1])) if len(found) > limit else None,

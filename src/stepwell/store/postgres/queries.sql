@@ -1446,7 +1446,7 @@ FROM (
             AND NOT EXISTS (SELECT 1 FROM stepwell.attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt)
     ) begun
     WHERE (began, asked, attempt, key) > (:began::bigint, :asked::bigint, :attempt::integer, :after::text)
-        AND (:key::text IS NULL OR key = :key::text)
+        AND (:key::text IS NULL OR key = :key::text) AND (:number::integer IS NULL OR attempt = :number::integer)
     ORDER BY began, asked, attempt, key
     LIMIT :limit
 ) p

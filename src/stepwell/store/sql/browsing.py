@@ -115,10 +115,12 @@ async def trace(transaction: Transaction, run_id: str, limit: int) -> list[StepR
     ]
 
 
-async def some_steps(transaction: Transaction, run_id: str, key: str | None, cursor: str | None, limit: int) -> Page[StepRecord]:
+async def some_steps(
+    transaction: Transaction, run_id: str, key: str | None, number: int | None, cursor: str | None, limit: int
+) -> Page[StepRecord]:
     """See `Store.some_steps`."""
     began, asked, attempt, after = FIRST_STEP if cursor is None else read_place(cursor)
-    given = {"began": began, "asked": asked, "attempt": attempt, "after": after, "key": key}
+    given = {"began": began, "asked": asked, "attempt": attempt, "after": after, "key": key, "number": number}
     rows = await transaction.many("some_steps", run=run_id, body=BODY, limit=limit + 1, **given)
     if not rows:
         await check(transaction, run_id)

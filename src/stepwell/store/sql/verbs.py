@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from stepwell.store.port import ALL
 from stepwell.store.sql import acting, browsing, claiming, keeping, mailing, reading, scheduling, starting, surveying, writing
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Verbs:
         """See `Store.slots`."""
         return await self._opened.search(scheduling.slots, workflow, name, limit, before)
 
-    async def schedule_events(self, workflow: str, name: str, limit: int = 10_000) -> list[Event]:
+    async def schedule_events(self, workflow: str, name: str, limit: int = ALL) -> list[Event]:
         """See `Store.schedule_events`."""
         return await self._opened.search(scheduling.events, workflow, name, limit)
 
@@ -280,7 +281,7 @@ class Verbs:
         """See `Store.logs`."""
         return await self._opened.search(reading.logs, run_id, after, limit)
 
-    async def events(self, run_id: str, limit: int = 10_000) -> list[Event]:
+    async def events(self, run_id: str, limit: int = ALL) -> list[Event]:
         """See `Store.events`."""
         return await self._opened.search(reading.events, run_id, limit)
 
@@ -292,7 +293,7 @@ class Verbs:
         """See `Store.lanes`."""
         return await self._opened.search(reading.lanes)
 
-    async def workers(self, limit: int = 10_000) -> list[WorkerState]:
+    async def workers(self, limit: int = ALL) -> list[WorkerState]:
         """See `Store.workers`."""
         return await self._opened.search(reading.workers, limit)
 
@@ -388,6 +389,6 @@ class Verbs:
         """See `Store.trace`."""
         return await self._opened.show(browsing.trace, run_id, limit)
 
-    async def some_steps(self, run_id: str, key: str | None, cursor: str | None, limit: int) -> Page[StepRecord]:
+    async def some_steps(self, run_id: str, key: str | None, attempt: int | None, cursor: str | None, limit: int) -> Page[StepRecord]:
         """See `Store.some_steps`."""
-        return await self._opened.show(browsing.some_steps, run_id, key, cursor, limit)
+        return await self._opened.show(browsing.some_steps, run_id, key, attempt, cursor, limit)

@@ -1292,7 +1292,7 @@ FROM (
             AND NOT EXISTS (SELECT 1 FROM stepwell_outcomes o WHERE o.run = s.run AND o.key = s.key)
             AND NOT EXISTS (SELECT 1 FROM stepwell_attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt)
     )
-    WHERE (began, asked, attempt, key) > (:began, :asked, :attempt, :after) AND (:key IS NULL OR key = :key)
+    WHERE (began, asked, attempt, key) > (:began, :asked, :attempt, :after) AND (:key IS NULL OR key = :key) AND (:number IS NULL OR attempt = :number)
     ORDER BY began, asked, attempt, key
     LIMIT :limit
 ) p;
