@@ -33,7 +33,7 @@ from stepwell.engine.runloop import refuse_in_body
 from stepwell.errors import WorkerNotFound, WorkflowNotFound
 from stepwell.handle import ACTS, LOOKS, Handle, get_events, get_logs
 from stepwell.home import MAX_VERSIONS, Home
-from stepwell.store.port import Halt
+from stepwell.store.port import ALL, Halt
 
 log = logging.getLogger(__name__)
 
@@ -301,10 +301,10 @@ class Workers:
     def __init__(self, home: Home) -> None:
         self._home = home
 
-    async def list(self) -> builtins.list[WorkerState]:
-        """All workers that are registered, also those that were not heard of for a while (`beat_at`)."""
+    async def list(self, *, limit: int | None = None) -> builtins.list[WorkerState]:
+        """All workers that are registered, also those that were not heard of for a while (`beat_at`); or the `limit` that began first."""
         refuse_in_body(*LOOKS)
-        return await self._home.store.workers()
+        return await self._home.store.workers(ALL if limit is None else limit)
 
     async def drain(self, worker: str, *, actor: str | None = None) -> None:
         """Ask a worker to stop: it lets its steps end within its grace, hands its runs back, and leaves.

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from stepwell.core.records import WorkerState, instant
 from stepwell.web.access import NotAllowed, Role
 from stepwell.web.exposition import MEDIA_TYPE, Exposition
+from stepwell.web.workers import MOST
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -33,7 +34,7 @@ async def show(site: Site, _: Request, user: User) -> Response:
     exposition = Exposition()
     await _add_runs(exposition, site)
     now = instant(site.app.now())
-    _add_workers(exposition, await site.app.workers.list(), now)
+    _add_workers(exposition, await site.app.workers.list(limit=MOST), now)
     _add_schedules(exposition, *await site.app.schedules.due(LATE))
     await _add_database(exposition, site)
     if site.app.counters.workers:

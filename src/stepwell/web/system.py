@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from stepwell.config import shown_url
 from stepwell.web import words
 from stepwell.web.live import MAX_STREAMS
-from stepwell.web.workers import backlog_of, health_of, stranded
+from stepwell.web.workers import MOST, backlog_of, health_of, stranded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Finding:
 async def show(visit: Visit) -> Response:
     """The page."""
     facts = await visit.app.overview.facts()
-    states = await visit.app.workers.list()
+    states = await visit.app.workers.list(limit=MOST)
     backlog = await backlog_of(visit)
     findings = [_database(facts), _clock(facts), _workers(visit, states, backlog), _served(visit, states, backlog), _pace(visit, backlog)]
     return visit.page(

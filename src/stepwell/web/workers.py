@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SLOTS_WIDTH: Final = 80
 """Of the bar that shows how many slots are taken."""
 
+MOST: Final = 1_000
+"""Workers that are looked at: more than anybody has."""
+
 _LATE: Final = 3
 """Leases after which a worker that was not heard of counts as lost."""
 
@@ -53,7 +56,7 @@ class QueueRow:
 async def show(visit: Visit) -> Response:
     """The page."""
     app = visit.app
-    states = await app.workers.list()
+    states = await app.workers.list(limit=MOST)
     backlog = await backlog_of(visit)
     rows = sorted((_row(state, visit.now) for state in states), key=lambda row: (_HEALTH.index(row.health), row.state.name, row.state.id))
     ready = () if backlog is None else backlog.ready

@@ -129,7 +129,7 @@ async def show_one(visit: Visit) -> Response:
         row=row or WorkflowRow(name=name, paused=False, versions=(), schedules=(), speed=None),
         definitions=[(each, _schema(each, visit.site.redact)) for each in definitions],
         day=await figures.ends(DAY, visit.now, name),
-        recent=recent or (),
+        recent=recent,
         looked_at=LOOKED_AT,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stepwell.web.api.answers import Queues, Workers, Workflows
 from stepwell.web.api.calls import Call
 from stepwell.web.api.given import Named, Nothing
+from stepwell.web.workers import MOST
 
 
 async def list_workflows(call: Call[Named]) -> Workflows:
@@ -41,7 +42,7 @@ async def resume_queue(call: Call[Nothing]) -> None:
 
 async def list_workers(call: Call[Nothing]) -> Workers:
     """List workers, also those that were not heard of for a while."""
-    return Workers(workers=await call.app.workers.list())
+    return Workers(workers=await call.app.workers.list(limit=MOST))
 
 
 async def drain_worker(call: Call[Nothing]) -> None:
