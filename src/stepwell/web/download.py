@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from stepwell.core.records import Event, Page, Run, StepRecord
     from stepwell.web.site import Visit
 
-_STEPS: Final = 100
-"""Attempts that are read at once: each may have a large result."""
+_STEPS: Final = 500
+"""Attempts that are read at once: each may have a large result, and for each portion all are looked at."""
 
 
 async def run_json(visit: Visit) -> Response:
