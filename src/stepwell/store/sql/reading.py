@@ -166,6 +166,8 @@ class Asked(NamedTuple):
 
     text: str
     parameters: dict[str, Any]
+    parts: int
+    """How many statements it is made of: each has an order, and a limit of its own."""
 
 
 def asked_for(
@@ -176,7 +178,8 @@ def asked_for(
     beyond = "AND r.id <> :start" if start is not None else ""
     parts = parts_of(transaction, where, by_end=by_end)
     statements = [listing(transaction, where, part, span, newest=newest, also=beyond) for part in parts]
-    return Asked(united(statements), {**parameters(where, span), "limit": limit, "start": start}) if statements else None
+    given = {**parameters(where, span), "limit": limit, "start": start}
+    return Asked(united(statements), given, len(statements)) if statements else None
 
 
 def span_of(where: RunFilter, start: str | None = None, *, newest: bool = False) -> Span:

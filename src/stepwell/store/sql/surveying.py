@@ -48,8 +48,12 @@ async def summaries(transaction: Transaction, where: RunFilter, newest: bool, li
     """See `Store.summaries`."""
     direction, start = turn_of(newest, cursor)
     asked = asked_for(transaction, where, limit=limit + 1, newest=direction, start=start)
-    order = f"ORDER BY r.id {'DESC' if direction else 'ASC'}"
-    shown = [] if asked is None else await _found(transaction, asked.text, order, asked.parameters)
+    if asked is None:
+        return Page(items=())
+    way = "DESC" if direction else "ASC"
+    # Of what several parts have found, only so much is looked at as is shown.
+    found = asked.text if asked.parts == 1 else f"SELECT * FROM (\n{asked.text}\n) listed\nORDER BY id {way}\nLIMIT :limit"  # noqa: S608
+    shown = await _found(transaction, found, f"ORDER BY r.id {way}", asked.parameters)
     return page_of(shown, limit, cursor, lambda run: run.id)
 
 
