@@ -131,6 +131,7 @@ class NullStore:
     standing: Any = enqueue
     steps: Any = enqueue
     summaries: Any = enqueue
+    story: Any = enqueue
     summaries_of: Any = enqueue
     supply: Any = enqueue
     tally: Any = enqueue
@@ -138,4 +139,5 @@ class NullStore:
     transact: Any = enqueue
     trigger: Any = enqueue
     unknown_schedules: Any = enqueue
+    waits: Any = enqueue
     workers: Any = enqueue

@@ -12,7 +12,7 @@ from stepwell.core.definition import Workflow
 from stepwell.core.duration import Duration
 from stepwell.core.options import checked_count
 from stepwell.core.registry import Registry
-from stepwell.core.retention import Retention
+from stepwell.core.retention import Kept, Retention
 from stepwell.core.size import parse_size
 from stepwell.engine.clock import Clock
 from stepwell.engine.counters import Counters
@@ -109,6 +109,11 @@ class Stepwell(Starting):
     def timezone(self) -> str:
         """Of schedules that name none."""
         return self._settings.timezone
+
+    @property
+    def retention(self) -> Kept:
+        """For how long after their end runs of a status are kept by its workers; for ever, where the status is not in it."""
+        return self._settings.retention
 
     # -- its life
 

@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from stepwell.core.cron import checked_zone
 from stepwell.core.retention import Kept, Retention, parse_retention
@@ -20,6 +20,8 @@ from stepwell.store.postgres.target import is_postgres_url, target_of
 if TYPE_CHECKING:
     from sqlalchemy import Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+T = TypeVar("T")
 
 DEFAULT_URL: Final = "sqlite:///stepwell.db"
 DEFAULT_NAMESPACE: Final = "stepwell"
@@ -106,12 +108,24 @@ def web_tokens() -> dict[str, str]:
     said: Any = project.table.get("web_tokens", {}) if project is not None else {}
     if text:
         said = dict(pair.strip().rpartition("=")[::2] for pair in text.split(","))
-    if not isinstance(said, Mapping) or not all(isinstance(item, str) for pair in said.items() for item in pair):
+    if not isinstance(said, Mapping) or not all(isinstance(role, str) for role in said.values()):
         raise DefinitionError('web_tokens is a table of roles by token: web_tokens = { "a-long-random-text" = "viewer" }')
-    for token in said:
-        if len(token) < _SHORTEST_TOKEN:
-            raise DefinitionError(f"a token of web_tokens has {len(token)} characters; take a random one of {_SHORTEST_TOKEN} or more")
-    return dict(said)
+    return dict(checked_tokens(said))
+
+
+def checked_tokens(tokens: Mapping[Any, T]) -> Mapping[str, T]:
+    """The same. A token that is empty, or can be guessed, would let everybody in.
+
+    Raises:
+        DefinitionError: one is no text, or has fewer than 16 characters, or others than a header can hold.
+    """
+    for token in tokens:
+        if not isinstance(token, str) or len(token) < _SHORTEST_TOKEN:
+            told = f"has {len(token)} characters" if isinstance(token, str) else f"is a {type(token).__name__}"
+            raise DefinitionError(f"a token of the web interface {told}; take a random text of {_SHORTEST_TOKEN} characters or more")
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise DefinitionError("a token of the web interface has characters that no header holds; take letters and digits")
+    return tokens
 
 
 def shown_url(url: str) -> str:

@@ -30,6 +30,7 @@
     ├── DatabaseTooNew           the database was written by a newer Stepwell
     └── DatabaseUnavailable      the database cannot be reached, or did not answer
     ContinueAsNew (BaseException)  raise it to go on under the same id with an empty history
+    BadValue (ValueError)          what a caller has said cannot be; a ValueError like any other, but for edges, which tell its text
 
 An exception says in its message what, which one, and what to do about it; the data are attributes.
 """
@@ -76,6 +77,13 @@ class ErrorInfo:
 def qualified_name(kind: type) -> str:
     """`shop.payment.CardDeclined`: by what a class is known in stored errors."""
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+class BadValue(ValueError):
+    """What a caller has said cannot be: a duration without a unit, a cursor of nowhere.
+
+    By it those who answer strangers tell what these have done wrong from what is wrong with the program, of which they tell nothing.
+    """
 
 
 class StepwellError(Exception):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from stepwell.core.codec import codec_of, payload_text
 from stepwell.core.failure import error_from
 from stepwell.core.naming import checked_signal
+from stepwell.core.records import LEVELS
 from stepwell.core.starting import checked_actor
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.runloop import refuse_in_body
@@ -184,14 +185,32 @@ def checked_wait(timeout: object) -> float | None:
     return timeout
 
 
-async def get_logs(home: Home, run_id: str, after: int = 0, limit: int | None = None) -> list[LogLine]:
-    """What a run has said, without the first `after` lines: `limit` lines at most, or all."""
+def worse_than(level: str | None) -> tuple[str, ...] | None:
+    """The levels from this one on; None: all. Raises ValueError: there is no such level."""
+    if level in (None, LEVELS[0]):
+        return None
+    if level not in LEVELS:
+        raise ValueError(f"there is no level {level!r}; there are {', '.join(LEVELS)}")
+    return LEVELS[LEVELS.index(level) :]
+
+
+async def get_logs(
+    home: Home,
+    run_id: str,
+    after: int = 0,
+    limit: int | None = None,
+    *,
+    step: str | None = None,
+    levels: tuple[str, ...] | None = None,
+    last: bool = False,
+) -> list[LogLine]:
+    """What a run has said: see `Runs.logs`."""
     refuse_in_body(*LOOKS)
     lines: list[LogLine] = []
     while True:
         portion = _LINES if limit is None else min(_LINES, limit - len(lines))
-        page = await home.store.logs(run_id, after + len(lines), portion)
-        lines += page
+        page = await home.store.logs(run_id, after + len(lines), portion, step=step, levels=levels, last=last)
+        lines = [*page, *lines] if last else [*lines, *page]
         if len(page) < portion or len(lines) == limit:
             return lines
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from types import EllipsisType
 from typing import Any, Final, TypeAlias, Unpack
@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias, Unpack
 from stepwell.core.codec import codec_of, input_value, payload_text
 from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, checked_text, is_newest_first, run_filter
 from stepwell.core.naming import checked_name, checked_signal
+from stepwell.core.policy import RetryPolicy, policy_of, policy_text
 from stepwell.core.records import (
     Definition,
     Event,
@@ -26,14 +27,15 @@ from stepwell.core.records import (
     version_label,
 )
 from stepwell.core.registry import Registry, natural_order
+from stepwell.core.retry import DEFAULT_RETRY
 from stepwell.core.starting import checked_actor, checked_run_id, checked_target, published_definition
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.publishing import definition_of
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import WorkerNotFound, WorkflowNotFound
-from stepwell.handle import ACTS, LOOKS, Handle, get_events, get_logs
+from stepwell.errors import BadValue, WorkerNotFound, WorkflowNotFound
+from stepwell.handle import ACTS, LOOKS, Handle, get_events, get_logs, worse_than
 from stepwell.home import MAX_VERSIONS, Home
-from stepwell.store.port import ALL, Halt
+from stepwell.store.port import ALL, Halt, Story
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,19 @@ class Runs:
         """Its steps, one record an attempt, in order of their start. Raises RunNotFound."""
         return await self._handle(run_id).steps()
 
+    async def story(self, run_id: str, *, limit: int = 1_000) -> Story:
+        """A run as it stands, the first `limit` things that were done to it, and how its steps are tried again, where that was published.
+
+        Raises:
+            RunNotFound: there is no such run.
+            TooSlow: the database is too busy to say it soon.
+        """
+        asked, wanted = checked_run_id(run_id), checked_limit(limit)
+        refuse_in_body(*LOOKS)
+        story = await self._home.store.story(asked, wanted)
+        (run,) = await self._home.explained([story.run])
+        return story._replace(run=run)
+
     async def some_steps(
         self, run_id: str, *, step: str | None = None, attempt: int | None = None, limit: int = 500, cursor: str | None = None
     ) -> Page[StepRecord]:
@@ -89,9 +104,31 @@ class Runs:
         key = None if step is None else checked_text(step, "step")
         return await self._home.store.some_steps(asked, key, attempt, checked_cursor(cursor), wanted)
 
-    async def logs(self, run_id: str, *, after: int = 0, limit: int | None = None) -> builtins.list[LogLine]:
-        """What it has said, without the first `after` lines: `limit` lines at most, or all. Raises RunNotFound."""
-        return await get_logs(self._home, checked_run_id(run_id), after, limit)
+    async def logs(
+        self,
+        run_id: str,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        level: str | None = None,
+        step: str | None = None,
+        last: bool = False,
+    ) -> builtins.list[LogLine]:
+        """What it has said, in order.
+
+        Args:
+            run_id: the run.
+            after: so many lines are left out.
+            limit: how many lines at most; None is all.
+            level: only lines of this level or a worse one: `debug`, `info`, `warning`, `error` or `critical`.
+            step: only what the step of this key has said.
+            last: counted from the end: of the last lines, `after` are left out.
+
+        Raises:
+            RunNotFound: there is no such run.
+            ValueError: there is no such level.
+        """
+        return await get_logs(self._home, checked_run_id(run_id), after, limit, step=step, levels=worse_than(level), last=last)
 
     async def events(self, run_id: str, *, limit: int | None = None) -> builtins.list[Event]:
         """What was done to it, when and by whom: the first `limit`, or all. Raises RunNotFound."""
@@ -206,33 +243,62 @@ class Runs:
 
     # -- all that match
 
-    async def pause_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+    async def pause_all(
+        self,
+        *,
+        everything: bool = False,
+        actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Pause all runs that match and that can be paused, and say how many.
 
         So do the four below, each with its action: all that match now are meant, not only the first page. Runs whose status does not
-        allow the action are passed over.
+        allow the action are passed over. It is done to some hundreds at a time; if it is canceled, what was done to them stays so.
 
         Args:
             everything: must be True when there is no filter.
             actor: who does it, to be kept with each run.
+            progress: told after each portion to how many it is done by then. What it raises ends the call.
             filters: which runs.
 
         Raises:
             ValueError: a filter is none, or there is none and `everything` is not True. Nothing is done.
         """
-        return await self._act_on_all(Action.PAUSE, everything, actor, filters)
+        return await self._act_on_all(Action.PAUSE, everything, actor, filters, progress)
 
-    async def resume_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+    async def resume_all(
+        self,
+        *,
+        everything: bool = False,
+        actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Resume all runs that match and are paused, and say how many. See `pause_all`."""
-        return await self._act_on_all(Action.RESUME, everything, actor, filters)
+        return await self._act_on_all(Action.RESUME, everything, actor, filters, progress)
 
-    async def cancel_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+    async def cancel_all(
+        self,
+        *,
+        everything: bool = False,
+        actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Cancel all runs that match and have not ended, and say how many. See `pause_all`."""
-        return await self._act_on_all(Action.CANCEL, everything, actor, filters)
+        return await self._act_on_all(Action.CANCEL, everything, actor, filters, progress)
 
-    async def retry_all(self, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]) -> int:
+    async def retry_all(
+        self,
+        *,
+        everything: bool = False,
+        actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Retry all runs that match and have failed or were canceled, and say how many. See `pause_all`."""
-        return await self._act_on_all(Action.RETRY, everything, actor, filters)
+        return await self._act_on_all(Action.RETRY, everything, actor, filters, progress)
 
     async def delete_all(
         self,
@@ -244,13 +310,13 @@ class Runs:
     ) -> int:
         """Forget all runs that match and have ended, and say how many. See `pause_all`.
 
-        They are deleted some hundreds at a time. If it is canceled, those that were deleted stay so. What a child has said to its parent
+        What a child has said to its parent
         is the parent's: no parent misses a child. The idempotency key of a deleted run can be given again.
 
         Args:
             everything: must be True when there is no filter.
             actor: who does it, to be logged.
-            progress: told after each portion how many are deleted by then.
+            progress: as in `pause_all`.
             filters: which runs.
 
         Example:
@@ -276,16 +342,18 @@ class Runs:
             sent += count
         return sent
 
-    async def _act_on_all(self, action: Action, everything: object, actor: str | None, filters: Filters) -> int:
+    async def _act_on_all(
+        self, action: Action, everything: object, actor: str | None, filters: Filters, told: Callable[[int], None] | None
+    ) -> int:
         by = checked_actor(actor)
         where = self._chosen(f"{action}_all", everything, filters)
         store, now = self._home.store, self._home.now()
         if action is not Action.RETRY:
-            return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit))
+            return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit), told=told)
         # A retried run may have failed again before the last are retried: as many as there are now, and no run for ever.
         there = await store.count(where)
         at_most = there.get(RunStatus.FAILED, 0) + there.get(RunStatus.CANCELED, 0)
-        return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit), at_most)
+        return await _all_of(lambda limit: store.act_on_all(where, action, now, by, limit), at_most, told)
 
     def _chosen(self, call: str, everything: object, filters: Filters) -> RunFilter:
         """What is there now: runs that are added meanwhile are not meant, or it might not end."""
@@ -338,14 +406,12 @@ class Workflows:
         """Those of this app and those that any worker has published, and those that are paused; by name."""
         refuse_in_body(*LOOKS)
         store = self._home.store
-        versions: dict[str, set[str | None]] = {}
-        for name, version in _declared(self._registry) + [(each.name, each.version) for each in await store.definitions()]:
-            versions.setdefault(name, set()).add(version)
+        known: dict[str, dict[str | None, str]] = {}
+        published = [(each.name, each.version, each.retry) for each in await store.definitions()]
+        for name, version, retry in published + _declared(self._registry):
+            known.setdefault(name, {})[version] = retry
         paused = await _halted(self._home, "workflow")
-        return [
-            WorkflowState(name=name, versions=tuple(sorted(versions.get(name, ()), key=natural_order, reverse=True)), paused=name in paused)
-            for name in sorted(versions.keys() | paused)
-        ]
+        return [_workflow_state(name, known.get(name, {}), name in paused) for name in sorted(known.keys() | paused)]
 
     async def page(self, *, find: str = "", limit: int = 100, cursor: str | None = None) -> Page[WorkflowState]:
         """A page of what `list` gives, by name. There is no page before.
@@ -362,14 +428,15 @@ class Workflows:
         text, wanted, after = checked_text(find, "find"), checked_limit(limit), checked_cursor(cursor) or ""
         refuse_in_body(*LOOKS)
         found = await self._home.store.catalog(text, after, wanted + 1)
-        states = {state.name: state for state in found}
-        for name, version in _declared(self._registry):
+        known, paused = {each.name: dict(each.retries) for each in found}, {each.name for each in found if each.paused}
+        for name, version, retry in _declared(self._registry):
             if name > after and text.casefold() in name.casefold():
-                states[name] = _with_version(states.get(name), name, version)
+                known.setdefault(name, {})[version] = retry
         # Of those that are further on than what was read, nothing is known but what is here: they come with another page.
         end = found[-1].name if len(found) > wanted else None
-        shown = [states[name] for name in sorted(states) if end is None or name <= end]
-        return Page(items=tuple(shown[:wanted]), next_cursor=shown[wanted - 1].name if len(shown) > wanted else None)
+        names = [name for name in sorted(known) if end is None or name <= end]
+        states = tuple(_workflow_state(name, known[name], name in paused) for name in names[:wanted])
+        return Page(items=states, next_cursor=states[-1].name if len(names) > wanted else None)
 
     async def definitions(self, name: str) -> builtins.list[Definition]:
         """What this app and the workers have published of it, one for each version, the newest first; empty: nobody has it.
@@ -411,6 +478,14 @@ class Workflows:
             raise WorkflowNotFound(f"no worker has published {version_label(name, version)}", workflow=name, version=version)
         return found
 
+    def policy(self, name: str, version: str | None, published: str | None) -> RetryPolicy | None:
+        """How steps of this workflow are tried again: as this app says, else as was published; None: nobody has said."""
+        here = next(
+            (workflow.retry or DEFAULT_RETRY for workflow in self._registry if (workflow.name, workflow.version) == (name, version)), None
+        )
+        said = published if here is None else policy_text(here)
+        return None if said is None else policy_of(said)
+
     def is_here(self, name: str, version: str | None = None) -> bool:
         """Whether this app has the code that would take a run of this name and version, so that a start validates its input."""
         return self._registry.resolve(name, version) is not None
@@ -426,7 +501,10 @@ class Workflows:
         """
         here = self._registry.resolve(name, version)
         if here is None or (here.workflow.input_optional and text.strip() == "null"):
-            return codec_of(Any).read(text, "an input")
+            try:
+                return codec_of(Any).read(text, "an input")
+            except ValueError as error:
+                raise BadValue(f"the input is no JSON: {error}") from None
         return input_value(codec_of(here.workflow.input_annotation), text, workflow=name)
 
     async def pause(self, name: str, *, actor: str | None = None) -> None:
@@ -464,13 +542,6 @@ class Queues:
         await _halt(self._home, Halt("queue", checked_name(name, "queue")), halted=False, actor=actor)
 
 
-def _with_version(state: WorkflowState | None, name: str, version: str | None) -> WorkflowState:
-    """The workflow, which this app has in this version."""
-    versions = {version} if state is None else {version, *state.versions}
-    ordered = tuple(sorted(versions, key=natural_order, reverse=True))
-    return WorkflowState(name=name, versions=ordered, paused=state is not None and state.paused)
-
-
 async def _all_of(some: Callable[[int], Awaitable[int]], at_most: int | None = None, told: Callable[[int], None] | None = None) -> int:
     """Do it until no more are left, or to as many as there were; how many. Who wants to be told is, after each portion."""
     done = 0
@@ -494,8 +565,14 @@ async def _halted(home: Home, kind: str) -> set[str]:
     return {halt.name for halt in await home.store.halts() if halt.kind == kind}
 
 
-def _declared(registry: Registry) -> list[tuple[str, str | None]]:
-    return [(workflow.name, workflow.version) for workflow in registry]
+def _declared(registry: Registry) -> list[tuple[str, str | None, str]]:
+    return [(workflow.name, workflow.version, policy_text(workflow.retry or DEFAULT_RETRY)) for workflow in registry]
+
+
+def _workflow_state(name: str, retries: Mapping[str | None, str], paused: bool) -> WorkflowState:
+    versions = sorted(retries, key=natural_order, reverse=True)
+    retry = policy_of(retries[None if None in retries else versions[0]]) if versions else None
+    return WorkflowState(name=name, versions=tuple(versions), paused=paused, retry=retry)
 
 
 def _by(actor: str | None) -> str:

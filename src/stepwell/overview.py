@@ -6,19 +6,46 @@ No payload is read, nothing is counted to its end, and no call takes more than a
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Collection, Iterable
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain, pairwise
 from typing import Final, Unpack
 
-from stepwell.core.filters import Filters, Order, by_id, checked_cursor, checked_instant, checked_limit, is_newest_first, run_filter
-from stepwell.core.records import Backlog, DatabaseFacts, Ends, LiveVersion, Page, RunFilter, RunSummary, Speed, StepChip, StepRecord
+from stepwell.core.filters import (
+    Filters,
+    Order,
+    by_id,
+    checked_cursor,
+    checked_instant,
+    checked_limit,
+    earliest_id,
+    is_newest_first,
+    run_filter,
+)
+from stepwell.core.records import (
+    Backlog,
+    DatabaseFacts,
+    Ends,
+    LiveVersion,
+    Page,
+    RunFilter,
+    RunSummary,
+    Speed,
+    StepChip,
+    StepRecord,
+    Waits,
+    instant,
+)
 from stepwell.core.starting import checked_run_id
 from stepwell.core.status import RunStatus
 from stepwell.engine.clock import Clock, SystemClock
 from stepwell.engine.runloop import refuse_in_body
+from stepwell.errors import BadValue
 from stepwell.handle import LOOKS
 from stepwell.home import Home
+from stepwell.store.shown import percentile
 
 SEARCHED: Final = 10_000
 """The newest runs, in which free text is looked for."""
@@ -31,6 +58,12 @@ _MAX_CAP: Final = 100_000
 
 _TIMED: Final = 100
 """Runs of each workflow that have ended, of which it is said how fast they were."""
+
+_PARTS: Final = 4
+"""Parts of an interval, from each of which some runs are looked at."""
+
+_OF_PART: Final = 5
+"""Runs at each end of a part. The last of many that were created together have waited longest."""
 
 _OLDEST: Final = 2_500
 """Runs of each status, the oldest, that are looked at for their versions."""
@@ -154,6 +187,25 @@ class Overview:
         refuse_in_body(*LOOKS)
         return await self._home.store.speeds(_TIMED, None if workflows is None else builtins.list(workflows))
 
+    async def waits(self, since: datetime, until: datetime, intervals: int = 48, workflow: str | None = None) -> builtins.list[Waits]:
+        """How long runs have waited until they began, or wait now, by when they were created: the age of queues, over time.
+
+        Up to 40 runs of each interval are looked at: the first and the last five of each quarter of it. A run waits from when it could
+        begin; where that is not known any more, since it has slept or was retried, from its creation. Intervals are as with `ends`.
+
+        Raises:
+            ValueError: as with `ends`.
+            TooSlow: it takes too long.
+        """
+        begin, end, checked = _checked_intervals(since, until, intervals)
+        name = run_filter(workflow=workflow).workflow
+        refuse_in_body(*LOOKS)
+        width = (end - begin) / checked
+        marks = [earliest_id(math.ceil((begin + width * place / _PARTS) * 1_000)) for place in range(checked * _PARTS + 1)]
+        parts = await self._home.store.waits(builtins.list(pairwise(marks)), _OF_PART, self._home.now(), name)
+        groups = [sorted(chain.from_iterable(parts[place * _PARTS : (place + 1) * _PARTS])) for place in range(checked)]
+        return [_waits_of(begin + place * width, group) for place, group in enumerate(groups)]
+
     async def live_versions(self) -> builtins.list[LiveVersion]:
         """Which versions the runs are of that have not ended, by workflow and version: whose code is still needed.
 
@@ -178,6 +230,10 @@ class Overview:
         return await self._home.store.pulse()
 
 
+def _waits_of(at: float, waited: Sequence[float]) -> Waits:
+    return Waits(at=instant(at), runs=len(waited), p50=percentile(waited, 0.5), p95=percentile(waited, 0.95))
+
+
 def _machine_time(clock: Clock) -> Callable[[], float]:
     """The time of this machine, from whatever thread. The app's need not be it: that follows the database's."""
     return (lambda: clock.now() - clock.offset) if isinstance(clock, SystemClock) else clock.now
@@ -191,16 +247,16 @@ def _bounded(where: RunFilter) -> RunFilter:
 def _checked_intervals(since: datetime, until: datetime, intervals: int) -> tuple[float, float, int]:
     begin, end = checked_instant(since, "since"), checked_instant(until, "until")
     if begin >= end:
-        raise ValueError(f"since lies before until; {since.isoformat()} does not lie before {until.isoformat()}")
+        raise BadValue(f"since lies before until; {since.isoformat()} does not lie before {until.isoformat()}")
     return begin, end, _whole(intervals, "intervals", _MAX_INTERVALS)
 
 
 def _whole(value: object, what: str, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise ValueError(f"{what} is a whole number from 1 to {most:,}, not {value!r}")
+        raise BadValue(f"{what} is a whole number from 1 to {most:,}, not {value!r}")
     return value
 
 
 def _check_number(asked: Collection[str]) -> None:
     if len(asked) > _CHIPPED:
-        raise ValueError(f"at most {_CHIPPED:,} runs, or the steps of so many, are shown at once, not of {len(asked):,}")
+        raise BadValue(f"at most {_CHIPPED:,} runs, or the steps of so many, are shown at once, not of {len(asked):,}")

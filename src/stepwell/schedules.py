@@ -21,7 +21,7 @@ from stepwell.core.shards import shard_of_key
 from stepwell.core.slots import skipped_while_paused
 from stepwell.core.starting import Target, checked_actor, published_target, target_of
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import DefinitionError, ScheduleNotFound
+from stepwell.errors import BadValue, DefinitionError, ScheduleNotFound
 from stepwell.handle import ACTS, LOOKS, Handle
 from stepwell.home import Home
 
@@ -368,7 +368,7 @@ def _read_cursor(cursor: str) -> tuple[tuple[str, str] | None, tuple[str, str]]:
     except (ValueError, TypeError):
         declared = workflow = name = None
     if not isinstance(declared, bool) or not isinstance(workflow, str) or not isinstance(name, str) or "\0" in workflow + name:
-        raise ValueError(f"{cursor!r} is no cursor; give next_cursor of a page, or none for the first page")
+        raise BadValue(f"{cursor!r} is no cursor; give next_cursor of a page, or none for the first page")
     return ((workflow, name), _FIRST) if declared else (None, (workflow, name))
 
 
@@ -396,5 +396,5 @@ def _past(cron: Cron, first: float, end: float, cursor: Cursor) -> Sequence[floa
     between = (slot for slot in cron.between(first - 0.5, end) if first <= slot < end and slot != cursor.waiting_at)
     slots = list(islice(between, MAX_BACKFILL + 1))
     if len(slots) > MAX_BACKFILL:
-        raise ValueError(f"a backfill goes through {MAX_BACKFILL:,} slots at most, and these are more; take a shorter time")
+        raise BadValue(f"a backfill goes through {MAX_BACKFILL:,} slots at most, and these are more; take a shorter time")
     return slots

@@ -17,6 +17,7 @@ from stepwell.core.registry import Registry, check_version, refuse_unsupported
 from stepwell.core.shards import shard_of, shard_of_key
 from stepwell.core.starting import (
     Target,
+    checked_actor,
     checked_inputs,
     checked_key,
     checked_queue,
@@ -54,6 +55,7 @@ class ManyOptions(TypedDict, total=False):
     priority: int | None
     queue: str | None
     tags: Iterable[str]
+    actor: str | None
 
 
 class StartOptions(ManyOptions, total=False):
@@ -74,6 +76,7 @@ class ExecuteOptions(TypedDict, total=False):
     priority: int | None
     queue: str | None
     tags: Iterable[str]
+    actor: str | None
 
 
 class Prepared(NamedTuple):
@@ -112,6 +115,7 @@ class Starting:
         priority: int | None = None,
         queue: str | None = None,
         tags: Iterable[str] = (),
+        actor: str | None = None,
         connection: Any = None,
     ) -> Handle[Any]:
         """Start a run; a worker executes it, here or elsewhere. It is stored when this returns.
@@ -127,6 +131,7 @@ class Starting:
             priority: instead of the workflow's.
             queue: instead of the workflow's.
             tags: to find it by.
+            actor: who starts it, to be kept with the time; see `Handle.events`.
             connection: of yours, to the same database, with a transaction open: the run exists if and only if that commits.
 
         Raises:
@@ -152,6 +157,7 @@ class Starting:
             priority=priority,
             queue=queue,
             tags=tags,
+            actor=actor,
         )
         if connection is not None:
             return self._started_within(prepared, await self._home.enqueue_within(connection, prepared.run))
@@ -177,6 +183,7 @@ class Starting:
         priority: int | None = None,
         queue: str | None = None,
         tags: Iterable[str] = (),
+        actor: str | None = None,
     ) -> list[Handle[Any]]:
         """Start a run for each input, written in bulk: 1,000 in a transaction. The handles are in the order of the inputs.
 
@@ -191,7 +198,7 @@ class Starting:
         """
         refuse_in_body(*_STARTS)
         target = await self._target(workflow, version)
-        tags = checked_tags(tags)
+        tags, by = checked_tags(tags), checked_actor(actor)
         prepared = []
         for place, value in enumerate(checked_inputs(inputs)):
             try:
@@ -201,7 +208,7 @@ class Starting:
                 if isinstance(error, InvalidInput):
                     error.place = place
                 raise
-            prepared.append(self._prepared(target, text, None, delay, at, timeout, priority, queue, tags))
+            prepared.append(self._prepared(target, text, None, delay, at, timeout, priority, queue, tags, by))
         store = self._home.store
         for first in range(0, len(prepared), _CHUNK):
             await store.enqueue([each.run for each in prepared[first : first + _CHUNK]])
@@ -261,11 +268,13 @@ class Starting:
         priority: int | None = None,
         queue: str | None = None,
         tags: Iterable[str] = (),
+        actor: str | None = None,
     ) -> Prepared:
         """A run that is checked, and not written yet."""
         target = await self._target(workflow, version)
         text = self._input_text(target, input)
-        return self._prepared(target, text, checked_key(key), delay, at, timeout, priority, queue, checked_tags(tags))
+        by = checked_actor(actor)
+        return self._prepared(target, text, checked_key(key), delay, at, timeout, priority, queue, checked_tags(tags), by)
 
     async def _target(self, workflow: Workflow[Any, Any] | str, version: str | None) -> Target:
         if isinstance(workflow, Workflow):
@@ -296,6 +305,7 @@ class Starting:
         priority: int | None,
         queue: str | None,
         tags: tuple[str, ...],
+        actor: str | None,
     ) -> Prepared:
         now = self._home.now()
         available_at = due_at(now, delay, at)
@@ -311,6 +321,7 @@ class Starting:
             tags=tags,
             key=key,
             timeout=run_timeout(timeout, target.timeout, available_at),
+            actor=actor,
         )
         return Prepared(run, target.output)
 

@@ -1,10 +1,12 @@
 """The apps that tests of apps are run over."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.app.apps import KINDS, Opened, opener
+from tests.engine.harness import leaving_takes_its_time
 
 
 @pytest.fixture(params=KINDS)
@@ -17,6 +19,13 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
 def url(tmp_path: Path) -> str:
     """Of a database that is not there yet."""
     return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """Workers leave in order, also on a busy machine."""
+    with leaving_takes_its_time():
+        yield
 
 
 @pytest.fixture(autouse=True)

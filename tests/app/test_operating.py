@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from stepwell import DefinitionError, QueueState, RunStatus, StepwellError, WorkflowState, workflow
+from stepwell import DefinitionError, QueueState, Retry, RunStatus, StepwellError, WorkflowState, workflow
+from stepwell.core.policy import policy_of, policy_text
+from stepwell.core.retry import DEFAULT_RETRY
 from stepwell.testing import TestApp
 from tests.app.apps import Opened
 from tests.engine.harness import scenario
@@ -18,7 +20,7 @@ async def pay_v9() -> str:
     return "v9"
 
 
-@workflow(name="pay", version="v10", queue="money")
+@workflow(name="pay", version="v10", queue="money", retry=Retry.never())
 async def pay_v10() -> str:
     return "v10"
 
@@ -74,8 +76,8 @@ async def test_workflows_are_listed_with_their_versions_the_newest_first(opened:
 
     assert listed == [
         WorkflowState(name="not_known_yet", versions=(), paused=True),
-        WorkflowState(name="pay", versions=("v10", "v9"), paused=False),
-        WorkflowState(name="ship", versions=(None,), paused=False),
+        WorkflowState(name="pay", versions=("v10", "v9"), paused=False, retry=policy_of(policy_text(Retry.never()))),
+        WorkflowState(name="ship", versions=(None,), paused=False, retry=policy_of(policy_text(DEFAULT_RETRY))),
     ]
 
 

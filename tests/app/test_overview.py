@@ -244,3 +244,22 @@ def test_code_without_an_event_loop_has_it_too(url: str) -> None:
         assert (run.workflow, run.status) == ("greet", RunStatus.COMPLETED)
         assert app.overview.tally()[RunStatus.COMPLETED] == 1
         assert app.overview.facts().kind == "SQLite"
+
+
+@scenario
+async def test_waits_are_those_of_runs_by_when_they_were_created(opened: Opened) -> None:
+    async with opened(greet, works=False) as app:
+        begin = instant(app.now()) - timedelta(minutes=1)
+        await app.start(greet, "ada")
+        await app.start(greet, "bob", delay="1h")
+
+        first, second = await app.overview.waits(begin, begin + timedelta(hours=1), intervals=2)
+        of_none = await app.overview.waits(begin, begin + timedelta(hours=1), intervals=1, workflow="none")
+
+        assert (first.at, first.runs, second.at, second.runs) == (begin, 1, begin + timedelta(minutes=30), 0)
+        assert first.p50 is not None
+        assert first.p95 == first.p50 >= timedelta(0)
+        assert (second.p50, second.p95) == (None, None)
+        assert [each.runs for each in of_none] == [0]
+        with pytest.raises(ValueError, match="since lies before until"):
+            await app.overview.waits(begin, begin)

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from stepwell import DatabaseUnavailable, DefinitionError, RunNotFound, RunStatus, Stepwell, SyncStepwell, workflow
 from stepwell.store.port import Hint
-from tests.engine.harness import scenario, until
+from tests.engine.harness import WITHIN, looks_rarely, scenario, until
 from tests.postgres.shared import fresh_database, fresh_namespace
 
 
@@ -170,8 +170,11 @@ async def executed(connection: Any, statement: str) -> None:
 
 @of_every_kind
 @scenario
-async def test_a_run_begins_soon_after_its_transaction_has_committed_and_nobody_sees_it_before(place: Place, kind: str) -> None:
-    async with app_at(place) as app, app.worker():
+async def test_a_run_begins_soon_after_its_transaction_has_committed_and_nobody_sees_it_before(
+    place: Place, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks_rarely(monkeypatch)  # so that it begins because somebody says so
+    async with app_at(place) as app, app.worker(lease="1h"):
         async with CALLERS[kind](place[0]) as connection:
             handle = await app.start(ship, 7, connection=connection, tags=["a"], queue="default")
             assert handle.created
@@ -180,8 +183,7 @@ async def test_a_run_begins_soon_after_its_transaction_has_committed_and_nobody_
             assert await app.runs.count() == {}
             await ended(connection, "commit")
 
-        async with asyncio.timeout(2):
-            assert await handle.result() == 7
+        assert await handle.result() == 7
         assert (await handle.get()).tags == ("a",)
 
 
@@ -441,7 +443,7 @@ def test_a_sync_app_starts_runs_of_many_threads_each_with_its_own_transaction(pl
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(WITHIN)
 
         assert sorted(handle.result() for handle in handles) == list(range(8))
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from stepwell import Logger, Run, RunCanceled, RunFailed, RunStatus, Step, workflow
 from stepwell.testing import TestApp
 from tests.app.apps import Gate, Opened, brought_to, gate_reached, gated
-from tests.engine.harness import ONCE, scenario, status_is
+from tests.engine.harness import ONCE, WITHIN, scenario, status_is
 from tests.loops import turns
 
 
@@ -111,7 +111,7 @@ async def test_a_result_that_is_not_there_in_time_is_a_timeout_and_the_run_goes_
             await handle.result(timeout=0)
         gate.open()
 
-        assert await handle.result(timeout=10) == "through"
+        assert await handle.result(timeout=WITHIN) == "through"
         assert await handle.result(0) == "through"
 
 
@@ -149,7 +149,7 @@ async def test_execute_waits_for_seconds_and_gives_the_run_a_duration(opened: Op
     flow = gated(gate)
 
     async with opened(flow) as app:
-        assert await app.execute(flow, "done", timeout=10) == "done"
+        assert await app.execute(flow, "done", timeout=WITHIN) == "done"
         with pytest.raises(TimeoutError):
             await app.execute(flow, "gate", timeout=0.05, tags=["waits"])
         (run,) = await app.runs.list(tags="waits")
@@ -183,7 +183,7 @@ async def test_a_handle_shows_the_run_its_steps_and_its_logs(opened: Opened) -> 
     assert run == Run(
         id=handle.run_id, workflow="shown", version="v1", status=RunStatus.COMPLETED, input={"amount": 3}, output=6, error=None, attempt=1,
         key="k", queue="default", priority=5, tags=("a", "b"), created_at=run.created_at, available_at=run.available_at,
-        started_at=run.started_at, finished_at=run.finished_at, worker=None,
+        started_at=run.started_at, finished_at=run.finished_at, worker=None, claimed_at=run.started_at, claimed_by=run.claimed_by,
     )  # fmt: skip
     assert run.started_at is not None
     assert run.finished_at is not None

@@ -14,7 +14,8 @@ import pytest
 
 import stepwell
 from stepwell import Retry, RunFailed, RunStatus, Step, Stepwell, SyncStepwell, workflow
-from tests.engine.harness import caught, scenario, status_is
+from tests.engine.harness import WITHIN, caught, scenario, status_is
+from tests.loops import turns
 
 
 @pytest.fixture
@@ -79,24 +80,29 @@ class Slow:
     def book(self, connection: sqlite3.Connection, number: int) -> int:
         book(connection, number)
         self.began.set()
-        assert self.goes_on.wait(10)
+        assert self.goes_on.wait(WITHIN)
         return number
 
 
 @scenario
 async def test_what_is_written_when_the_timeout_has_passed_is_rolled_back(url: str, table: sqlite3.Connection) -> None:
-    slow = Slow()
-    limited = stepwell.step("limited", timeout="30ms", retry=Retry.never())(slow.book)
+    loop = asyncio.get_running_loop()
+
+    async def timeout_is_noticed() -> None:
+        await asyncio.sleep(0.06)  # on the loop whose timer it is, which is set already
+        await turns()
+
+    @stepwell.step("limited", timeout="30ms", retry=Retry.never())
+    def limited(connection: sqlite3.Connection, number: int) -> None:
+        book(connection, number)
+        asyncio.run_coroutine_threadsafe(timeout_is_noticed(), loop).result(WITHIN)
 
     @workflow
     async def w(step: Step) -> None:
         await step.transaction("a", limited, 1)
 
     async with Stepwell(url, workflows=[w]) as app, app.worker():
-        handle = await app.start(w)
-        await asyncio.to_thread(slow.began.wait)
-        asyncio.get_running_loop().call_later(0.06, slow.goes_on.set)
-        error = await caught(handle.result())
+        error = await caught(app.execute(w))
 
         assert isinstance(error, RunFailed)
         assert error.error.caused_by("StepTimeout")

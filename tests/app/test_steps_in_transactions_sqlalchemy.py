@@ -240,18 +240,20 @@ async def test_a_connection_that_is_lost_costs_no_attempt(
 async def test_when_its_timeout_has_passed_it_is_stopped_and_rolled_back(
     postgres_url: str, postgres_namespace: str, table: psycopg.Connection[Any], is_async: bool
 ) -> None:
-    ended = threading.Event()
+    began, ended = threading.Event(), threading.Event()
 
-    @stepwell.step("limited", timeout="300ms", retry=NEVER)
+    @stepwell.step("limited", timeout="1s", retry=NEVER)
     def limited(connection: Connection) -> None:
         book(connection, 1)
+        began.set()
         with pytest.raises(DBAPIError):
             connection.execute(text("SELECT pg_sleep(60)"))
         ended.set()
 
-    @stepwell.step("limited", timeout="300ms", retry=NEVER)
+    @stepwell.step("limited", timeout="1s", retry=NEVER)
     async def limited_too(connection: AsyncConnection) -> None:
         await abook(connection, 1)
+        began.set()
         try:
             await connection.execute(text("SELECT pg_sleep(60)"))
         finally:
@@ -266,7 +268,7 @@ async def test_when_its_timeout_has_passed_it_is_stopped_and_rolled_back(
 
         assert isinstance(error, RunFailed)
         assert error.error.caused_by("StepTimeout")
-        assert (ended.is_set(), booked(table)) == (True, [])
+        assert (ended.is_set(), booked(table)) == (began.is_set(), [])
 
 
 def test_an_app_is_made_from_the_url_of_its_engine(postgres_url: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stepwell import NonDeterminism, RunFailed, RunNotFound, RunStatus, Step, Stepwell, Stuck, workflow
 from stepwell.testing import EPOCH, MovedClock, TestApp
-from tests.engine.harness import caught, scenario, settled, status_is, worker_of
+from tests.engine.harness import WITHIN, caught, scenario, settled, status_is, worker_of
 
 
 @workflow
@@ -159,7 +159,7 @@ async def test_who_waits_for_a_run_that_a_thread_executes_is_not_told_that_he_wa
 
     @workflow
     async def slow(step: Step) -> bool:
-        return await step.run("slow", release.wait, 10)
+        return await step.run("slow", release.wait, WITHIN)
 
     async with TestApp(slow, ship) as app:
         handle = await app.start(slow)

@@ -49,7 +49,7 @@ def described() -> str:
     path = chromium()
     if path is None:
         return f"Chromium: its tests {'fail' if os.environ.get('CI') else 'ARE LEFT OUT'}: {ABSENT}"
-    answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60, check=False)
     return f"Chromium: {answer.stdout.strip() or 'of no known version'}, {path}"
 
 

@@ -14,7 +14,7 @@ from tests.browser.chromium import ABSENT, chromium, flags
 from tests.browser.served import Door, Site, working
 from tests.postgres import shared
 
-MILLISECONDS: Final = 15_000
+MILLISECONDS: Final = 45_000
 """In which a page shows what is expected of it, on a busy machine."""
 
 NewContext = Callable[..., BrowserContext]

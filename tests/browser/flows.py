@@ -45,6 +45,15 @@ async def payment(input: dict[str, Any], step: Step) -> str:
     return await step.run("charge_card", only_if_there, input["gate"])
 
 
+def _refuse() -> None:
+    raise ValueError("not this time")
+
+
+@workflow(retry=Retry(max_attempts=3, initial_interval="10ms"))
+async def stubborn(step: Step) -> None:
+    await step.run("tries", _refuse)
+
+
 @workflow
 async def approval(input: dict[str, Any], step: Step) -> Any:
     return await step.wait_for_signal("approved", type=Any)

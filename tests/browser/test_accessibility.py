@@ -12,7 +12,7 @@ from tests.browser.conftest import Complaints, NewContext
 from tests.browser.looks import EMPTY, seeded
 from tests.browser.served import Door, Site
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
+pytestmark = pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 
 NAMES = (
     "tasks", "tasks-failed", "tasks-none", "tasks-wrong", "run-failed", "run-step", "run-hostile", "run-under-way", "run-many", "run-done",

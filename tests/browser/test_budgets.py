@@ -14,7 +14,7 @@ from tests.browser.looks import seeded
 from tests.browser.served import Door, Site
 from tests.web.seeing import Counting
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
+pytestmark = pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 
 KILOBYTES_AT_FIRST = 60
 KILOBYTES_OF_SCRIPT = 30

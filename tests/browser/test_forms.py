@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.browser.conftest import Complaints, NewContext
 from tests.browser.served import Door, Site, working
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
+pytestmark = pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 
 
 def test_a_run_is_started_once_what_was_wrong_beside_a_field_is_right(page: Page, site: Site, complaints: Complaints) -> None:

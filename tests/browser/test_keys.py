@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.served import Door, Site
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
+pytestmark = pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 
 FOCUS_IS_SEEN = """() => {
     const style = getComputedStyle(document.activeElement);
@@ -54,26 +54,58 @@ def test_a_failed_run_is_found_and_read_and_retried_by_keys_alone(page: Page, do
     expect(page.locator("h1 + .status")).to_have_text("✓ Completed")
 
 
-def test_focus_and_selection_stay_with_their_run_while_others_come(page: Page, site: Site, mark: str) -> None:
+def test_rows_stay_under_the_focus_and_are_brought_up_to_date_while_others_wait_to_be_asked_for(page: Page, site: Site, mark: str) -> None:
     first = site.start("nap", {}, tags=[mark])
+    site.becomes(first, "sleeping")
     page.goto(f"/tasks?tag={mark}")
     page.keyboard.press("j")
     page.locator(f"#run-{first}[data-here]").wait_for()
 
-    second = site.start("nap", {}, tags=[mark])
-
-    expect(page.locator(f"#run-{second}")).to_be_visible()
+    site.start("nap", {}, tags=[mark])
+    expect(page.get_by_role("button", name="1 new run", exact=True)).to_be_visible()
     expect(page.locator(f"#run-{first}[data-here] a").first).to_be_focused()
     page.keyboard.press("x")
     expect(page.locator(f"#run-{first} input")).to_be_checked()
+    site.do(site.app.runs.pause(first))
+    expect(page.locator(f"#run-{first}.paused")).to_be_visible()
     site.start("nap", {}, tags=[mark])
-    expect(page.get_by_role("button", name="Show what is new")).to_be_visible()
-    expect(page.locator("[data-row]")).to_have_count(2)
-    page.get_by_role("button", name="Show what is new").focus()
+    pill = page.get_by_role("button", name="2 new runs")
+    expect(pill).to_be_visible()
+    expect(page.locator("[data-row]")).to_have_count(1)
+    pill.focus()
     page.keyboard.press("Enter")
+
     expect(page.locator("[data-row]")).to_have_count(3)
+    expect(pill).to_be_hidden()
     expect(page.locator(f"#run-{first} input")).to_be_checked()
     expect(page.get_by_text("1 selected")).to_be_visible()
+
+
+def test_brackets_go_from_run_to_run_of_the_list_that_one_came_from_and_escape_goes_back_to_it(
+    page: Page, door: Door, site: Site, mark: str
+) -> None:
+    ids = [site.start("nap", {}, tags=[mark]) for _ in range(3)]
+    page.goto(f"/tasks?tag={mark}")
+    expect(page.locator("[data-row]")).to_have_count(3)
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{door.url}/runs/{ids[1]}")
+
+    before, after = (page.get_by_role("link", name=name) for name in ("Previous", "Next"))
+    expect(after).to_be_visible()
+    page.keyboard.press("]")
+    expect(page).to_have_url(f"{door.url}/runs/{ids[0]}")
+    expect(after).to_have_count(0)
+    before.click()
+    expect(page).to_have_url(f"{door.url}/runs/{ids[1]}")
+    expect(before).to_be_visible()
+    page.keyboard.press("[")
+    expect(page).to_have_url(f"{door.url}/runs/{ids[2]}")
+    expect(after).to_be_visible()
+    page.keyboard.press("Escape")
+
+    expect(page).to_have_url(f"{door.url}/tasks?tag={mark}")
 
 
 def test_a_run_is_paused_resumed_and_canceled_by_keys(page: Page, site: Site) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Complaints, NewContext
 from tests.browser.served import Site
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
+pytestmark = pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 
 
 def live(page: Page, state: str) -> None:
@@ -100,3 +102,84 @@ def test_what_somebody_types_is_not_taken_away_by_what_happens(new_context: NewC
 
     expect(page.locator("[data-step=write].completed")).to_be_visible()
     expect(page.get_by_label("Payload")).to_have_value('{"half": ')
+
+
+def test_what_somebody_has_typed_chosen_ticked_opened_scrolled_or_selected_stays_while_a_page_goes_on(
+    new_context: NewContext, site: Site, mark: str
+) -> None:
+    door = site.door()
+    page = new_context(base_url=door.url, viewport={"width": 1280, "height": 500}).new_page()
+    first, *_ = [site.start("nap", {}, tags=[mark]) for _ in range(20)]
+    page.goto(f"/tasks?tag={mark}&view=mine")
+    expect(page.locator("[data-row]")).to_have_count(20)
+    page.get_by_text("★ Save").click()
+    page.get_by_label("Name of this view").fill("half a na")
+    page.locator("#f-workflow").fill("na")
+    page.evaluate("document.querySelector('#f-status').value = 'failed'")
+    page.locator(f"#run-{first} input").check()
+    page.locator(f"#run-{first} .name").evaluate("cell => getSelection().selectAllChildren(cell)")
+    page.evaluate("scrollTo(0, 150)")
+    page.locator("#save").evaluate("menu => { menu.open = true; document.activeElement.blur(); }")
+
+    site.do(site.app.runs.pause(first))
+
+    expect(page.locator(f"#run-{first}.paused")).to_be_visible()
+    expect(page.get_by_label("Name of this view")).to_have_value("half a na")
+    expect(page.locator("#save")).to_have_attribute("open", "")
+    expect(page.locator("#f-workflow")).to_have_value("na")
+    expect(page.locator("#f-status")).to_have_value("failed")
+    expect(page.locator(f"#run-{first} input")).to_be_checked()
+    assert page.evaluate("getSelection().toString().trim()").startswith("nap")
+    assert page.evaluate("scrollY") == 150
+
+
+def test_times_go_on_without_anybody_being_asked(new_context: NewContext, site: Site, mark: str) -> None:
+    door = site.door()
+    context = new_context(base_url=door.url)
+    run_id = site.start("nap", {}, tags=[mark])
+    site.becomes(run_id, "sleeping")
+    page = context.new_page()
+    page.clock.install()
+    page.goto(f"/tasks?tag={mark}")
+    page.locator(f"#run-{run_id} [data-ago]").wait_for()
+
+    page.clock.fast_forward(3_600_000)
+
+    expect(page.locator(f"#run-{run_id} [data-ago]")).to_have_text("1 h ago")
+
+
+def test_where_there_are_as_many_streams_as_there_may_be_a_page_asks_by_itself(
+    new_context: NewContext, site: Site, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepwell.web.live.MAX_STREAMS", 1)
+    door = site.door()
+    one, two = (new_context(base_url=door.url).new_page() for _ in range(2))
+    one.goto("/workers")
+    live(one, "live")
+    two.goto(f"/tasks?tag={mark}")
+    live(two, "retrying")
+
+    site.start("nap", {}, tags=[mark])
+
+    expect(two.locator("[data-row]")).to_have_count(1)
+    door.has_streams(1)
+
+
+STREAMS = """
+import socket, sys, time
+kept = []
+for _ in range(3):
+    kept.append(socket.create_connection(("127.0.0.1", int(sys.argv[1]))))
+    kept[-1].sendall(b"GET /-/events HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n")
+time.sleep(600)
+"""
+
+
+def test_streams_of_a_client_that_was_killed_are_let_go_of(site: Site) -> None:
+    door = site.door()
+
+    with subprocess.Popen([sys.executable, "-c", STREAMS, str(door.port)]) as client:
+        door.has_streams(3)
+        client.kill()
+
+    door.has_streams(0)

@@ -13,7 +13,7 @@ from tests.browser.conftest import Complaints, NewContext
 from tests.browser.flows import HOSTILE
 from tests.browser.served import Door, Site
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
+pytestmark = pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 
 
 def test_without_javascript_runs_are_found_and_paused_and_canceled(new_context: NewContext, site: Site, door: Door, mark: str) -> None:
@@ -67,7 +67,7 @@ def test_a_viewer_sees_everything_and_finds_nothing_to_press(new_context: NewCon
         page.goto(path)
         expect(page.get_by_role("heading", level=1)).to_be_attached()
         forms = page.evaluate("[...document.querySelectorAll('form[method=post]')].map((form) => form.getAttribute('action'))")
-        assert forms == ["/-/settings"], path
+        assert set(forms) <= {"/-/settings", "/-/views"}, path  # what his browser keeps
     page.goto(f"/tasks?tag={mark}")
     expect(page.locator("[data-row]")).to_have_count(1)
     expect(page.get_by_role("link", name="Start a run")).to_have_count(0)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import NewContext
 from tests.browser.served import Door, Site
-
-pytestmark = pytest.mark.timeout(60)
 
 
 def test_the_steps_of_a_run_appear_on_its_page_without_reloading(page: Page, site: Site, gate: Path) -> None:
@@ -93,13 +91,18 @@ def test_two_runs_that_are_ticked_are_paused_together(page: Page, site: Site, ma
 def test_all_that_match_are_canceled_and_no_others(page: Page, site: Site, mark: str) -> None:
     others = site.start("nap", {}, tags=[f"not-{mark}"])
     ids = [handle.run_id for handle in site.do(site.app.start_many("nap", [{}] * 60, tags=[mark]))]
+    for run_id in ids:
+        site.becomes(run_id, "sleeping")
     page.goto(f"/tasks?tag={mark}&size=25")
 
-    page.get_by_text("Act on all that match").click()
-    page.get_by_role("button", name="Cancel all").click()
-    page.get_by_role("dialog").get_by_role("button", name="Yes").click()
+    page.get_by_role("link", name="all that match").click()
+    expect(page.get_by_text("Sleeping 60")).to_be_visible()
+    later = site.start("nap", {}, tags=[mark])
+    page.get_by_role("button", name="Cancel 60 runs").click()
 
     expect(page.get_by_text("60 runs were canceled")).to_be_visible()
+    expect(page).to_have_url(re.compile(f"tag={mark}"))
+    assert site.status(later) != "canceled"
     assert {site.status(run_id) for run_id in ids} == {"canceled"}
     assert site.status(others) != "canceled"
 

@@ -11,6 +11,14 @@ from stepwell import Stepwell
 from stepwell.cli.command import Place
 from stepwell.cli.target import load
 from tests.cli.harness import FLOWS, Answer, Call, called
+from tests.engine.harness import leaving_takes_its_time
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """Workers leave in order, also on a busy machine."""
+    with leaving_takes_its_time():
+        yield
 
 
 @pytest.fixture(autouse=True)

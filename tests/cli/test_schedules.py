@@ -61,7 +61,7 @@ def test_schedules_are_listed_by_the_names_of_their_fields_with_words(plant: Pat
     ]
     assert (daily["expression"], daily["words"], daily["timezone"], daily["input_is_computed"]) == (
         "0 2 * * *",
-        "At 02:00",
+        "At 02:00, every day",
         "Asia/Seoul",
         True,
     )
@@ -185,7 +185,13 @@ def test_show_says_all_of_a_schedule(plant: Path, call: Call, work: Callable[[],
     shown = call("schedules", "show", "backup", "daily").out
     record = call("schedules", "show", "backup", "daily", "--json").data
 
-    for said in ("0 2 * * *  (At 02:00)", "Asia/Seoul", "computed by a function", "no worker lives that has backup", f"{run_id} completed"):
+    for said in (
+        "0 2 * * *  (At 02:00, every day)",
+        "Asia/Seoul",
+        "computed by a function",
+        "no worker lives that has backup",
+        f"{run_id} completed",
+    ):
         assert said in shown
     coming, rest = shown.split("\nnext slots\n")[1].split("\nlast slots\n")
     slots, events = rest.split("\nevents\n")
@@ -195,7 +201,7 @@ def test_show_says_all_of_a_schedule(plant: Path, call: Call, work: Callable[[],
     assert f"triggered  run {run_id}, by cli:" in slots
     assert "+0900" in slots
     assert [line.split()[2] for line in events.splitlines()] == ["pause", "resume"]
-    assert (record["words"], record["last_run_id"], record["last_run_status"]) == ("At 02:00", run_id, "completed")
+    assert (record["words"], record["last_run_id"], record["last_run_status"]) == ("At 02:00, every day", run_id, "completed")
     assert (len(record["next_slots"]), len(record["slots"]), len(record["events"])) == (5, 1, 2)
     assert record["slots"][0]["outcome"] == "triggered"
     assert record["events"][0]["actor"].startswith("cli:")

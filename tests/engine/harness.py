@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, Final, ParamSpec
+
+import pytest
 
 from stepwell import Retry, RunStatus, Workflow
+from stepwell.engine import stopping
 from stepwell.engine.worker import Worker
 from stepwell.handle import Handle
 from stepwell.store.memory import MemoryStore
 from stepwell.testing import TestApp
+from tests.loops import JumpingLoop
 
 P = ParamSpec("P")
+
+WITHIN: Final = 50.0
+"""Seconds in which a test, or what it waits for, comes to an end, on a busy machine: just before pytest ends it without a word."""
 
 ONCE = Retry.never()
 TWICE = Retry(2, jitter=0)
@@ -21,17 +29,26 @@ TWICE = Retry(2, jitter=0)
 
 def scenario(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     """Run an async test on a loop of its own. An error in a callback of the engine, which nobody would see, fails it too."""
+    return _on(asyncio.new_event_loop, test)
 
+
+def jumping_scenario(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """The same on a loop whose time jumps, for tests that say how long something takes."""
+    return _on(JumpingLoop, test)
+
+
+def _on(new_loop: Callable[[], asyncio.AbstractEventLoop], test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     @wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         errors: list[dict[str, Any]] = []
 
         async def watched() -> None:
             asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN):
                 await test(*args, **kwargs)
 
-        asyncio.run(watched())
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(watched())
         assert errors == []
 
     return run
@@ -80,9 +97,27 @@ def worker_of(app: TestApp) -> Worker:
     return app._worker
 
 
+def looks_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of this process, whose leases must be long too, find what others do by hints alone."""
+    defaults = Worker.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "poll", 3_600.0)
+
+
+@contextmanager
+def leaving_takes_its_time() -> Iterator[None]:
+    """Workers of this process take as long as they need to hand back what they have: on a busy machine, a database may need more than they
+    would give it elsewhere, and then it is for others to find out that they are gone.
+    """
+    limits = {"TO_LET_GO": stopping.TO_LET_GO, "TO_LEAVE": stopping.TO_LEAVE}
+    vars(stopping).update(dict.fromkeys(limits, WITHIN))
+    yield
+    vars(stopping).update(limits)
+
+
 async def until(condition: Callable[[], Any]) -> None:
     """Wait, in turns of the loop and a little real time, until it holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN):
         turn = 0
         while not condition():
             turn += 1
@@ -90,7 +125,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 async def status_is(handle: Handle[Any], status: RunStatus) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN):
         while await handle.status() is not status:
             await asyncio.sleep(0)
 

@@ -22,7 +22,7 @@ from stepwell import (
     workflow,
 )
 from stepwell.testing import TestApp
-from tests.engine.harness import ONCE, Counter, crash, scenario, settled, successor, until, worker_of
+from tests.engine.harness import ONCE, WITHIN, Counter, crash, scenario, settled, successor, until, worker_of
 
 
 class Receipt(BaseModel):
@@ -166,7 +166,7 @@ async def test_a_child_that_is_canceled_has_failed_for_its_parent() -> None:
 
 
 async def until_started(app: TestApp, handle: Handle[Any], count: int = 1) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN):
         while len(await children(app, handle)) < count:
             await asyncio.sleep(0)
     await settled(app)

@@ -18,7 +18,7 @@ from stepwell.handle import Handle
 from stepwell.store.memory import MemoryStore
 from stepwell.store.port import Notices, Pin
 from stepwell.testing import TestApp
-from tests.engine.harness import ONCE, Counter, caught, memory_of, scenario, settled, until, worker_of
+from tests.engine.harness import ONCE, WITHIN, Counter, caught, memory_of, scenario, settled, until, worker_of
 
 
 class Gate:
@@ -131,7 +131,7 @@ async def test_a_thread_that_the_body_no_longer_waits_for_runs_out_and_its_resul
     release, ends = threading.Event(), Counter()
 
     def slow() -> str:
-        release.wait(10)
+        release.wait(50)
         ends.plain()
         return "late"
 
@@ -407,7 +407,7 @@ async def test_however_pauses_and_resumes_fall_each_step_runs_once(block: int) -
                 await (handle.resume() if status is RunStatus.PAUSED else handle.pause())
             if await handle.status() is RunStatus.PAUSED:
                 await handle.resume()
-            result = await handle.result(10)
+            result = await handle.result(WITHIN)
 
         assert result == [[f"{name}{number}" for number in range(3)] for name in ("a", "bb", "ccc")], seed
         assert work.repeated == [], seed
@@ -479,7 +479,7 @@ async def test_a_canceled_run_lets_its_thread_run_out_and_drops_the_result() -> 
 
     def slow() -> str:
         began.set()
-        release.wait(10)
+        release.wait(50)
         return "late"
 
     @workflow
@@ -668,7 +668,7 @@ async def test_a_run_that_comes_back_while_the_worker_asks_what_was_done_to_it_i
         store.go_on.set()
         await settled(app)
         gate.open()
-        assert await handle.result(5) == "done"
+        assert await handle.result(WITHIN) == "done"
 
     assert gate.calls == 2
 
@@ -701,7 +701,7 @@ async def test_a_run_whose_claim_was_made_and_never_answered_is_given_back_and_e
         for _ in range(5):
             await app.advance("2s")
 
-        assert await handle.result(1) == 1
+        assert await handle.result(WITHIN) == 1
         assert [(record.key, record.attempt) for record in await handle.steps()] == [("work", 1)]
 
 

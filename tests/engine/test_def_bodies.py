@@ -132,7 +132,7 @@ async def test_a_def_body_goes_on_after_a_crash_where_it_was() -> None:
 
     def block() -> str:
         blocked.set()
-        release.wait(10)
+        release.wait(50)
         return "through"
 
     @workflow
@@ -179,7 +179,7 @@ async def test_a_def_body_that_is_canceled_while_it_computes_can_call_no_step_an
     @workflow
     def flow(step: SyncStep) -> None:
         computing.set()
-        go_on.wait(10)
+        go_on.wait(50)
         for call in (lambda: step.run("late", def_double, 1), lambda: async_double(1)):
             try:
                 call()
@@ -246,7 +246,7 @@ def test_neither_a_def_body_nor_a_def_step_that_never_ends_keeps_the_process_fro
         print("ends")
     """)
 
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=50, check=False)
 
     assert (done.stdout.split(), done.returncode) == (["left", "ends"], 0)
     assert [line.split(" go on ")[0] for line in done.stderr.splitlines()] == ["1 of the calls in threads of stepwell-test"]
@@ -258,7 +258,7 @@ async def test_an_async_body_and_a_def_body_share_nothing_that_could_block_the_o
 
     @workflow
     def blocked() -> str:
-        release.wait(10)
+        release.wait(50)
         return "unblocked"
 
     @workflow

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,10 +18,13 @@ from stepwell.engine.clock import SystemClock
 from stepwell.engine.worker import Worker
 from stepwell.store.memory import MemoryStore
 from stepwell.store.port import Beat
-from tests.engine.harness import scenario, until
+from tests.engine.harness import WITHIN, scenario, until
 from tests.engine.rig import Gate, Rig
 
 _LEASE = 0.6
+
+_LONGER_LEASE = 2.1
+"""Seconds: no machine stands still for so long."""
 
 
 def _worker(rig: Rig, **options: Any) -> Worker:
@@ -38,44 +42,73 @@ async def blocks(seconds: float, step: Step) -> str:
 
 @scenario
 async def test_a_loop_that_is_blocked_for_several_leases_does_not_lose_them() -> None:
-    rig = Rig(blocks)
-    async with _worker(rig) as worker:
-        first_id, before = worker.id, rig.store.asked["beat"]
-        run_id = await rig.start("blocks", "1.3")
+    beats, seen = 6 * 2, set[bool]()  # of two leases
+
+    @workflow
+    async def waits_for_beats(step: Step) -> None:
+        async def block() -> None:
+            enough = rig.store.asked["beat"] + beats
+            while rig.store.asked["beat"] < enough:
+                seen.add(worker.leased)
+                time.sleep(0.01)  # noqa: ASYNC251  # it is what is tested
+
+        await step.run("block", block)
+
+    rig = Rig(waits_for_beats)
+    async with _worker(rig, lease=_LONGER_LEASE) as worker:
+        first_id = worker.id
+        run_id = await rig.start("waits_for_beats")
         await until(lambda: rig.store._tables.rows[run_id].status is RunStatus.COMPLETED)
 
-        assert rig.store.asked["beat"] - before >= 8
-        assert worker.leased
+        assert seen == {True}
         assert worker.id == first_id
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Set when it is told that something blocks the loop, which is so after a tenth of a second."""
+    monkeypatch.setattr(blocked, "PATIENCE", 0.1)
+    told, handler = threading.Event(), logging.Handler()
+    handler.emit = lambda _: told.set()  # type: ignore[assignment, method-assign]  # it is all that is to be done
+    blocked.log.addHandler(handler)
+    yield told
+    blocked.log.removeHandler(handler)
 
 
 @scenario
 async def test_who_blocks_the_loop_is_named_with_its_stack_and_once_in_a_while(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    told: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(blocked, "PATIENCE", 0.1)
+    @workflow
+    async def flow(step: Step) -> None:
+        async def block() -> None:
+            told.clear()  # on a busy machine, something may have been in the way before
+            assert told.wait(WITHIN)
+            time.sleep(0.3)  # noqa: ASYNC251  # it is what is tested
+
+        await step.run("block", block)
+
     caplog.set_level(logging.WARNING)
-    rig = Rig(blocks)
+    rig = Rig(flow)
     async with _worker(rig):
-        run_id = await rig.start("blocks", "0.8")
+        run_id = await rig.start("flow")
         await until(lambda: rig.store._tables.rows[run_id].status is RunStatus.COMPLETED)
 
-    (message,) = [message for message in caplog.messages if "has blocked the worker's event loop" in message]
-    assert message.startswith(f"step 'block' of run {run_id} has blocked")
-    assert "time.sleep(seconds)" in message
+    (message,) = [message for message in caplog.messages if "step 'block'" in message]
+    assert message.startswith(f"step 'block' of run {run_id} has blocked the worker's event loop")
+    assert "told.wait(WITHIN)" in message
 
 
 @scenario
-async def test_a_loop_that_is_blocked_by_no_step_is_told_too(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(blocked, "PATIENCE", 0.1)
+async def test_a_loop_that_is_blocked_by_no_step_is_told_too(told: threading.Event, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     async with _worker(Rig(blocks)):
         await asyncio.sleep(0.02)
-        time.sleep(0.4)  # noqa: ASYNC251  # it is what is tested
+        told.clear()
+        assert told.wait(WITHIN)
 
-    (message,) = [message for message in caplog.messages if "has blocked the worker's event loop" in message]
-    assert message.startswith("something has blocked")
-    assert "time.sleep(0.4)" in message
+    (message,) = [message for message in caplog.messages if "told.wait(WITHIN)" in message]
+    assert message.startswith("something has blocked the worker's event loop")
 
 
 def test_a_blockage_is_told_after_a_second_and_again_after_ten(caplog: pytest.LogCaptureFixture) -> None:
@@ -170,9 +203,9 @@ async def test_a_worker_goes_by_the_clock_of_the_database_before_it_does_anythin
     async with Worker(store, Registry(), clock, lease=_LEASE):
         first = clock.now() - time.time()
         store.ahead = 0.0
-        await until(lambda: abs(clock.now() - time.time()) < 0.05)
+        await until(lambda: abs(clock.now() - time.time()) < 60)
 
-    assert first == pytest.approx(ahead, abs=0.05)
+    assert first == pytest.approx(ahead, abs=60)
 
 
 @scenario
@@ -194,6 +227,6 @@ def test_the_thread_ends_when_the_loop_is_closed_over_it() -> None:
     asyncio.run(forget())
     for thread in threading.enumerate():
         if thread.name == "stepwell-heart":
-            thread.join(10)
+            thread.join(50)
 
     assert "stepwell-heart" not in {thread.name for thread in threading.enumerate()}

@@ -245,7 +245,7 @@ def test_a_thread_that_is_left_behind_can_still_log_when_the_loop_is_gone() -> N
     async def flow(step: Step, logger: Logger) -> None:
         def slow() -> None:
             began.set()
-            release.wait(10)
+            release.wait(50)
             try:
                 logger.info("late")
                 ends.plain("logged")
@@ -331,7 +331,7 @@ async def test_a_thread_that_logs_faster_than_the_database_stores_waits_and_lose
         await asyncio.to_thread(threading.Event().wait, 0.05)
         waiting = len(said)
         rig.store.come_back()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):
             while not (await rig.run(run_id)).status.ended:
                 await rig.passes(0.25)
                 await asyncio.sleep(0.001)

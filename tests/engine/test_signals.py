@@ -68,7 +68,7 @@ def _process(seconds: float, grace: float) -> Iterator[subprocess.Popen[str]]:
 def test_the_first_signal_lets_the_step_end_and_hands_its_run_back(number: signal.Signals) -> None:
     with _process(0.3, 30.0) as process:
         process.send_signal(number)
-        told, _ = process.communicate(timeout=20)
+        told, _ = process.communicate(timeout=50)
 
     assert told.splitlines() == ["worked", "pending None 1 ['completed']"]
     assert process.returncode == 0
@@ -78,7 +78,7 @@ def test_the_second_signal_leaves_at_once() -> None:
     with _process(60.0, 60.0) as process:
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=20)
+        told, _ = process.communicate(timeout=50)
 
     assert told.splitlines() == ["canceled", "pending None 1 []"]
     assert process.returncode == 0
@@ -87,7 +87,7 @@ def test_the_second_signal_leaves_at_once() -> None:
 def test_after_the_grace_the_process_leaves_too() -> None:
     with _process(60.0, 0.2) as process:
         process.send_signal(signal.SIGTERM)
-        told, _ = process.communicate(timeout=20)
+        told, _ = process.communicate(timeout=50)
 
     assert told.splitlines() == ["canceled", "pending None 1 []"]
 

@@ -14,7 +14,7 @@ from stepwell import RunStatus, Step, workflow
 from stepwell.core.status import Action
 from stepwell.engine.clock import SystemClock
 from stepwell.engine.worker import Worker
-from tests.engine.harness import Counter, scenario
+from tests.engine.harness import Counter, jumping_scenario, scenario
 from tests.engine.rig import Gate, Rig
 from tests.loops import turns
 
@@ -164,7 +164,7 @@ async def test_a_worker_that_is_stopped_while_it_begins_leaves_and_is_not_regist
     rig.store.away, rig.store.hanging = frozenset({away}), frozenset({hanging})
     worker = Worker(rig.store, rig.registry, rig.clock if heart == "loop" else SystemClock(), heart=heart)  # type: ignore[arg-type]
 
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(worker.run())
         await turns()
         await worker.stop()
@@ -203,7 +203,7 @@ async def test_a_stop_that_nobody_waits_for_any_more_goes_on() -> None:
 
 
 @pytest.mark.parametrize("how", ["away", "hanging"])
-@scenario
+@jumping_scenario
 async def test_without_a_database_a_worker_leaves_all_the_same_within_two_seconds(how: str) -> None:
     room = Stop(grace=0.0)
     await room.begin()

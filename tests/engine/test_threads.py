@@ -22,7 +22,7 @@ class Call:
     def __call__(self) -> str:
         self.thread = threading.current_thread()
         self.begun.set()
-        assert self.end.wait(10)
+        assert self.end.wait(50)
         return "done"
 
 
@@ -35,7 +35,7 @@ async def begun(call: Call) -> None:
 
 
 async def eventually(true: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         while not true():  # threads end without telling anybody
             await asyncio.sleep(0.001)
 
@@ -288,7 +288,7 @@ def test_a_call_that_ends_after_its_loop_was_closed_is_forgotten() -> None:
     call.end.set()
 
     assert call.thread is not None
-    call.thread.join(10)
+    call.thread.join(50)
     assert not call.thread.is_alive()
 
 

@@ -12,7 +12,7 @@ from stepwell import RunStatus, Step, SyncStep, workflow
 from stepwell.core.registry import Registry
 from stepwell.engine.worker import Worker
 from stepwell.testing import TestApp
-from tests.engine.harness import Counter, caught, crash, scenario, settled, successor, until, worker_of
+from tests.engine.harness import WITHIN, Counter, caught, crash, scenario, settled, successor, until, worker_of
 
 
 @scenario
@@ -82,7 +82,7 @@ async def test_a_wait_for_an_instant_that_has_passed_needs_no_move_of_the_clock(
 
     async with TestApp(flow, self_moving=False) as app:
         handle = await app.start(flow)
-        assert await handle.result(5) == "done"
+        assert await handle.result(WITHIN) == "done"
 
 
 @scenario
@@ -304,7 +304,7 @@ async def test_a_def_body_that_sleeps_is_let_go_and_comes_back_by_replay() -> No
         await app.advance("1h")
         between = await handle.get()
         await app.advance("1 day")
-        assert await handle.result(5) == [1, 2, True]
+        assert await handle.result(WITHIN) == [1, 2, True]
 
     assert (between.status, between.worker) == (RunStatus.SLEEPING, None)
 

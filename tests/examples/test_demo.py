@@ -35,7 +35,7 @@ def test_the_demo_kills_a_worker_and_every_recipient_gets_the_mail(tmp_path: Pat
         env=os.environ | {"TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=250,
         check=False,
     )
 

@@ -27,7 +27,7 @@ SAYS = {
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs_from_any_directory_and_says_what_it_shows(example: Path, tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, example], cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
+    ended = subprocess.run([sys.executable, example], cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False)
 
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr  # of failed attempts Stepwell warns there, in a line each

@@ -50,6 +50,10 @@ class Database(NamedTuple):
             other.execute("ROLLBACK")
             return False
 
+    def has_worker(self, process: int) -> bool:
+        """Whether a worker of this process is registered, and nobody has taken it for dead."""
+        return bool(self.execute(f"SELECT id FROM {self.table('workers')} WHERE pid = {process} AND NOT dead"))
+
     def bury(self) -> None:
         """All registered workers are dead: what others find out when their lease is over, or at once where they share a file."""
         self.execute(f"UPDATE {self.table('workers')} SET dead = {'true' if self.is_postgres else 1}")

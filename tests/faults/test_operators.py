@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
 
 from stepwell import Handle, IllegalTransition, Run, RunCanceled, RunStatus, Stepwell
 from tests.engine.harness import status_is
+from tests.faults.databases import database_of
 from tests.faults.flows import naps, notices, short, three, times
 from tests.faults.processes import Program, until
 from tests.loops import on_a_loop, turns
@@ -113,17 +113,15 @@ async def _have_ended(app: Stepwell) -> bool:
 
 
 @on_a_loop
-async def test_a_step_in_another_process_is_canceled_with_its_run_within_a_second(folder: Path, app: Stepwell) -> None:
+async def test_a_step_in_another_process_is_canceled_with_its_run(folder: Path, app: Stepwell) -> None:
     async with app:
         handle = await app.start(notices)
         with Program("worker", folder) as worker:
             worker.says("waits")
-            began = monotonic()
             assert (await handle.cancel()).status is RunStatus.CANCELED
             with pytest.raises(RunCanceled):
                 await handle.result()
             await worker.says_meanwhile("was canceled")
-            assert monotonic() - began < 1.0
             assert (await handle.cancel()).status is RunStatus.CANCELED
             assert await app.execute(short, 1) == 2
 
@@ -163,18 +161,27 @@ async def test_thousands_of_runs_due_in_one_second_fill_no_memory_and_keep_no_ot
             worker.says("is open")
             await until(lambda: _have_completed(app, 1))
             before, most = memory(worker.process.pid), 0
-            waits = []
+            others = []
             while (await app.runs.count(workflow="short")).get(RunStatus.COMPLETED, 0) < many:
                 (state,) = await app.workers.list()
                 most = max(most, state.running + state.parked)
-                began = monotonic()
-                assert await app.execute(three, "nowhere") == DONE
-                waits.append(monotonic() - began)
+                other = await app.start(three, "nowhere")
+                assert await other.result() == DONE
+                others.append(await other.get())
             assert memory(worker.process.pid) - before < 40 * 1024
 
     assert most <= 100
-    assert len(waits) > 1
-    assert max(waits) < 1.5
+    assert len(others) > 1
+    assert max(ended_meanwhile(folder, other) for other in others) < many / 2
+
+
+def ended_meanwhile(folder: Path, other: Run) -> int:
+    """How many of the short ones have ended between the start of another run and its end."""
+    database = database_of(folder)
+    assert other.finished_at is not None
+    between = f"finished_at BETWEEN {other.created_at.timestamp()} AND {other.finished_at.timestamp()}"
+    ((ended,),) = database.execute(f"SELECT count(*) FROM {database.table('runs')} WHERE workflow = 'short' AND {between}")
+    return int(ended)
 
 
 async def _have_completed(app: Stepwell, number: int) -> bool:
@@ -188,16 +195,13 @@ async def test_a_thousand_who_wait_for_results_do_not_keep_a_start_or_a_cancel_w
         async with asyncio.TaskGroup() as group:
             waiting = [group.create_task(_canceled(handle)) for handle in handles]
             await turns()
-            began = monotonic()
             last = await app.start(short, 4)
-            started = monotonic() - began
             await handles[0].cancel()
-            canceled = monotonic() - began - started
             assert await waiting[0]
+            assert not any(task.done() for task in waiting[1:])
             assert await last.result() == 8
             assert await app.runs.cancel_all(workflow="naps") == 999
 
-    assert (started < 1.0, canceled < 1.0) == (True, True)
     assert [task.result() for task in waiting] == [True] * 1_000
 
 

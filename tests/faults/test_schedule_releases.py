@@ -36,9 +36,9 @@ async def test_the_release_started_last_wins_at_once_and_when_its_workers_are_ki
 ) -> None:
     monkeypatch.setattr(scheduler, "OUTVOTED", 0.5)
     database = await made_in(folder)
-    async with release_in(folder, "old") as app, app.worker(lease="1s"):
+    async with release_in(folder, "old") as app, app.worker(lease="3s"):
         await fires_by(database, "o")
-        with Program("scheduled", folder, "new", "lease=1s") as newer:
+        with Program("scheduled", folder, "new", "lease=3s") as newer:
             await fires_by(database, "n")
             await fires_by(database, "nn")
             newer.kill()
@@ -94,11 +94,12 @@ async def test_a_release_that_is_started_again_wins_again_and_one_without_the_sc
 @on_a_loop
 async def test_a_worker_taken_for_dead_is_back_as_the_release_that_it_was_and_does_not_overrule_a_newer_one(folder: Path) -> None:
     database = await made_in(folder)
-    with Program("scheduled", folder, "old", "lease=1s") as frozen:
+    with Program("scheduled", folder, "old", "lease=3s") as frozen:
         await until(lambda: any(run.status == "completed" for run in made(database)), every=0.05)
         frozen.freeze(database)
-        with Program("scheduled", folder, "new", "lease=1s"):
+        with Program("scheduled", folder, "new", "lease=3s"):
             await fires_by(database, "nn")
+            await until(lambda: not database.has_worker(frozen.process.pid), every=0.05)
             frozen.signal(signal.SIGCONT)
             await frozen.says_meanwhile("is registered again")
             await fires_by(database, "nnnn")

@@ -16,9 +16,10 @@ import pytest
 
 from stepwell import RunFailed, RunStatus, Schedule
 from stepwell.core.options import CatchUp
+from stepwell.core.slots import LATE
 from stepwell.engine import cleaner, inputs
 from tests.faults.databases import Database, database_of
-from tests.faults.processes import Program, until
+from tests.faults.processes import WITHIN, Program, until
 from tests.faults.scheduled import EVERY_SECOND, each_second, job, made, of_slot, release_in, slots_made, without_gap
 from tests.loops import on_a_loop
 
@@ -41,7 +42,6 @@ async def fires_more(database: Database, number: int, name: str = "it") -> None:
 # -- many workers
 
 
-@pytest.mark.timeout(180)
 @on_a_loop
 async def test_ten_workers_that_are_killed_and_replaced_make_one_run_of_each_second(folder: Path) -> None:
     database, names = await made_in(folder), ("value", "def", "async")
@@ -58,7 +58,7 @@ async def test_ten_workers_that_are_killed_and_replaced_make_one_run_of_each_sec
         runs = made(database, name)
         assert without_gap([run.slot for run in runs])
         assert len(runs) >= (59 if IS_LONG else 6)
-        assert [run for run in runs if not 0.0 <= run.created_at - run.slot < 3.0] == []
+        assert [run for run in runs if not 0.0 <= run.created_at - run.slot < LATE] == []
         assert {run.input for run in runs} == ({'"value"'} if name == "value" else {str(run.slot) for run in runs})
         assert records(database, name) == [(run.slot, run.slot, 1, "started", None, run.id) for run in runs]
     database.bury()
@@ -92,7 +92,7 @@ def test_a_worker_killed_at_any_commit_while_a_slot_is_due_leaves_one_run_of_it_
     folder: Path, side: str
 ) -> None:
     with Program("firings", folder, side) as program:
-        assert program.ends(50) == 0, program.errors
+        assert program.ends() == 0, program.errors
     *killed, undisturbed = [json.loads(line) for line in program.said]
 
     assert {report["left"] for report in killed} == {0, 1}
@@ -113,7 +113,6 @@ async def test_when_one_of_several_workers_of_a_release_leaves_the_others_fire_w
     assert without_gap(slots_made(database))
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("release", ["old", "all"] if IS_LONG else ["old"])
 @on_a_loop
 async def test_when_all_workers_were_frozen_no_slot_is_fired_twice_and_each_is_accounted_for(folder: Path, release: str) -> None:
@@ -220,7 +219,7 @@ async def is_deaf() -> None:
 async def test_a_function_that_hangs_fails_its_own_runs_and_delays_no_other_schedule(
     folder: Path, function: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "LONGEST", 1.5)
+    monkeypatch.setattr(inputs, "LONGEST", 3.0)
     database = await made_in(folder)
     both = job(Schedule("hangs", EVERY_SECOND, input=function), Schedule("it", EVERY_SECOND, input=of_slot))
     async with release_in(folder, both) as app, app.worker():
@@ -230,10 +229,10 @@ async def test_a_function_that_hangs_fails_its_own_runs_and_delays_no_other_sche
     failed = made(database, "hangs")[0]
     async with release_in(folder, "without") as app:
         run = await app.runs.get(failed.id)
-    assert (run.status, str(run.error)) == (RunStatus.FAILED, "TimeoutError: the input function of schedule 'hangs' took longer than 1.5 s")
+    assert (run.status, str(run.error)) == (RunStatus.FAILED, "TimeoutError: the input function of schedule 'hangs' took longer than 3 s")
     assert records(database, "hangs")[0][3:5] == ("failed", f"its input could not be computed: {run.error}")
     assert without_gap(slots_made(database))
-    assert max(run.created_at - run.slot for run in made(database)) < 1.0
+    assert [run.created_at < failed.created_at for run in made(database) if run.slot == failed.slot] == [True]
 
 
 def exits() -> None:
@@ -278,7 +277,7 @@ async def test_whatever_a_function_raises_the_run_of_its_slot_fails_and_the_work
         again = await app.runs.retry(made(database)[0].id)
         for run_id in (triggered.run_id, again.id):
             with pytest.raises(RunFailed, match=error):
-                await app.handle(run_id).result(10)
+                await app.handle(run_id).result(WITHIN)
         await fires_more(database, 1)
 
     assert {run.status for run in made(database)} == {"failed"}

@@ -139,7 +139,6 @@ def only_reading(server: Server) -> Iterator[None]:
 TROUBLES: Final = (restarted, down, clients_sent_away, no_connection_left, only_reading)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("trouble", TROUBLES)
 @on_a_loop
 async def test_whatever_befalls_a_server_under_load_every_run_completes_once_it_is_over(

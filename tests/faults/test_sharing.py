@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
 from stepwell import DatabaseUnavailable, RunStatus, Stepwell, home
 from stepwell.store.sqlite import connection
+from tests.engine.harness import looks_rarely
 from tests.faults.databases import database_of, on_sqlite
 from tests.faults.flows import app_in, effects, short
 from tests.faults.processes import Program, until
@@ -108,9 +108,10 @@ async def test_a_file_that_is_held_for_a_while_is_waited_for(folder: Path, app: 
         await app.execute(short, 1)
         with held(folder) as other:
             starting = asyncio.get_running_loop().create_task(app.start(short, 2))
-            asyncio.get_running_loop().call_later(0.4, other.rollback)
+            done, _ = await asyncio.wait([starting], timeout=0.4)
+            assert done == set()
             assert await app.runs.count() == {RunStatus.COMPLETED: 1}  # reading goes on meanwhile
-            assert not starting.done()
+            other.rollback()
             assert await (await starting).result() == 4
 
 
@@ -200,17 +201,18 @@ def take_sockets_away(folder: Path) -> None:
 @on_sqlite
 @pytest.mark.parametrize("name", ["a b", "50% #1", "żółw", "long" * 40, "/".join(["deep"] * 40), "'; quoted\""])
 @on_a_loop
-async def test_processes_tell_each_other_of_work_in_directories_with_any_name(folder: Path, name: str) -> None:
+async def test_processes_tell_each_other_of_work_in_directories_with_any_name(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks_rarely(monkeypatch)
     place = make(folder / name)
-    async with app_in(place) as app, app.worker():
+    async with app_in(place) as app, app.worker(lease="1h"):
         assert await app.execute(short, 1) == 2
         with Program("keyed", place, "order-7", 1) as other:
             await other.says_meanwhile("is there")
             other.tell("go")
             run_id = (await other.says_meanwhile("made")).split()[-1]
-            began = monotonic()
             assert await app.handle(run_id).result() == 2
-            assert monotonic() - began < 0.5  # sooner than somebody looks by himself
             assert other.ends() == 0
 
 
@@ -221,34 +223,33 @@ def make(folder: Path) -> Path:
 
 @on_sqlite
 @on_a_loop
-async def test_work_of_another_process_begins_within_the_poll_interval_though_no_hint_arrives(folder: Path, app: Stepwell) -> None:
-    async with app, app.worker():
+async def test_work_of_another_process_begins_when_somebody_looks_though_no_hint_arrives(folder: Path, app: Stepwell) -> None:
+    async with app, app.worker(lease="1h"):
         await app.execute(short, 1)
         take_sockets_away(folder)
         with Program("keyed", folder, "order-7", 1) as other:
             await other.says_meanwhile("is there")
             other.tell("go")
             run_id = (await other.says_meanwhile("made")).split()[-1]
-            began = monotonic()
             assert await app.handle(run_id).result() == 2
-            assert monotonic() - began < 2.0
             assert other.ends() == 0
 
 
 @on_sqlite
 @on_a_loop
-async def test_a_process_that_comes_within_one_tick_of_the_file_systems_clock_is_told_too(folder: Path, app: Stepwell) -> None:
+async def test_a_process_that_comes_within_one_tick_of_the_file_systems_clock_is_told_too(
+    folder: Path, app: Stepwell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks_rarely(monkeypatch)
     other = app_in(folder)
     async with app:
         await app.start("nobody_has_it")
         looked = when_changed(folder)
-        async with other, other.worker():
+        async with other, other.worker(lease="1h"):
             await other.execute(short, 1)
             os.utime(folder, ns=(looked, looked))
-            began = monotonic()
             handle = await app.start(short, 2)
             assert await handle.result() == 4
-            assert monotonic() - began < 0.4
 
 
 def when_changed(folder: Path) -> int:

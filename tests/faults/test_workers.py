@@ -17,11 +17,12 @@ import pytest
 from stepwell import RunStatus, Stepwell
 from tests.faults.databases import database_of, on_sqlite
 from tests.faults.flows import blocks, effects, in_two, never_ends, short, three
-from tests.faults.processes import Program, until
+from tests.faults.processes import WITHIN, Program, until
 from tests.loops import on_a_loop
 
-LEAVES: float = 2.0
-"""Seconds after the grace within which a process that was told to stop is gone."""
+LEAVES: float = 8.0
+"""Seconds after the grace within which a process that was told to stop is gone, on a busy machine: it waits neither for what never
+ends, nor for as long as whoever writes has patience. By the clock of its loop, it takes two."""
 
 
 def stored(folder: Path) -> dict[str, list[Any]]:
@@ -110,9 +111,9 @@ async def test_a_worker_that_is_asked_to_stop_lets_its_step_end_hands_the_run_ba
 
 @on_a_loop
 async def test_a_worker_whose_loop_a_step_blocks_keeps_its_lease_and_says_where_it_is(folder: Path, app: Stepwell) -> None:
-    async with app, app.worker(lease="1s", queues=["elsewhere"]):
-        handle = await app.start(blocks, 2.5)
-        with Program("worker", folder, "lease=1s") as worker:
+    async with app, app.worker(lease="3s", queues=["elsewhere"]):
+        handle = await app.start(blocks, 5.0)
+        with Program("worker", folder, "lease=3s") as worker:
             worker.says("blocks")
             warning = worker.says("has blocked the worker's event loop")
             worker.says("sleep(seconds)")
@@ -126,7 +127,7 @@ async def test_a_worker_whose_loop_a_step_blocks_keeps_its_lease_and_says_where_
 
 @pytest.mark.parametrize("kind", ["loop", "thread", "deaf"])
 @on_a_loop
-async def test_a_process_with_a_step_that_never_ends_ends_within_the_grace_and_two_seconds(folder: Path, app: Stepwell, kind: str) -> None:
+async def test_a_process_with_a_step_that_never_ends_ends_soon_after_the_grace(folder: Path, app: Stepwell, kind: str) -> None:
     async with app:
         handle = await app.start(never_ends, kind)
         with Program("worker", folder, "grace=300ms") as worker:
@@ -147,7 +148,10 @@ async def test_a_process_with_a_step_that_never_ends_ends_within_the_grace_and_t
 async def test_a_process_ends_in_time_though_another_program_holds_the_file(folder: Path, app: Stepwell) -> None:
     async with app:
         handle = await app.start(in_two)
-        with Program("worker", folder, "grace=300ms") as worker, closing(sqlite3.connect(folder / "runs.db")) as other:
+        with (
+            Program("worker", folder, "grace=300ms", "leaves=in time") as worker,
+            closing(sqlite3.connect(folder / "runs.db")) as other,
+        ):
             worker.says("waits")
             other.execute("BEGIN IMMEDIATE")
             (folder / "go").touch()
@@ -218,7 +222,7 @@ async def test_the_runs_of_a_killed_worker_are_taken_over_at_once_also_when_a_cl
         await app.start(short, 1)
         assert [file.suffix for file in files(folder, "*.gone")] == [".gone"]
         async with app.worker(lease="1h"):
-            assert await handle.result(10) == "SECOND"
+            assert await handle.result(WITHIN) == "SECOND"
         age(files(folder, "*.gone"))
     async with app:
         assert files(folder, "*.gone") == []

@@ -168,7 +168,7 @@ def test_the_commands_of_the_readme_work_on_what_its_program_has_made(tmp_path: 
         listed = _printed(tmp_path, "-m", "stepwell", *listing)
     finally:
         working.terminate()
-        working.wait(30)
+        working.wait(120)
 
     assert "receipt for lamp" in "\n".join(started)
     assert any("fulfil_order" in line for line in listed)
@@ -192,7 +192,7 @@ def test_the_schedules_of_the_readme_are_those_that_its_commands_show_and_trigge
 
 
 def _printed(folder: Path, *arguments: str) -> list[str]:
-    ended = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=40, check=False)
+    ended = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
     return ended.stdout.splitlines()
 

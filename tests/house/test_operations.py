@@ -206,7 +206,7 @@ def test_runs_go_on_in_a_database_that_was_made_from_the_backup(url: str, tmp_pa
             env={"PATH": _programs(), "STEPWELL_DATABASE_URL": url, "ANOTHER_URL": copy},
             capture_output=True,
             text=True,
-            timeout=40,
+            timeout=120,
             check=False,
         )
 
@@ -317,14 +317,14 @@ def _stepwell(*arguments: str, url: str) -> str:
         env=os.environ | {"STEPWELL_DATABASE_URL": url},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=120,
         check=True,
     ).stdout
 
 
 def _psql(url: str, script: str) -> None:
     subprocess.run(
-        ["psql", "-1", "-q", "-v", "ON_ERROR_STOP=1", url], env={"PATH": _programs()}, input=script, text=True, timeout=40, check=True
+        ["psql", "-1", "-q", "-v", "ON_ERROR_STOP=1", url], env={"PATH": _programs()}, input=script, text=True, timeout=120, check=True
     )
 
 

@@ -60,7 +60,7 @@ def test_the_commands_of_the_page_work_on_what_its_program_declares(tmp_path: Pa
 
 
 def printed(folder: Path, *arguments: str) -> str:
-    ended = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=40, check=False)
+    ended = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 

@@ -16,7 +16,7 @@ from stepwell.config import web_tokens
 from stepwell.web.access import Role
 from stepwell.web.application import REDACT
 from stepwell.web.live import MAX_STREAMS
-from stepwell.web.redaction import HIDDEN
+from stepwell.web.prose import HIDDEN
 from stepwell.web.site import MAX_FORM
 from tests.cli.harness import called
 
@@ -62,7 +62,7 @@ def answers(folder: Path, module: str, name: str, *asked: tuple[str, dict[str, s
         env=os.environ | {"PYTHONPATH": os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", "")))},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=120,
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")

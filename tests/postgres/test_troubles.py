@@ -19,7 +19,7 @@ from tests.postgres.server import Server, new_server
 from tests.postgres.troubles import full, read_only, sending_away
 from tests.postgres.wire import Side, Wire
 
-READS = "import psycopg, sys; print(psycopg.connect(sys.argv[1], connect_timeout=2).execute('SELECT 7').fetchone())"
+READS = "import psycopg, sys; print(psycopg.connect(sys.argv[1], connect_timeout=5).execute('SELECT 7').fetchone())"
 
 READS_TWICE = """
 import psycopg, sys
@@ -56,7 +56,7 @@ def cluster() -> Iterator[Cluster]:
 
 def reads(machine: Machine, server: Server) -> subprocess.CompletedProcess[str]:
     url = server.url().replace("127.0.0.1", machine.here)
-    return subprocess.run([*machine.through, sys.executable, "-c", READS, url], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run([*machine.through, sys.executable, "-c", READS, url], capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_machine_finds_the_server_until_its_cable_is_cut_and_when_it_is_mended(server: Server, machine: Machine) -> None:
@@ -122,7 +122,7 @@ def test_a_primary_confirms_nothing_while_its_standby_does_not_answer(cluster: C
         with pytest.raises(TimeoutError):
             confirmed.result(0.3)
         cluster.lag_behind()
-        confirmed.result(30)
+        confirmed.result(120)
 
     assert cluster.primary.execute("SELECT number FROM paid") == [(7,)]
 
@@ -130,7 +130,8 @@ def test_a_primary_confirms_nothing_while_its_standby_does_not_answer(cluster: C
 def test_clients_are_sent_away_again_and_again(server: Server) -> None:
     with sending_away(server, every=0.01) as sent:
         for _ in range(3):
-            with psycopg.connect(server.url(), autocommit=True) as connection, pytest.raises(psycopg.OperationalError):
+            # On a busy machine, one may be sent away before it is told that it is connected.
+            with pytest.raises(psycopg.OperationalError), psycopg.connect(server.url(), autocommit=True) as connection:
                 connection.execute("SELECT pg_sleep(30)")
 
     assert sum(sent) >= 3

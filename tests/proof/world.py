@@ -395,7 +395,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if timeout == 0:
             return []
         if self.in_threads():
-            if not self._woken.wait(20):
+            if not self._woken.wait(50):
                 raise Stalled("a thread does not come back")
             self._woken.clear()
             return []

@@ -13,7 +13,7 @@ BEGINNING = 1_000_000.0
 _MOST_TURNS = 50_000
 """Turns of the loop in which nothing waits for time."""
 
-_PATIENCE = 20.0
+_PATIENCE = 50.0
 """Real seconds in which a thread has to come back."""
 
 

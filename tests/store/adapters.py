@@ -1,16 +1,15 @@
 """The adapters that the suite is run over."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from tempfile import TemporaryDirectory
-
-from psycopg import AsyncConnection
 
 from stepwell.store.memory import MemoryStore
 from stepwell.store.port import Store
-from stepwell.store.postgres.store import PostgresStore
 from stepwell.store.sqlite import SqliteStore
 from tests.postgres.shared import database_url
+from tests.store import kept
 from tests.store.making import ALICE, BOB, new_worker
 
 
@@ -44,35 +43,16 @@ async def sqlite_memory() -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
-async def _postgres(url: str, *, skip_locked: bool = True) -> AsyncIterator[Store]:
-    store = PostgresStore(url, namespace="suite", skip_locked=skip_locked)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
-        await _empty(url)
-
-
-async def _empty(url: str) -> None:
-    """To delete a few rows is ten times as fast as to make the tables anew."""
-    async with await AsyncConnection.connect(url, autocommit=True, prepare_threshold=None) as connection:
-        tables = await connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'suite'")
-        names = [name for (name,) in await tables.fetchall() if name not in ("schema", "identity")]
-        await connection.execute("; ".join(f"DELETE FROM suite.{name}" for name in names))
-
-
-@asynccontextmanager
 async def postgres() -> AsyncIterator[Store]:
     """A schema on a server."""
-    async with _postgres(database_url()) as store:
+    async with kept.postgres(database_url(), skip_locked=True) as store:
         yield store
 
 
 @asynccontextmanager
 async def postgres_by_updates() -> AsyncIterator[Store]:
     """The same as on servers that cannot pass over locked rows."""
-    async with _postgres(database_url(), skip_locked=False) as store:
+    async with kept.postgres(database_url(), skip_locked=False) as store:
         yield store
 
 
@@ -95,7 +75,12 @@ POOLED_TESTS = ("bulk", "claim", "commit", "hints", "lanes", "opening", "signals
 @asynccontextmanager
 async def with_workers(adapter: str, pooler: str = "") -> AsyncIterator[Store]:
     """A store of this adapter in which Alice and Bob are registered."""
-    async with _postgres(pooler) if adapter == POOLED else ADAPTERS[adapter]() as store:
+    async with kept.postgres(pooler, skip_locked=True) if adapter == POOLED else ADAPTERS[adapter]() as store:
         for worker in (ALICE, BOB):
             await store.register(new_worker(worker))
         yield store
+
+
+def loop_for(adapter: str) -> AbstractContextManager[asyncio.Runner]:
+    """The event loop for a store of this adapter: one of its own, or the one on which those on servers are kept."""
+    return kept.shared_loop() if adapter.startswith("postgres") else asyncio.Runner()

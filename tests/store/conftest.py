@@ -6,6 +6,7 @@ A new adapter is a line in `ADAPTERS`. Tests here use the verbs of the port, and
 import asyncio
 import os
 from collections.abc import Iterator
+from contextvars import copy_context
 from typing import Final
 
 import pytest
@@ -16,13 +17,17 @@ from tests.postgres.pgbouncer import ABSENT as NO_POOLER
 from tests.postgres.pgbouncer import pgbouncer, program
 from tests.postgres.server import NOT_DURABLE, Server, new_server
 from tests.postgres.shared import lacking
-from tests.store.adapters import ADAPTERS, POOLED, POOLED_TESTS, with_workers
+from tests.store import kept
+from tests.store.adapters import ADAPTERS, POOLED, POOLED_TESTS, loop_for, with_workers
 
 ALWAYS: Final = {
     "postgres-by-updates": {"test_claim", "test_workers", "test_ready", "test_stateful", "test_deadlines"},
     POOLED: {"test_claim", "test_start"},
 }
 """Modules that run over these adapters wherever tests run: what is special to them has a part there. The others do in `make stores`."""
+
+ALONE: Final = {"test_hints"}
+"""Modules in which each test has a store of its own: what others have announced may still be on its way."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -36,10 +41,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in gone]
 
 
+@pytest.fixture(scope="session")
+def stores_are_kept() -> Iterator[None]:
+    """For as long as this process has tests."""
+    yield
+    kept.end()
+
+
 @pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    """The event loop of one test and of the store that it uses."""
-    with asyncio.Runner() as runner:
+def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
+    """The event loop of one test and of the store that it uses; of all such tests, where stores are kept."""
+    adapter = request.node.callspec.params.get("store", "") if hasattr(request.node, "callspec") else ""
+    if request.node.path.stem in ALONE:
+        adapter = ""
+    elif adapter.startswith("postgres"):
+        request.getfixturevalue("stores_are_kept")
+    with loop_for(adapter) as runner:
         yield runner
 
 
@@ -82,5 +99,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     runner: asyncio.Runner = pyfuncitem._request.getfixturevalue("runner")
     wanted = pyfuncitem._fixtureinfo.argnames
-    runner.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in wanted}))
+    test = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in wanted})
+    runner.run(test, context=copy_context())
     return True

@@ -1,17 +1,18 @@
 """Lists that pages turn: workflows, queues, schedules, and the steps of a run. Each page begins where the one before has ended."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from stepwell.core.failure import error_text
 from stepwell.core.naming import BODY
-from stepwell.core.records import UNRESOLVED, Kind, QueueState, StepRecord, WorkflowState
+from stepwell.core.records import UNRESOLVED, Event, Kind, QueueState, StepRecord
 from stepwell.core.registry import Lane
 from stepwell.core.status import Action
 from stepwell.errors import ErrorInfo, RunNotFound
-from stepwell.store.port import Halt, Store
+from stepwell.store.port import Halt, Known, Store
 from tests.store.making import (
     ALICE,
     BOB,
@@ -25,6 +26,7 @@ from tests.store.making import (
     new_run,
     new_worker,
     outcome,
+    run_id,
     started,
     write,
 )
@@ -90,15 +92,16 @@ async def test_workflows_are_found_by_a_part_of_their_name(store: Store) -> None
 
 
 async def test_a_workflow_is_listed_with_its_versions_and_whether_it_is_paused(store: Store) -> None:
-    await store.register(new_worker("carol", definition("pay", "v9"), definition("pay", "v10"), definition("pay"), definition("ship")))
+    versions = definition("pay", "v9", retry='{"a":1}'), definition("pay", "v10"), definition("pay")
+    await store.register(new_worker("carol", *versions, definition("ship")))
     await store.halt(Halt("workflow", "pay"), halted=True, now=NOW)
     await store.halt(Halt("workflow", "unknown"), halted=True, now=NOW)
     await store.halt(Halt("queue", "ship"), halted=True, now=NOW)
 
     assert await store.catalog("", "", 100) == [
-        WorkflowState(name="pay", versions=("v10", "v9", None), paused=True),
-        WorkflowState(name="ship", versions=(None,), paused=False),
-        WorkflowState(name="unknown", versions=(), paused=True),
+        Known("pay", {"v9": '{"a":1}', "v10": "{}", None: "{}"}, True),
+        Known("ship", {None: "{}"}, False),
+        Known("unknown", {}, True),
     ]
 
 
@@ -232,6 +235,25 @@ async def test_events_are_told_up_to_a_number(store: Store) -> None:
     assert await store.schedule_events("a", "two", 0) == []
     with pytest.raises(RunNotFound):
         await store.events(ABSENT)
+
+
+# -- a run
+
+
+async def test_a_run_is_told_with_what_was_done_to_it_and_how_its_steps_are_tried_again(store: Store) -> None:
+    await store.register(new_worker("carol", definition("pay", "v1", retry='{"a":1}'), definition("pay", retry="{}")))
+    await store.enqueue([new_run(1, version="v1", input='{"id": 7}'), new_run(2, version="v2")])
+    for action, actor in ((Action.PAUSE, "ada"), (Action.RESUME, None), (Action.PAUSE, "bob")):
+        await store.act(FIRST, action, NOW + 0.25, actor)
+
+    run, events, retry = await store.story(FIRST, 2)
+
+    assert (run, retry) == (await store.get(FIRST), '{"a":1}')
+    at = datetime.fromtimestamp(NOW + 0.25, UTC)
+    assert list(events) == [Event(at=at, action="pause", actor="ada"), Event(at=at, action="resume", actor=None)]
+    assert (await store.story(run_id(2), 2))[1:] == ([], None)
+    with pytest.raises(RunNotFound):
+        await store.story(ABSENT, 2)
 
 
 # -- steps

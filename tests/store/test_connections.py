@@ -61,7 +61,7 @@ async def test_such_an_error_is_told_to_all_who_shared_the_transaction(tmp_path:
 
         async def hold(_: Transaction) -> None:
             begun.set()
-            go_on.wait(10)
+            go_on.wait(50)
 
         first = asyncio.ensure_future(threads.write(hold))
         await asyncio.to_thread(begun.wait, 10)
@@ -81,7 +81,7 @@ async def test_a_slow_search_does_not_hold_up_what_workers_read(tmp_path: Path) 
 
         async def slow(transaction: Transaction) -> list[int]:
             begun.set()
-            go_on.wait(10)
+            go_on.wait(50)
             return await _all(transaction)
 
         search = asyncio.ensure_future(threads.search(slow))

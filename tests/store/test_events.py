@@ -8,7 +8,7 @@ from stepwell.core.records import Event
 from stepwell.core.status import TRANSITIONS, Action, RunStatus
 from stepwell.errors import IllegalTransition
 from stepwell.store.port import Store
-from tests.store.making import ALICE, ALL, BOB, FIRST, NOW, OPERATORS, bring_to, claims, move, new_run, new_worker, write
+from tests.store.making import ALICE, ALL, BOB, FIRST, NOW, OPERATORS, bring_to, claims, move, new_run, new_worker, run_id, write
 from tests.store.scheduling import NIGHTLY, cursor, declared
 
 
@@ -93,3 +93,33 @@ async def test_of_other_schedules_nothing_is_told(store: Store) -> None:
 
     assert await store.schedule_events("pay", "nightl") == []
     assert await store.schedule_events(NIGHTLY, "pay") == []
+
+
+async def test_who_starts_a_run_is_kept_as_the_first_of_its_events(store: Store) -> None:
+    await store.enqueue([new_run(1, actor="eve", created_at=NOW), new_run(2, created_at=NOW), new_run(3, actor="bob", created_at=NOW + 1)])
+    await store.act(FIRST, Action.PAUSE, NOW + 3, "mallory")
+
+    assert await store.events(FIRST) == [
+        Event(at=at(NOW), action="start", actor="eve"),
+        Event(at=at(NOW + 3), action="pause", actor="mallory"),
+    ]
+    assert await store.events(run_id(2)) == []
+    assert await store.events(run_id(3)) == [Event(at=at(NOW + 1), action="start", actor="bob")]
+
+
+async def test_the_same_start_again_is_no_second_event(store: Store) -> None:
+    new = new_run(actor="eve")
+
+    await store.enqueue([new])
+    await store.enqueue([new])
+
+    assert [event.actor for event in await store.events(FIRST)] == ["eve"]
+
+
+async def test_who_gives_a_key_that_is_taken_has_not_started_the_run(store: Store) -> None:
+    await store.enqueue([new_run(1, key="order-7", actor="eve")])
+
+    await store.enqueue([new_run(2, key="order-7", actor="bob"), new_run(3, key="order-8", actor="bob")])
+
+    assert [event.actor for event in await store.events(FIRST)] == ["eve"]
+    assert [event.actor for event in await store.events(run_id(3))] == ["bob"]

@@ -206,6 +206,36 @@ async def test_no_run_is_found_by_the_input_where_there_is_a_name_whose_value_is
     assert await found(store, RunFilter(search=text, unseen=("password", "token"))) == expected
 
 
+async def test_capitals_of_all_alphabets_hide_what_lies_under_a_name(store: Store) -> None:
+    names = ("PASSWÖRTER", "ключ", "КЛЮЧ", "to\N{KELVIN SIGN}en", "other")
+    await store.enqueue([new_run(number, input=f'{{"{name}": "hunter2"}}') for number, name in enumerate(names, 1)])
+
+    assert await found(store, RunFilter(search="hunter2", unseen=("passwört", "ключ", "token"))) == [5]
+
+
+@pytest.mark.parametrize(
+    ("message", "is_found"),
+    [
+        ("hunter2 is no user", True),
+        ("the token of hunter2 has expired", True),
+        ("http://example.com/hunter2", True),
+        ("password=hunter2", False),
+        ("{'API_Token': 'hunter2'}", False),
+        ("postgres://ada:hunter2@db is down", False),
+        ("Authorization: Bearer hunter2", False),
+        ("Authorization: basic hunter2", False),
+    ],
+)
+async def test_an_error_with_something_secret_in_it_is_not_searched_by_those_who_may_not_see_it(
+    message: str, is_found: bool, store: Store
+) -> None:
+    await claimed_run(store)
+    await write(store, move(Action.FAIL, error=error_text(ErrorInfo("ValueError", message))))
+
+    assert await found(store, RunFilter(search="hunter2", unseen=("password", "token"))) == ([1] if is_found else [])
+    assert await found(store, RunFilter(search="hunter2")) == [1]
+
+
 async def test_the_traceback_of_an_error_is_not_searched(store: Store) -> None:
     await claimed_run(store)
     await write(store, move(Action.FAIL, error=error_text(ErrorInfo("ValueError", "no", traceback="File shop.py", kinds=("shop.Odd",)))))

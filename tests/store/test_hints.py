@@ -27,7 +27,7 @@ class Listener:
         self.came.set()
 
     async def hear(self, hint: Hint) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(50):
             while hint not in self.heard:
                 await self.came.wait()
                 self.came.clear()

@@ -341,6 +341,7 @@ def test_few_runs_of_a_status_are_counted_by_its_index(plans: Plans) -> None:
 
 
 STILL_LIVE: Final = frozenset({RunStatus.PENDING, RunStatus.SLEEPING})
+PARTS: Final = [(run_id(number), run_id(number + 50_000)) for number in range(0, 1_000_000, 50_000)]
 SOME: Final = [run_id(number) for number in range(1_000, 1_020)]
 PAGES: Final[Mapping[str, tuple[Callable[[Watched], Awaitable[Any]], int]]] = {
     "all": (lambda session: surveying.summaries(session, RunFilter(), True, 50, None), 51),
@@ -362,6 +363,8 @@ PAGES: Final[Mapping[str, tuple[Callable[[Watched], Awaitable[Any]], int]]] = {
     "ends of a workflow": (lambda session: surveying.ends(session, NOW + 1_000, NOW + 2_000, 100.0, "pay1"), 300),
     "ends by workflow": (lambda session: surveying.ends_by_workflow(session, NOW + 1_000, NOW + 2_000, 100.0), 300),
     "speeds": (lambda session: surveying.speeds(session, 100), 4_000),
+    "waits": (lambda session: surveying.waits(session, PARTS, 5, NOW, None), 100),
+    "waits of a workflow": (lambda session: surveying.waits(session, PARTS, 5, NOW, "pay1"), 100),
     "live versions": (lambda session: surveying.live_versions(session, 2_500), 10_000),
     "backlog": (lambda session: surveying.backlog(session, 1_000), 4_004),
     "around": (lambda session: browsing.around(session, 1_000), 0),

@@ -14,6 +14,7 @@ from tests.store.making import (
     BOB,
     FIRST,
     NOW,
+    STEP_FAILED,
     attempt,
     bring_to,
     claim_one,
@@ -62,6 +63,39 @@ async def test_attempts_are_shown_with_what_became_of_them(store: Store) -> None
     steps = await store.steps(FIRST)
     assert [(step.attempt, step.status, step.output) for step in steps] == [(1, "failed", None), (2, "canceled", None), (3, "failed", None)]
     assert [step.error for step in steps] == [ErrorInfo("CardDeclined", "no funds"), None, ErrorInfo("CardDeclined", "no funds")]
+
+
+async def test_a_failed_attempt_says_when_the_next_is_due_and_the_one_that_settles_its_step_does_not(store: Store) -> None:
+    await claimed_run(store)
+
+    await write(store, attempt("ship", due=NOW + 60), attempt("charge", 1), failure("charge", 1, attempt=2, started_at=NOW + 3, at=NOW + 4))
+
+    due = {(step.key, step.attempt): step.retry_at for step in await store.steps(FIRST)}
+    assert due[("ship", 1)] == at(NOW + 60)
+    assert due[("charge", 2)] is None
+
+
+async def test_an_attempt_that_a_retry_has_taken_back_waits_for_no_other(store: Store) -> None:
+    await claimed_run(store)
+    await write(store, attempt("charge", due=NOW + 60), move(Action.FAIL, error=STEP_FAILED))
+
+    await store.act(FIRST, Action.RETRY, NOW + 5)
+
+    (step,) = await store.steps(FIRST)
+    assert (step.status, step.retry_at) == ("failed", None)
+
+
+async def test_a_run_shows_who_has_claimed_it_last_and_when_also_when_it_has_ended(store: Store) -> None:
+    await store.enqueue([new_run()])
+    before = await store.get(FIRST)
+    await claim_one(store, now=NOW)
+    await leave(store, now=NOW + 5)
+    await claim_one(store, BOB, now=NOW + 7)
+    await write(store, move(Action.COMPLETE, claim=2), worker=BOB, now=NOW + 9)
+
+    run = await store.get(FIRST)
+    assert (before.claimed_at, before.claimed_by) == (None, None)
+    assert (run.started_at, run.claimed_at, run.claimed_by, run.worker) == (at(NOW), at(NOW + 7), BOB, None)
 
 
 @pytest.mark.parametrize(("kind", "word"), [(Kind.FUNCTION, "function"), (Kind.SLEEP, "sleep"), (Kind.VALUE, "value")])
@@ -214,6 +248,32 @@ async def test_lines_of_one_moment_are_in_the_order_in_which_they_were_said(stor
 
 
 # -- what a worker owns
+
+
+async def test_lines_are_chosen_by_level_and_by_step(store: Store) -> None:
+    await claimed_run(store)
+    said = [
+        line(f"{level} {n}", n, level=level, step="charge" if n > 2 else None)
+        for n, level in enumerate(("debug", "info", "error", "info"), 1)
+    ]
+    await write(store, *said)
+
+    assert [each.message for each in await store.logs(FIRST, levels=("info", "error"))] == ["info 2", "error 3", "info 4"]
+    assert [each.message for each in await store.logs(FIRST, step="charge")] == ["error 3", "info 4"]
+    assert [each.message for each in await store.logs(FIRST, step="charge", levels=("error",))] == ["error 3"]
+    assert [each.message for each in await store.logs(FIRST, 1, 1, levels=("info", "error"))] == ["error 3"]
+    assert await store.logs(FIRST, levels=()) == []
+    assert await store.logs(FIRST, step="charge\0") == []
+
+
+async def test_the_last_lines_are_read_from_the_end_and_come_in_order(store: Store) -> None:
+    await claimed_run(store)
+    await write(store, *(line(str(n), n) for n in range(1, 6)))
+
+    assert [each.message for each in await store.logs(FIRST, 0, 2, last=True)] == ["4", "5"]
+    assert [each.message for each in await store.logs(FIRST, 2, 2, last=True)] == ["2", "3"]
+    assert [each.message for each in await store.logs(FIRST, 4, 2, last=True)] == ["1"]
+    assert await store.logs(FIRST, 5, 2, last=True) == []
 
 
 async def test_standing_has_every_run_that_the_worker_owns_and_no_other(store: Store) -> None:

@@ -1,6 +1,5 @@
 """Releases, workers, people and time do as they like with schedules; whatever the order, a database does what the model in memory does."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -18,7 +17,7 @@ from stepwell.core.records import TO_COMPUTE, Cursor, Declaration, Firing, NewRu
 from stepwell.core.status import Action
 from stepwell.errors import ErrorInfo, StepwellError
 from stepwell.store.port import Store, WorkerLost
-from tests.store.adapters import ADAPTERS, with_workers
+from tests.store.adapters import ADAPTERS, loop_for, with_workers
 from tests.store.making import ALICE, BOB, NOW, new_run, new_worker, run_id, serves
 from tests.store.scheduling import started
 
@@ -40,7 +39,8 @@ class SchedulesMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
+        self.loop = loop_for(self.adapter)
+        self.runner = self.loop.__enter__()
         self.opened: list[AbstractAsyncContextManager[Store]] = [with_workers("memory"), with_workers(self.adapter)]
         self.model, self.store = (self.runner.run(opened.__aenter__()) for opened in self.opened)
         self.now = NOW
@@ -53,7 +53,7 @@ class SchedulesMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         for opened in self.opened:
             self.runner.run(opened.__aexit__(None, None, None))
-        self.runner.close()
+        self.loop.__exit__(None, None, None)
 
     def both(self, verb: Verb) -> Any:
         """What they answer, which is the same."""
@@ -251,6 +251,7 @@ async def _seen(store: Store, run: str) -> tuple[Any, Any]:
         return None, ()
 
 
+@pytest.mark.usefixtures("stores_are_kept")
 @pytest.mark.parametrize("adapter", [adapter for adapter in ADAPTERS if adapter not in ("memory", "postgres-by-updates")])
 def test_whatever_is_done_to_schedules_a_store_does_as_the_model(adapter: str) -> None:
     machine = type("SchedulesMachine", (SchedulesMachine,), {"adapter": adapter})

@@ -1,6 +1,5 @@
 """Two workers, an operator, time and death do as they like; whatever the order, a store keeps its promises."""
 
-import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from stepwell.core.records import Move, Outcome
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.errors import IllegalTransition
-from tests.store.adapters import ADAPTERS, with_workers
+from tests.store.adapters import ADAPTERS, loop_for, with_workers
 from tests.store.making import (
     ALICE,
     ALL,
@@ -86,7 +85,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
+        self.loop = loop_for(self.adapter)
+        self.runner = self.loop.__enter__()
         self.opened = with_workers(self.adapter)
         self.store = self.run(self.opened.__aenter__())
         self.now = NOW
@@ -103,7 +103,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.run(self.opened.__aexit__(None, None, None))
-        self.runner.close()
+        self.loop.__exit__(None, None, None)
 
     # -- what they do
 
@@ -361,6 +361,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert steps[key].started_at.timestamp() == one.started_at
 
 
+@pytest.mark.usefixtures("stores_are_kept")
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_whatever_workers_and_operators_do_a_store_keeps_its_promises(adapter: str) -> None:
     machine = type("StoreMachine", (StoreMachine,), {"adapter": adapter})

@@ -566,6 +566,57 @@ async def test_behind_a_long_backlog_speeds_are_not_looked_for(store: Store) -> 
     assert [speed.runs for speed in await store.speeds(3)] == [1]
 
 
+# -- waits
+
+ALL_OF_THEM = [(run_id(0), run_id(99))]
+
+
+async def test_a_run_has_waited_from_when_it_could_begin_until_it_did(store: Store) -> None:
+    await store.enqueue([new_run(1, created_at=NOW - 90), new_run(2, created_at=NOW - 100, available_at=NOW - 30)])
+    await claims(store, now=NOW)
+
+    assert await store.waits(ALL_OF_THEM, 5, NOW + 1_000) == [[90.0, 30.0]]
+
+
+async def test_a_run_that_waits_still_has_waited_until_now(store: Store) -> None:
+    await store.enqueue([new_run(1, created_at=NOW - 90)])
+
+    assert await store.waits(ALL_OF_THEM, 5, NOW + 10) == [[100.0]]
+
+
+async def test_a_run_that_waits_for_a_time_or_for_somebody_or_has_ended_unbegun_waits_for_no_worker(store: Store) -> None:
+    await store.enqueue([new_run(1, available_at=NOW + 60), new_run(2), new_run(3)])
+    await store.act(SECOND, Action.PAUSE, NOW)
+    await store.act(run_id(3), Action.CANCEL, NOW)
+
+    assert await store.waits(ALL_OF_THEM, 5, NOW) == [[]]
+
+
+async def test_a_run_that_was_ready_again_after_it_began_has_waited_since_its_creation(store: Store) -> None:
+    await store.enqueue([new_run(1, created_at=NOW - 90)])
+    await claims(store, now=NOW)
+    await write(store, move(Action.FAIL), now=NOW + 5)
+    await store.act(FIRST, Action.RETRY, NOW + 500)
+
+    assert await store.waits(ALL_OF_THEM, 5, NOW + 1_000) == [[90.0]]
+
+
+async def test_of_each_part_the_first_and_the_last_runs_are_looked_at_in_the_order_of_their_ids(store: Store) -> None:
+    await store.enqueue([new_run(number, created_at=NOW - number) for number in (5, 1, 3, 2, 8, 4)])
+    parts = [(run_id(0), run_id(3)), (run_id(3), run_id(8)), (run_id(8), run_id(8)), (run_id(4), run_id(99))]
+
+    assert await store.waits(parts, 2, NOW) == [[1.0, 2.0], [3.0, 4.0, 5.0], [], [4.0, 5.0, 8.0]]
+    assert await store.waits(parts, 1, NOW) == [[1.0, 2.0], [3.0, 5.0], [], [4.0, 8.0]]
+    assert await store.waits([], 1, NOW) == []
+
+
+async def test_waits_of_one_workflow_are_asked_for_by_themselves(store: Store) -> None:
+    await store.enqueue([new_run(1, created_at=NOW - 1), new_run(2, created_at=NOW - 2, workflow="ship")])
+
+    assert await store.waits(ALL_OF_THEM, 1, NOW, "ship") == [[2.0]]
+    assert await store.waits(ALL_OF_THEM, 5, NOW, "other") == [[]]
+
+
 # -- what waits
 
 

@@ -475,7 +475,7 @@ class LostAnswer:
 
     async def waits(self) -> int:
         """The process of the server in which the COMMIT waits."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):
             while True:
                 row = self._other.execute(_WAITS).fetchone()
                 if row is not None:

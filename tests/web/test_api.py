@@ -83,7 +83,7 @@ async def test_runs_are_listed_by_filters_and_page_by_page() -> None:
 
 @on_a_loop
 async def test_a_run_is_paused_resumed_canceled_retried_and_deleted_and_it_is_kept_who_did_it() -> None:
-    async with served(tokens={"s3cret": "admin"}, token="s3cret") as site:
+    async with served(tokens={"s3cret" * 3: "admin"}, token="s3cret" * 3) as site:
         run = await site.post("/runs", {"workflow": "order", "input": {"item": "late"}}, status=201)
         statuses = [
             (await site.post(f"/runs/{run['id']}/{action}"))["status"] for action in ("pause", "resume", "cancel", "retry", "cancel")
@@ -94,7 +94,7 @@ async def test_a_run_is_paused_resumed_canceled_retried_and_deleted_and_it_is_ke
 
     assert statuses == ["paused", "pending", "canceled", "pending", "canceled"]
     assert [(event["action"], event["actor"]) for event in events] == [
-        (action, "api") for action in ("pause", "resume", "cancel", "retry", "cancel")
+        (action, "api") for action in ("start", "pause", "resume", "cancel", "retry", "cancel")
     ]
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert gone.status_code == 404
@@ -105,9 +105,9 @@ async def test_what_somebody_does_is_kept_with_his_name() -> None:
     async with served(auth=lambda _: User(role=Role.OPERATOR, name="ada")) as site:
         run = await site.post("/runs", {"workflow": "order", "input": {"item": "late"}}, status=201)
         await site.post(f"/runs/{run['id']}/pause")
-        (event,) = (await site.get(f"/runs/{run['id']}/events"))["events"]
+        events = (await site.get(f"/runs/{run['id']}/events"))["events"]
 
-    assert event["actor"] == "api:ada"
+    assert [(event["action"], event["actor"]) for event in events] == [("start", "api:ada"), ("pause", "api:ada")]
 
 
 @on_a_loop
@@ -215,7 +215,10 @@ async def test_workflows_queues_and_workers_are_listed_and_stopped() -> None:
         (worker,) = (await site.get("/workers"))["workers"]
         await site.post("/workers/till%2F1/drain", status=204)
 
-    assert workflows == {"workflows": [{"name": "order", "versions": [None], "paused": True}], "next_cursor": None}
+    (order,) = workflows["workflows"]
+    assert (order["name"], order["versions"], order["paused"]) == ("order", [None], True)
+    assert order["retry"]["max_attempts"] == 1
+    assert workflows["next_cursor"] is None
     assert {"name": "mail/out", "paused": True} in queues["queues"]
     assert (worker["name"], worker["lease"]) == ("till/1", 30.0)
     assert "serves" not in worker

@@ -12,7 +12,7 @@ from stepwell.web.api.operations import OPERATIONS
 from tests.loops import on_a_loop
 from tests.web.apis import problem, served
 
-TOKENS = {"v": "viewer", "o": "operator", "a": "admin"}
+TOKENS = {"v" * 16: "viewer", "o" * 16: "operator", "a" * 16: "admin"}
 
 
 @on_a_loop
@@ -241,7 +241,7 @@ def test_each_verb_takes_the_role_that_its_page_takes() -> None:
 
 @on_a_loop
 async def test_nobody_does_more_than_look_where_it_is_read_only() -> None:
-    async with served(read_only=True, tokens=TOKENS, token="a") as site:
+    async with served(read_only=True, tokens=TOKENS, token="a" * 16) as site:
         looked = await site.client.get("/api/runs")
         started = await site.client.post("/api/runs", json={"workflow": "order", "input": {"item": "lamp"}})
 

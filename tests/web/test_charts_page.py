@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell.core.records import Ends, instant
+from stepwell import workflow
+from stepwell.core.records import Ends, Waits, instant
 from stepwell.errors import TooSlow
 from stepwell.testing import TestApp
-from stepwell.web.columns import columns, round_above, share
+from stepwell.web.columns import columns, round_above, share, spread
 from stepwell.web.figures import DAY, SPANS, Figures, Span, span_of
 from tests.engine.harness import scenario
-from tests.web.seeing import Counting, app_in, seen, send_mail, text_of, with_runs
+from tests.web.seeing import Counting, app_in, links_of, seen, send_mail, text_of, with_runs
 
 counts = st.integers(0, 10**9)
 some_ends = st.lists(st.builds(Ends, at=st.just(instant(0)), completed=counts, failed=counts, canceled=counts), max_size=100)
@@ -79,7 +80,7 @@ class Slow(Counting):
     """A store for which everything is too much."""
 
     def __getattr__(self, verb: str) -> Any:
-        if verb not in ("ends", "ends_by_workflow", "speeds", "backlog", "live_versions"):
+        if verb not in ("ends", "ends_by_workflow", "waits", "speeds", "backlog", "live_versions"):
             return super().__getattr__(verb)
         self.asked[verb] += 1
         return self._refuse
@@ -97,6 +98,7 @@ async def test_a_page_without_the_figures_that_would_take_too_long_says_so(path:
         async with seen(app) as client:
             assert "too" in text_of(await client.get(path))
             assert (await client.get("/charts.json")).json()["times"] is None
+            assert (await client.get("/charts.json?of=waits")).json()["times"] is None
 
 
 @scenario
@@ -111,6 +113,7 @@ async def test_the_chart_says_in_words_and_in_a_table_what_it_shows(tmp_path: Pa
     assert '<rect class="failed"' in answer.text
     assert "ready 2" in text
     assert "No run of none has ended in this time." in of_none
+    assert "No run of none that was created in this time has begun, or waits." in of_none
 
 
 @scenario
@@ -120,6 +123,61 @@ async def test_the_same_figures_are_there_as_json(tmp_path: Path) -> None:
 
     assert (sum(said["completed"]), sum(said["failed"]), sum(said["canceled"])) == (2, 1, 0)
     assert said["times"] == [said["times"][0] + 60 * place for place in range(60)]
+
+
+@workflow
+async def quick() -> None: ...
+
+
+@scenario
+async def test_how_long_runs_waited_is_said_in_words_in_a_table_and_as_json() -> None:
+    app = TestApp(quick, self_moving=False)
+    async with app, seen(app) as client:
+        await app.execute(quick)
+        await app.start("nobody_has_it", None)
+        await app.advance("10m")
+        await app.start("nobody_has_it", None)
+        await app.advance("3m")
+        answer = await client.get("/charts?range=1h")
+        said = (await client.get("/charts.json?range=1h&of=waits")).json()
+        of_mail = (await client.get("/charts.json?range=1h&of=waits&workflow=quick")).json()
+
+    text = text_of(answer)
+    assert "lately half of them at most 3 m , almost all at most 3 m longest 13 m , of those created" in text
+    assert '<rect class="most"' in answer.text
+    assert '<rect class="half"' in answer.text
+    assert [(runs, half, most) for runs, half, most in zip(said["runs"], said["half"], said["most"], strict=True) if runs] == [
+        (2, 0.0, 780.0),
+        (1, 180.0, 180.0),
+    ]
+    assert said["half"].count(None) == 58
+    assert sum(of_mail["runs"]) == 1
+
+
+@scenario
+async def test_each_row_of_a_table_leads_to_the_runs_that_were_created_in_that_time(tmp_path: Path) -> None:
+    async with with_runs(tmp_path) as app, seen(app) as client:
+        answer = await client.get("/charts?range=1h&workflow=send_mail")
+        rows = {link for link in links_of(answer) if "from=" in link}
+        found = [await client.get(link) for link in rows]
+
+    assert all("workflow=send_mail" in link for link in rows)
+    assert sum(text.count("data-row") for text in (each.text.partition("data-list")[2] for each in found)) >= 4
+
+
+waited = st.lists(st.builds(lambda low, more: (low, low + more), st.integers(0, 10**7), st.integers(0, 10**7)), max_size=50)
+
+
+@given(waited, st.integers(1, 2_000), st.integers(1, 400))
+def test_times_are_drawn_below_a_round_one(found: list[tuple[int, int]], width: int, height: int) -> None:
+    waits = [Waits(at=instant(0), runs=1, p50=timedelta(seconds=low), p95=timedelta(seconds=high)) for low, high in found]
+    waits.append(Waits(at=instant(0), runs=0, p50=None, p95=None))
+
+    drawn = spread(waits, width, height)
+
+    assert drawn.top >= max((high for _, high in found), default=0)
+    assert len(drawn.bars) == 2 * len(found)
+    assert all(bar.height >= 1 and bar.y + bar.height <= max(height, 1) + 0.02 and bar.y > -0.02 for bar in drawn.bars)
 
 
 @scenario

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from httpx import AsyncClient
 
+from stepwell import Stepwell
 from stepwell.testing import TestApp
 from tests.engine.harness import scenario
 from tests.web.seeing import EVIL, ODD, VIEWER, Counting, app_in, links_of, odd, seen, send_mail, text_of, with_runs
@@ -96,6 +97,7 @@ async def test_what_is_not_there_is_a_page_that_says_so(path: str, tmp_path: Pat
 
     assert answer.status_code == 404
     assert "No such" in answer.text
+    assert "in another namespace than <b>stepwell</b>" in answer.text
 
 
 @pytest.mark.parametrize(("path", "fields", "role"), DEEDS)
@@ -108,6 +110,28 @@ async def test_whoever_may_not_act_cannot_by_a_form_of_his_own(path: str, fields
         assert not any(state.paused for state in await app.workflows.list())
         assert not any(state.paused for state in await app.queues.list())
         assert len(await app.schedules.slots("send_mail", "every_morning")) == 1
+
+
+@scenario
+async def test_whoever_may_not_act_is_told_who_he_is(tmp_path: Path) -> None:
+    async with with_runs(tmp_path) as app, seen(app, token=VIEWER) as client:
+        answer = await client.post("/workers", data={"action": "pause", "queue": "mail"})
+
+    assert answer.status_code == 403
+    assert "You are web, with the role viewer." in answer.text
+
+
+@pytest.mark.parametrize("path", ["/tasks", *PAGES])
+@scenario
+async def test_a_page_without_its_database_says_so_and_how_it_goes_on(path: str, tmp_path: Path) -> None:
+    app = Stepwell(f"sqlite:///{tmp_path / 'nowhere' / 'pages.db'}")
+    async with seen(app) as client:
+        answer = await client.get(path)
+
+    assert answer.status_code == 503
+    assert "Database unavailable" in answer.text
+    assert "asks again by itself" in answer.text
+    assert str(tmp_path) not in answer.text
 
 
 @pytest.mark.parametrize("path", [path for path, _, _ in DEEDS])
@@ -142,9 +166,9 @@ COSTS = (
     ("/workflows/send_mail", {"published", "live_versions", "schedules_of", "speeds", "summaries", "ends"}),
     ("/schedules", {"schedules_page", "unknown_schedules"}),
     ("/schedules/send_mail/every_morning", {"schedules", "slots"}),
-    ("/workers", {"workers", "backlog", "queues"}),
-    ("/charts", {"ends", "speeds", "backlog"}),
-    ("/system", {"facts", "workers", "backlog"}),
+    ("/workers", {"workers", "backlog", "queues", "summaries"}),
+    ("/charts", {"ends", "waits", "speeds", "backlog"}),
+    ("/system", {"facts", "workers", "backlog", "summaries"}),
 )
 
 

@@ -20,7 +20,8 @@ from stepwell.core.codec import codec_of, json_schema
 from stepwell.web import fields as layout
 from stepwell.web.fields import MISSING, Kind
 from stepwell.web.forms import Form, form_of
-from stepwell.web.redaction import HIDDEN, Redactor
+from stepwell.web.prose import HIDDEN
+from stepwell.web.redaction import Redactor
 from stepwell.web.turning import turned
 
 hides = Redactor(("password", "token", "secret")).hides

@@ -17,7 +17,7 @@ from tests.web.apis import order, problem, served
 
 @on_a_loop
 async def test_it_is_well_where_the_database_answers_and_says_so_to_everyone() -> None:
-    async with served(tokens={"v": "viewer"}) as site:
+    async with served(tokens={"v" * 16: "viewer"}) as site:
         answer = await site.client.get("/healthz")
 
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})

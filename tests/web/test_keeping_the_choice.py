@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stepwell import Step, workflow
 from tests.engine.harness import scenario
-from tests.web.seeing import app_in, seen
+from tests.web.seeing import app_in, links_of, seen
 
 
 @workflow(name="report")
@@ -21,8 +21,8 @@ async def newer_report(step: Step) -> None:
     """Another one of the same name."""
 
 
-def _form_of_the_list(html: str) -> str:
-    (address,) = re.findall(r'<form method="post" action="([^"]*/tasks[^"]*)"', html)
+def _address(html: str, pattern: str) -> str:
+    (address,) = set(re.findall(pattern, html))
     return unescape(address)
 
 
@@ -31,12 +31,32 @@ async def test_what_is_done_to_all_runs_without_a_version_leaves_those_with_one_
     async with app_in(tmp_path, report, newer_report) as app, seen(app) as client:
         plain, versioned = await app.start(report), await app.start(newer_report)
 
-        page = await client.get("/tasks", params={"workflow": "report", "version": ""})
-        assert plain.run_id in page.text
-        await client.post(_form_of_the_list(page.text), data={"action": "cancel", "scope": "matching"})
+        page = await client.get("/tasks", params={"workflow": "report", "unversioned": "yes"})
+        listed = page.text.partition('id="rows"')[2]
+        assert plain.run_id in listed
+        assert versioned.run_id not in listed
+        question = await client.get(_address(page.text, r'href="([^"]*/tasks/matching[^"]*)"'))
+        assert "Cancel 1 run<" in question.text
+        await client.post(_address(question.text, r'action="([^"]*/tasks[?][^"]*)"'), data={"action": "cancel", "scope": "matching"})
 
         assert (await plain.get()).status == "canceled"
         assert (await versioned.get()).status == "pending"
+
+
+@scenario
+async def test_the_banner_about_runs_without_a_version_leads_to_them_and_no_others(tmp_path: Path) -> None:
+    async with app_in(tmp_path, report) as app:
+        plain = await app.start(report)
+    async with app_in(tmp_path, newer_report) as app, app.worker(), seen(app) as client:
+        versioned = await app.start(newer_report)
+
+        banner = await client.get("/workflows/report")
+        (link,) = (link for link in links_of(banner) if "unversioned" in link)
+        page = await client.get(link)
+
+    listed = page.text.partition('id="rows"')[2]
+    assert plain.run_id in listed
+    assert versioned.run_id not in listed
 
 
 @scenario

@@ -117,10 +117,10 @@ def test_a_histogram_counts_each_value_below_the_bounds_that_it_does_not_pass() 
 
 @on_a_loop
 async def test_they_take_a_token_where_there_are_tokens() -> None:
-    async with served(tokens={"v": "viewer"}) as site:
+    async with served(tokens={"v" * 16: "viewer"}) as site:
         refused = await site.client.get("/metrics")
-        told = await site.client.get("/metrics", headers={"authorization": "Bearer v"})
-        posted = await site.client.post("/metrics", headers={"authorization": "Bearer v"})
+        told = await site.client.get("/metrics", headers={"authorization": f"Bearer {'v' * 16}"})
+        posted = await site.client.post("/metrics", headers={"authorization": f"Bearer {'v' * 16}"})
 
     problem(refused, 401)
     problem(posted, 405)

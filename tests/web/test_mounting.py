@@ -182,7 +182,7 @@ async def test_browsers_are_told_of_changes_of_the_app_whose_page_they_show(two:
 
 
 def test_tabs_of_two_apps_have_a_stream_each() -> None:
-    script = (files("stepwell.web") / "static/stepwell.js").read_text()
+    script = (files("stepwell.web") / "static/live.js").read_text()
 
     assert "new BroadcastChannel(`stepwell ${document.body.dataset.events}`)" in script
     assert "navigator.locks.request(`stepwell ${document.body.dataset.events}`" in script

@@ -73,9 +73,9 @@ class _Limits(Counting):
         super().__init__(store)
         self.limits: list[int] = []
 
-    async def logs(self, run_id: str, after: int = 0, limit: int = 0) -> Any:
+    async def logs(self, run_id: str, after: int = 0, limit: int = 0, **more: Any) -> Any:
         self.limits.append(limit)
-        return await self._store.logs(run_id, after, limit)
+        return await self._store.logs(run_id, after, limit, **more)
 
 
 @scenario

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from stepwell import Retry, RunFailed, Schedule, Step, workflow
-from stepwell.web.redaction import HIDDEN, Redactor
+from stepwell.web.prose import HIDDEN
+from stepwell.web.redaction import Redactor
 from tests.engine.harness import scenario
 from tests.web.seeing import VIEWER, app_in, seen
 
@@ -62,10 +63,16 @@ class Account(BaseModel):
 )
 async def sign_in(input: Account, step: Step, logger: Any) -> dict[str, str]:
     logger.info("signed in", password=SECRET, nested={"token": SECRET})
+    logger.info(" ".join(["asked with", f"api_token={SECRET}"]), request=[f"POST /login password={SECRET}"])
+    await step.progress(1, 2, f"password: {SECRET}")
     found = await step.run("sign", lambda: {"token": SECRET, "user": input.user})
     if input.user == "nobody":
-        raise ValueError("no such user")
+        await step.run("look", _look)
     return found
+
+
+def _look() -> None:
+    raise ValueError(f"no user {{'name': 'nobody', 'password': '{SECRET}'}} in postgresql://ada:{SECRET}@db/users?token={SECRET}")
 
 
 def test_the_schema_of_a_hidden_field_shows_none_of_its_values() -> None:
@@ -112,6 +119,35 @@ async def test_a_hidden_value_is_shown_nowhere(place: str, tmp_path: Path) -> No
             answer = await client.get(place.format(run=run.run_id))
             assert answer.status_code == 200
             assert SECRET not in answer.text
+
+
+@scenario
+async def test_what_is_said_beside_what_is_hidden_is_shown(tmp_path: Path) -> None:
+    async with app_in(tmp_path, sign_in) as app, seen(app) as client:
+        async with app.worker(grace="0s"):
+            failed = await app.start(sign_in, Account(user="nobody"))
+            with pytest.raises(RunFailed):
+                await failed.result()
+        page = await client.get(f"/runs/{failed.run_id}?tab=logs")
+        run = (await client.get(f"/api/runs/{failed.run_id}")).json()
+
+    assert "asked with api_token=•••" in page.text
+    assert run["error"]["message"].endswith("no user {'name': 'nobody', 'password': •••} in postgresql://ada:•••@db/users?token=•••")
+
+
+@pytest.mark.parametrize("place", ["/tasks?from=all&q=", "/api/runs?search=", "/api/overview/runs?search="])
+@scenario
+async def test_a_hidden_value_of_an_error_cannot_be_found_out_by_searching(place: str, tmp_path: Path) -> None:
+    async with app_in(tmp_path, sign_in) as app, seen(app, token=VIEWER) as client:
+        async with app.worker(grace="0s"):
+            failed = await app.start(sign_in, Account(user="nobody"))
+            with pytest.raises(RunFailed):
+                await failed.result()
+        by_value = await client.get(place + SECRET[:3])
+        by_name = await client.get(place + "sign_in")
+
+    assert failed.run_id not in by_value.text
+    assert failed.run_id in by_name.text
 
 
 @pytest.mark.parametrize("place", ["/tasks?from=all&q=", "/api/runs?search=", "/api/overview/runs?search="])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from stepwell.core.cron import Cron
 from stepwell.core.records import instant
 from stepwell.testing import TestApp
+from stepwell.web.schedules import clock_changes
 from tests.engine.harness import scenario
 from tests.web.seeing import ODD, OPERATOR, app_in, odd, seen, send_mail, text_of, with_runs
 
@@ -22,7 +26,7 @@ async def test_the_list_shows_each_with_words_zone_and_when_it_comes_next(tmp_pa
     async with with_runs(tmp_path) as app, seen(app) as client:
         text = text_of(await client.get("/schedules"))
 
-    assert "every_morning send_mail At 09:00 0 9 * * * Asia/Seoul" in text
+    assert "every_morning send_mail At 09:00, every day 0 9 * * * Asia/Seoul" in text
     assert "✓ Completed" in text
     assert "Every 5 minutes */5 * * * * UTC" in text
     assert f"{ODD} {ODD} At 00:00, on day 1 of the month" in text
@@ -47,11 +51,49 @@ async def test_a_schedule_shows_its_next_fires_in_both_zones_and_its_slots(tmp_p
     async with with_runs(tmp_path) as app, seen(app) as client:
         text = text_of(await client.get(MORNING))
 
-    assert "At 09:00 0 9 * * * , in Asia/Seoul" in text
+    assert "At 09:00, every day 0 9 * * * , in Asia/Seoul" in text
     assert text.count("00:00:00 ") >= 5
     assert text.count("09:00:00 KST") == 5
     assert "triggered by ada" in text
     assert "Completed" in text
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("expression", "now", "said"),
+    [
+        ("30 2 * * *", "2027-03-26T12:00", ["", "right after clocks go forward by 1 h", "", ""]),
+        ("0 9 * * *", "2027-03-26T12:00", ["", "clocks go forward by 1 h before it", "", ""]),
+        ("30 2 * * *", "2026-10-23T12:00", ["", "twice: the first time", "clocks go back by 1 h before it", ""]),
+        ("30 * * * *", "2026-10-24T23:45", ["twice: the first time", "twice: the second time", "", ""]),
+        ("0 9 * * *", "2026-06-01T12:00", ["", "", "", ""]),
+    ],
+)  # fmt: skip
+def test_slots_at_which_clocks_are_changed_are_marked(expression: str, now: str, said: list[str]) -> None:
+    zone = "Europe/Paris"
+    slots = [instant(slot) for slot in islice(Cron(expression, zone).between(utc(now).timestamp(), float("inf")), 4)]
+
+    assert [change.replace("clocks show this time ", "") for change in clock_changes(slots, ZoneInfo(zone), utc(now))] == said
+
+
+@scenario
+async def test_slots_that_had_no_run_can_be_made_up_for_where_they_stand() -> None:
+    app = TestApp(send_mail, self_moving=False)
+    async with app, seen(app, token=OPERATOR) as client:
+        await app.schedules.pause("send_mail", "every_morning")
+        await app.advance("3d")
+        await app.schedules.resume("send_mail", "every_morning")
+        page = await client.get(MORNING)
+        fields = dict(re.findall(r'name="(action|start|end)" value="([^"]*)"', page.text.partition("What has become")[2]))
+        answer = await client.post(MORNING, data=fields)
+        again = await client.post(MORNING, data=fields)
+
+    assert "3 slots skipped" in text_of(page)
+    assert "3%20runs%20were%20started" in answer.headers["set-cookie"]
+    assert "every%20slot" in again.headers["set-cookie"]
 
 
 @scenario

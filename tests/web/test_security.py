@@ -207,6 +207,22 @@ async def test_a_request_of_a_page_of_ours_of_a_program_and_of_whoever_has_a_tok
     assert paused == ["send_mail"]
 
 
+@pytest.mark.parametrize("headers", [bearer("no token of ours"), bearer(""), bearer(ADMIN[:-1])], ids=str)
+@scenario
+async def test_only_a_token_that_is_known_shows_that_a_request_was_made_on_purpose(headers: dict[str, str], tmp_path: Path) -> None:
+    foreign = {"sec-fetch-site": "cross-site", **headers}
+    async with with_runs(tmp_path) as app, client_of(app, tokens=TOKENS, auth=lambda _: "admin") as by_cookie, client_of(app) as everybody:
+        answers = [
+            await client.post(path, headers=foreign)
+            for client in (by_cookie, everybody)
+            for path in ("/workflows/send_mail", "/api/workflows/send_mail/pause")
+        ]
+        paused = [state.name for state in await app.workflows.list() if state.paused]
+
+    assert {answer.status_code for answer in answers} == {403}
+    assert paused == []
+
+
 @scenario
 async def test_looking_is_allowed_from_everywhere_for_links_lead_here(tmp_path: Path) -> None:
     async with app_in(tmp_path) as app, client_of(app) as client:

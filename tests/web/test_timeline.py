@@ -250,9 +250,32 @@ def test_a_run_that_waits_for_the_next_attempt_of_a_step_shows_that_on_its_row()
     sync = row(timeline, "sync")
     assert kinds(sync.segments) == ["executing", "retry", "executing", "retry"]
     assert sync.segments[-1].open
-    assert sync.tries == "2 tries · to be tried again"
-    assert sync.sentence.endswith("the run waits to try it again")
+    assert sync.tries == "2 tries · next in 1 m"
+    assert sync.sentence.endswith("to be tried again")
     assert [each.text for each in timeline.axis.breaks] == ["29 m 55 s until the next attempt"]
+
+
+def test_a_failure_that_the_body_has_caught_is_not_waited_for() -> None:
+    steps = [a_step("collect", 0, 1), a_step("sync", 1, 2, "failed")]
+    timeline = drawn(replace(a_run(RunStatus.SLEEPING), available_at=at(DAY)), steps, now=HOUR)
+
+    assert row(timeline, "sync").tries == ""
+    assert kinds(row(timeline, "sync").segments) == ["executing"]
+    assert timeline.rows[-1].label == "waiting now"
+
+
+def test_each_of_several_steps_that_are_to_be_tried_again_says_so_also_while_others_run() -> None:
+    steps = [a_step("one", 0, 1, "failed", retry=5.0), a_step("two", 0, 2, "failed", retry=2.5), a_step("three", 0, None)]
+    timeline = drawn(a_run(RunStatus.RUNNING), steps, now=3.0)
+
+    assert [(each.label, each.tries) for each in timeline.rows] == [("one", "next in 2.0 s"), ("two", "to be tried again"), ("three", "")]
+    assert kinds(row(timeline, "one").segments) == ["executing", "retry"]
+
+
+def test_a_run_that_has_ended_tries_nothing_again() -> None:
+    timeline = drawn(a_run(RunStatus.CANCELED, over=3.0), [a_step("one", 0, 1, "failed", retry=5.0)])
+
+    assert row(timeline, "one").tries == ""
 
 
 def test_a_run_that_waits_for_something_that_is_not_recorded_yet_has_a_row_for_it() -> None:
@@ -391,6 +414,22 @@ def test_steps_that_were_recorded_before_a_retry_are_marked_as_cached() -> None:
 
     assert {each.label for each in timeline.rows if each.mark} == {"collect", "transform"}
     assert row(timeline, "collect").sentence.endswith("recorded before the run was retried, and not executed again")
+
+
+def test_steps_that_were_recorded_before_a_worker_took_the_run_up_again_are_marked_as_cached() -> None:
+    steps = [a_step("one", 0, 1), a_step("lost", 1, 1.5, "failed", retry=2.0), a_step("lost", 4, 5, attempt=2), a_step("two", 5, 6)]
+    timeline = drawn(replace(a_run(over=6.0), claimed_at=at(3.0)), steps)
+
+    assert {each.label: bool(each.mark) for each in timeline.rows} == {"one": True, "lost": False, "two": False}
+    assert row(timeline, "one").sentence == (
+        "one, completed, 1 second, recorded before a worker took the run up again, and not executed again"
+    )
+
+
+def test_a_run_that_one_worker_has_executed_from_its_begin_has_nothing_cached() -> None:
+    timeline = drawn(replace(a_run(over=2.0, begun=0.0), claimed_at=at(0.0)), [a_step("one", 0, 1), a_step("two", 1, 2)])
+
+    assert not any(each.mark for each in timeline.rows)
 
 
 def test_steps_that_a_fork_has_taken_over_are_marked_and_what_lies_before_it_is_drawn_short() -> None:

@@ -71,7 +71,7 @@ async def test_a_run_that_waits_shows_for_what_and_since_when() -> None:
         await app.advance("10 days")
         asleep = await shown(app, handle)
 
-    assert [(row.label, row.tries) for row in between.rows] == [("pack", ""), ("walk", "to be tried again")]
+    assert [(row.label, row.tries) for row in between.rows] == [("pack", ""), ("walk", "next in 1.0 s")]
     assert between.rows[-1].segments[-1].open
     assert [row.label for row in asleep.rows] == ["pack", "walk", "waiting now"]
     assert asleep.rows[1].status == "completed"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from stepwell import Step, workflow
 from stepwell.core.records import UNRESOLVED, Waiting, WorkerState, instant
 from stepwell.web.workers import health_of, stranded
 from tests.engine.harness import scenario
@@ -36,19 +38,23 @@ def test_a_worker_is_lost_after_three_leases(seconds: int, health: str) -> None:
 def test_runs_of_a_version_that_no_worker_has_are_stranded() -> None:
     ready = [waiting("v1"), waiting("v2", count=3), waiting("v1", queue="other", count=1)]
 
-    assert stranded(ready, [worker()], NOW) == [("send_mail v1", 13)]
+    (lane,) = stranded(ready, [worker()], NOW)
+
+    assert (lane.label, lane.runs) == ("send_mail v1", 13)
+    assert lane.choice == {"workflow": "send_mail", "version": "v1", "status": "pending", "from": "all"}
 
 
 @pytest.mark.parametrize(
     "helper",
     [
         worker(beat_at=NOW - timedelta(minutes=5)),
+        worker(draining=True),
         worker(queues=("mail",)),
         worker(serves=frozenset({("send_mail", "v1")})),
     ],
 )
-def test_who_is_late_takes_other_queues_or_has_other_code_runs_nothing(helper: WorkerState) -> None:
-    assert stranded([waiting()], [helper], NOW) == [("send_mail v2", 12)]
+def test_who_is_late_or_leaves_or_takes_other_queues_or_has_other_code_runs_nothing(helper: WorkerState) -> None:
+    assert [(lane.label, lane.runs) for lane in stranded([waiting()], [helper], NOW)] == [("send_mail v2", 12)]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +78,7 @@ async def test_the_page_shows_slots_and_health_and_what_nobody_can_run(tmp_path:
     assert "late-shift" in text
     assert "● alive" in text
     assert "0/8" in text
-    assert "No worker can run nobody_has_it : 1 run waits." in text
+    assert "No worker can run nobody_has_it : 1 run waits. Start a worker that has it." in text
     assert "No worker can run send_mail v1 : 1 run waits." in text
 
 
@@ -112,3 +118,40 @@ async def test_an_admin_pauses_a_queue_and_lets_it_go_on(tmp_path: Path) -> None
         assert not any(state.paused for state in await app.queues.list())
 
     assert "mail ❚❚ Paused" in text
+
+
+@workflow
+async def hold(step: Step) -> None:
+    async def held() -> None:
+        _BEGUN.release()
+        await asyncio.Event().wait()
+
+    await step.run("hold", held)
+
+
+_BEGUN = asyncio.Semaphore(0)
+
+
+@scenario
+async def test_a_worker_shows_some_of_the_runs_that_it_executes_and_how_many_more(tmp_path: Path) -> None:
+    app = app_in(tmp_path, hold)
+    async with app, app.worker(name="busy", concurrency=8, grace="0s"), seen(app) as client:
+        runs = [await app.start(hold) for _ in range(5)]
+        for _ in runs:
+            await _BEGUN.acquire()
+        answer = await client.get("/workers")
+
+    assert "+2" in text_of(answer)
+    assert sum(f"/runs/{run.run_id}" in answer.text for run in runs) == 3
+
+
+@scenario
+async def test_of_many_workflows_that_nobody_can_run_the_first_are_told(tmp_path: Path) -> None:
+    app = app_in(tmp_path)
+    async with app, seen(app) as client:
+        for number in range(8):
+            await app.start(f"gone_{number}", None)
+        text = text_of(await client.get("/workers"))
+
+    assert text.count("No worker can run") == 5
+    assert "Nor 3 other workflows and versions that have runs." in text

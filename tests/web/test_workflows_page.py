@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 from stepwell import Step, workflow
 from stepwell.core.records import UNRESOLVED, Definition, LiveVersion, WorkflowState
 from stepwell.web.workflows import rows_of
 from tests.engine.harness import scenario
-from tests.web.seeing import app_in, odd, seen, send_mail, text_of, with_runs
+from tests.web.seeing import ODD, app_in, odd, seen, send_mail, text_of, with_runs
 
 
 @scenario
@@ -16,8 +17,8 @@ async def test_the_list_shows_versions_schedules_and_how_it_has_gone(tmp_path: P
     async with with_runs(tmp_path) as app, seen(app) as client:
         text = text_of(await client.get("/workflows"))
 
-    assert "v2 v1: 1 live" in text
-    assert "At 09:00 Asia/Seoul" in text
+    assert "v2 v1: 1 run, nobody has it" in text
+    assert "At 09:00, every day Asia/Seoul" in text
     assert "33 %" in text  # one of three has failed
     assert "nobody_has_it nobody has it" in text
 
@@ -113,3 +114,18 @@ def test_the_newest_version_is_the_one_that_a_start_by_name_gets() -> None:
     assert [each.version for each in mail.versions if each.newest] == [None]
     assert [each.version for each in mail.versions if each.is_old] == ["v1"]
     assert pay.live == 4
+
+
+@scenario
+async def test_what_follows_a_failure_is_told_in_words_also_where_nobody_has_the_code(tmp_path: Path) -> None:
+    async with with_runs(tmp_path):
+        stranger = app_in(tmp_path)
+        async with stranger, seen(stranger) as client:
+            listed = text_of(await client.get("/workflows"))
+            of_mail = text_of(await client.get("/workflows/send_mail"))
+            of_odd = text_of(await client.get("/workflows/" + quote(ODD.replace("%", "%25").replace("/", "%2F"))))
+
+    assert "1 try 1 2 ended" not in listed
+    assert "5 tries, 1 s to 8 s" in listed
+    assert "retry 1 try" in of_mail
+    assert "retry 5 tries, after 1 s, 2 s, 4 s and 8 s" in of_odd

@@ -56,6 +56,7 @@ def a_step(
     attempt: int = 1,
     kind: str = "function",
     child: str | None = None,
+    retry: float | None = None,
 ) -> StepRecord:
     """One attempt."""
     return StepRecord(
@@ -69,6 +70,7 @@ def a_step(
         started_at=at(begin),
         finished_at=None if end is None else at(end),
         child_id=child,
+        retry_at=None if retry is None else at(retry),
     )
 
 
@@ -165,7 +167,11 @@ def running_now() -> Example:
 
 def asleep_now() -> Example:
     """A run that waits for the next attempt of a step."""
-    steps = [a_step("collect", 0.5, 2.0), a_step("sync", 2.1, 3.0, "failed"), a_step("sync", 4.0, 5.0, "failed", attempt=2)]
+    steps = [
+        a_step("collect", 0.5, 2.0),
+        a_step("sync", 2.1, 3.0, "failed"),
+        a_step("sync", 4.0, 5.0, "failed", attempt=2, retry=31 * MINUTE),
+    ]
     return Example(run=a_run(RunStatus.SLEEPING, begun=0.4), steps=steps, now=30 * MINUTE)
 
 

@@ -10,7 +10,7 @@ import typer
 
 from stepwell.app import Stepwell
 from stepwell.cli.choosing import what_is_unknown
-from stepwell.cli.command import AsJson, duration, json_input, on_app
+from stepwell.cli.command import AsJson, actor, duration, json_input, on_app
 from stepwell.cli.output import complain, console, note, print_json, say, status_style
 from stepwell.core.status import RunStatus
 from stepwell.errors import RunCanceled, RunFailed
@@ -47,7 +47,7 @@ async def start(
     options |= {"delay": duration(delay, "--delay"), "timeout": duration(run_timeout, "--timeout")}
     value = json_input(input_json, input_file)
     async with app:
-        handle = await app.start(name, value, **options)
+        handle = await app.start(name, value, actor=actor(), **options)
         if hint := await what_is_unknown(app, name):
             note(f"{hint}; the run waits until one has")
         if wait:

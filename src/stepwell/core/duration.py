@@ -10,6 +10,8 @@ from numbers import Number
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from stepwell.errors import BadValue
+
 Duration: TypeAlias = timedelta | str
 """A `timedelta`, or a text with units: `"90s"`, `"1h30m"`, `"500ms"`, `"2 days"`."""
 
@@ -68,18 +70,18 @@ def format_duration(duration: timedelta) -> str:
 
 def _checked(duration: timedelta, what: str) -> timedelta:
     if duration < timedelta(0):
-        raise ValueError(f"{what} cannot be negative: {format_duration(duration)}")
+        raise BadValue(f"{what} cannot be negative: {format_duration(duration)}")
     return duration
 
 
 def _parsed(text: str, what: str) -> timedelta:
     if len(text) > _LONGEST_TEXT:
-        raise ValueError(f"{what} is no duration: {text[:_LONGEST_TEXT]!r}…")
+        raise BadValue(f"{what} is no duration: {text[:_LONGEST_TEXT]!r}…")
     bare = text.strip()
     if _BARE_NUMBER.fullmatch(bare):
         raise _without_unit(bare, what)
     if bare.startswith("-") and _amounts(bare[1:]):
-        raise ValueError(f"{what} cannot be negative: {text!r}")
+        raise BadValue(f"{what} cannot be negative: {text!r}")
 
     amounts = _amounts(bare)
     if not amounts:
@@ -90,15 +92,15 @@ def _parsed(text: str, what: str) -> timedelta:
     for number, word in amounts:
         unit = _unit(word)
         if unit is None:
-            raise ValueError(f"{what} has a unit that is not known, {word!r} in {text!r}; the units are us, ms, s, m, h, d and w")
+            raise BadValue(f"{what} has a unit that is not known, {word!r} in {text!r}; the units are us, ms, s, m, h, d and w")
         if unit in seen:
-            raise ValueError(f"{what} names a unit twice: {text!r}")
+            raise BadValue(f"{what} names a unit twice: {text!r}")
         seen.add(unit)
         microseconds += Fraction(number) * (unit // _MICROSECOND)
     try:
         return timedelta(microseconds=round(microseconds))
     except OverflowError:
-        raise ValueError(f"{what} is too long: {text!r}; the longest is {timedelta.max.days:,} days") from None
+        raise BadValue(f"{what} is too long: {text!r}; the longest is {timedelta.max.days:,} days") from None
 
 
 def _amounts(text: str) -> list[tuple[str, str]]:
@@ -119,11 +121,11 @@ def _unit(word: str) -> timedelta | None:
     return _UNITS.get(word) or (_UNITS.get(word.lower()) if len(word) > 1 else None)
 
 
-def _without_unit(number: object, what: str) -> ValueError:
-    return ValueError(
+def _without_unit(number: object, what: str) -> BadValue:
+    return BadValue(
         f'{what} needs a unit: give "{number}s" for seconds, "{number}ms", "{number}m" or "{number}h", not the bare number {number}'
     )
 
 
-def _unreadable(text: str, what: str) -> ValueError:
-    return ValueError(f'{what} is no duration: {text!r}; write a number and a unit, such as "90s", "1h30m", "500ms" or "2 days"')
+def _unreadable(text: str, what: str) -> BadValue:
+    return BadValue(f'{what} is no duration: {text!r}; write a number and a unit, such as "90s", "1h30m", "500ms" or "2 days"')

@@ -105,7 +105,7 @@ def spelled_out(expression: str) -> str:
 
 
 def in_words(expression: str) -> str:
-    """The expression in English, for people to read beside it: `At 09:00, Monday through Friday`.
+    """The expression in English, for people to read beside it: `At 09:00, every day`, `At 09:00, Monday through Friday`.
 
     Where no words are known that say the same, and for a text that is no expression, the answer is the text itself.
     """
@@ -116,7 +116,9 @@ def in_words(expression: str) -> str:
     if len(fields) < len(_FIELDS):
         fields = ["0", *fields]
     fields = [_plain(field) for field in fields]
-    return (_described(" ".join(fields)) or expression) if _describable(*fields) else expression
+    said = _described(" ".join(fields)) if _describable(*fields) else ""
+    is_daily = said.startswith("At ") and fields[2] != "*" and fields[3:] == ["*", "*", "*"]
+    return f"{said}, every day" if is_daily else said or expression
 
 
 @lru_cache(maxsize=_KEPT)

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias, TypedDict
 from stepwell.core.definition import Workflow
 from stepwell.core.records import RunFilter
 from stepwell.core.status import RunStatus
+from stepwell.errors import BadValue
 
 Order: TypeAlias = Literal["newest", "oldest"]
 
@@ -114,7 +115,7 @@ def checked_choice(where: RunFilter, everything: object, call: str) -> RunFilter
         ValueError: there is no filter, and `everything` is not True.
     """
     if where == RunFilter() and everything is not True:
-        raise ValueError(
+        raise BadValue(
             f'{call} needs to be told which runs: give a filter, such as workflow="send_welcome_email", or everything=True for all'
         )
     return where
@@ -123,7 +124,7 @@ def checked_choice(where: RunFilter, everything: object, call: str) -> RunFilter
 def is_newest_first(order: object) -> bool:
     """Whether the newest come first. Raises ValueError: it is no order."""
     if order not in ("newest", "oldest"):
-        raise ValueError(f'order is "newest" or "oldest", which come first; not {order!r}')
+        raise BadValue(f'order is "newest" or "oldest", which come first; not {order!r}')
     return order == "newest"
 
 
@@ -136,7 +137,7 @@ def checked_limit(limit: object, what: str = "limit", more: str = "; follow next
         more: how to get at more of them.
     """
     if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_PAGE:
-        raise ValueError(f"{what} is a whole number from 1 to {MAX_PAGE:,}, not {limit!r}{more}")
+        raise BadValue(f"{what} is a whole number from 1 to {MAX_PAGE:,}, not {limit!r}{more}")
     return limit
 
 
@@ -166,7 +167,7 @@ def _statuses(status: object) -> frozenset[RunStatus] | None:
         raise TypeError(f"status is a RunStatus, its name, or several of them; not {type(status).__name__}: {status!r}")
     statuses = frozenset(_status(name) for name in named)
     if not statuses:
-        raise ValueError("status names no status, so no run could match; leave it out for runs of any status")
+        raise BadValue("status names no status, so no run could match; leave it out for runs of any status")
     return statuses
 
 
@@ -176,7 +177,7 @@ def _status(name: object) -> RunStatus:
     except ValueError:
         close = get_close_matches(str(name).lower(), list(RunStatus), n=1)
         hint = f"; did you mean {str(close[0])!r}?" if close else "."
-        raise ValueError(f"there is no status {name!r}{hint} The statuses are {', '.join(RunStatus)}") from None
+        raise BadValue(f"there is no status {name!r}{hint} The statuses are {', '.join(RunStatus)}") from None
 
 
 def _workflow(workflow: object) -> str | None:
@@ -198,9 +199,9 @@ def _text(value: object, what: str) -> str | None:
     if not isinstance(value, str):
         raise TypeError(f"{what} is a text, not {type(value).__name__}: {value!r}")
     if len(value) > MAX_TEXT:
-        raise ValueError(f"{what} has at most {MAX_TEXT:,} characters, not {len(value):,}")
+        raise BadValue(f"{what} has at most {MAX_TEXT:,} characters, not {len(value):,}")
     if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
-        raise ValueError(f"{what} is text without NUL and lone surrogates; {value!r} has one")
+        raise BadValue(f"{what} is text without NUL and lone surrogates; {value!r} has one")
     return value
 
 
@@ -210,5 +211,5 @@ def _instant(value: object, what: str) -> float | None:
     if not isinstance(value, datetime):
         raise TypeError(f"{what} is a datetime with a timezone, not {type(value).__name__}: {value!r}")
     if value.utcoffset() is None:
-        raise ValueError(f"{what} needs a timezone: {value.isoformat()} is a different instant in each; write datetime(…, tzinfo=UTC)")
+        raise BadValue(f"{what} needs a timezone: {value.isoformat()} is a different instant in each; write datetime(…, tzinfo=UTC)")
     return value.timestamp()

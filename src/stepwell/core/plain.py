@@ -20,8 +20,8 @@ Schema: TypeAlias = dict[str, Any]
 _INTERNAL: Final[Mapping[type, Collection[str]]] = {ErrorInfo: {"kinds", "steps"}, WorkerState: {"serves"}}
 """Fields of records that are no part of what users are promised."""
 
-_DATA: Final = frozenset({"input", "output", "fields", "preview"})
-"""Fields of records that hold data of users."""
+_DATA: Final = frozenset({"input", "output", "fields", "preview", "error", "message", "traceback", "reason"})
+"""Fields of records that hold data of users, or texts with some in them."""
 
 
 def plain(value: Any, hide: Hide | None = None) -> Any:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from stepwell.core.policy import RetryPolicy
 from stepwell.core.status import Action, RunStatus
 from stepwell.errors import ErrorInfo
 
@@ -176,6 +177,8 @@ class NewRun(NamedTuple):
     """Its slot; when it was triggered by hand, the time of that."""
     awaited_as: str | None = None
     """The key of the step in which its parent awaits it; None: nobody does. Its end is told to the parent."""
+    actor: str | None = None
+    """Who starts it, to be kept as an event; None: nobody says so."""
 
 
 class Signal(NamedTuple):
@@ -276,6 +279,8 @@ class Definition(NamedTuple):
     input_schema: str
     """JSON schema, as text; `{}` where none can be made."""
     output_schema: str
+    retry: str = "{}"
+    """The policy of its steps and of its body, as `core.policy` writes it; `{}` where nobody has said."""
 
 
 class NewWorker(NamedTuple):
@@ -449,6 +454,10 @@ class Run:
     """The first start, which stays."""
     finished_at: datetime | None
     worker: str | None
+    claimed_at: datetime | None = None
+    """When a worker last took it up: what had been recorded by then was not executed again."""
+    claimed_by: str | None = None
+    """That worker, which need not have it any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -497,6 +506,12 @@ class StepRecord:
     started_at: datetime
     finished_at: datetime | None
     child_id: str | None = None
+    retry_at: datetime | None = None
+    """When the next attempt is due, after one that has failed and did not settle the step."""
+
+
+LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+"""Of lines of log, the least first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -516,7 +531,8 @@ class Event:
 
     at: datetime
     action: str
-    """`pause`, `resume`, `cancel`, `retry` or `fork`; `trigger` or `backfill`, where somebody has let a schedule start the run."""
+    """`pause`, `resume`, `cancel`, `retry` or `fork`; `start`, where somebody has said that he starts the run; `trigger` or `backfill`,
+    where somebody has let a schedule start it."""
     actor: str | None
 
 
@@ -540,7 +556,10 @@ class RunFilter:
     search: str | None = None
     """Part of the id, key, workflow, a tag, the beginning of the input, or the error; great and small letters alike."""
     unseen: tuple[str, ...] = ()
-    """Parts of names, in small letters: an input in whose beginning there is one is not searched, as what lies under it is secret."""
+    """Parts of names, in small letters: an input in whose beginning there is one is not searched, as what lies under it is secret.
+
+    Nor is the message of an error, where one is followed by `=` or `:`, or where there is a URL with somebody in it, or a header that says
+    who asks. More is left out than has to be."""
     id_prefix: str | None = None
     id_from: str | None = None
     """Ids from this one on."""
@@ -602,6 +621,8 @@ class WorkflowState:
     versions: tuple[str | None, ...]
     """The newest first."""
     paused: bool
+    retry: RetryPolicy | None = None
+    """Of the version that a start by name gets; None: nobody has said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -703,6 +724,19 @@ class Speed:
     """How many of them have failed."""
     p50: timedelta | None
     """From the first start to the end: half of those that were completed took no longer; None: none of them was."""
+    p95: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """How long runs that were created in an interval have waited for a worker."""
+
+    at: datetime
+    """When it begins."""
+    runs: int
+    """How many were looked at: some of those that have begun, or could."""
+    p50: timedelta | None
+    """Half of them waited no longer; None: there are none."""
     p95: timedelta | None
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stepwell.core.codec import json_schema
+from stepwell.core.policy import policy_text
 from stepwell.core.records import Definition
+from stepwell.core.retry import DEFAULT_RETRY
 from stepwell.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def definition_of(workflow: Workflow[Any, Any]) -> Definition:
         takes_version=workflow.takes_version,
         input_schema=_schema(lambda: workflow.input_annotation),
         output_schema=_schema(lambda: workflow.output_annotation),
+        retry=policy_text(workflow.retry or DEFAULT_RETRY),
     )
 
 

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
         StepChip,
         StepRecord,
         WorkerState,
-        WorkflowState,
     )
     from stepwell.core.registry import Lane
     from stepwell.core.status import Action, RunStatus
@@ -176,6 +175,16 @@ class Around(NamedTuple):
     """Those of runs whose version nobody knows yet."""
 
 
+class Known(NamedTuple):
+    """A workflow that somebody has published or paused."""
+
+    name: str
+    retries: Mapping[str | None, str]
+    """By version: how its steps are tried again, as `core.policy` writes it."""
+    paused: bool
+    """As a whole."""
+
+
 class Published(NamedTuple):
     """What is known of a workflow."""
 
@@ -183,6 +192,15 @@ class Published(NamedTuple):
     """What workers have published of it, one for each version."""
     paused: bool
     """As a whole."""
+
+
+class Story(NamedTuple):
+    """A run, and what is told with it."""
+
+    run: Run
+    events: Sequence[Event]
+    retry: str | None
+    """How its steps are tried again, as `core.policy` writes it; None: nobody has published its workflow in this version."""
 
 
 class Portion(NamedTuple):
@@ -509,8 +527,20 @@ class Store(Protocol):
     async def steps(self, run_id: str) -> list[StepRecord]:
         """Its steps, one record an attempt, in the order in which they were started. Raises RunNotFound."""
 
-    async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
-        """What it has said, in order, without the first `after` lines. Raises RunNotFound."""
+    async def logs(
+        self,
+        run_id: str,
+        after: int = 0,
+        limit: int = 10_000,
+        *,
+        step: str | None = None,
+        levels: Collection[str] | None = None,
+        last: bool = False,
+    ) -> list[LogLine]:
+        """What it has said, in order, without the first `after` lines; with `last`, without so many at the end, and from there.
+
+        Only what this step has said, and only lines of these levels. Raises RunNotFound.
+        """
 
     async def events(self, run_id: str, limit: int = ALL) -> list[Event]:
         """What was done to it, in order: the first `limit`. Raises RunNotFound."""
@@ -562,6 +592,13 @@ class Store(Protocol):
         Looked at are its newest `limit` runs that have ended, of its newest ten times as many.
         """
 
+    async def waits(self, parts: Sequence[tuple[str, str]], limit: int, now: float, workflow: str | None = None) -> list[list[float]]:
+        """For how many seconds runs have waited until they began, or wait now: of each part, its first and its last `limit` runs, by id.
+
+        A part is a range of ids, from the first up to without the second. A run waits from when it could begin; where that is not known any
+        more, since it has slept or was retried, from its creation. One that is not to begin yet, or has ended without, is left out.
+        """
+
     async def live_versions(self, cap: int) -> list[LiveVersion]:
         """Which versions the runs are of that have not ended, by workflow and version. Of each status the oldest `cap` are looked at."""
 
@@ -579,7 +616,7 @@ class Store(Protocol):
     async def around(self, limit: int) -> Around:
         """What decides whether a run is claimed: up to `limit` of each. Of workers, those that were heard of last."""
 
-    async def catalog(self, find: str, after: str, limit: int) -> list[WorkflowState]:
+    async def catalog(self, find: str, after: str, limit: int) -> list[Known]:
         """Workflows that somebody has published or paused, by name: up to `limit` of those after `after` with this text in their names.
 
         Great and small letters are alike; on SQLite, those of ASCII. Of each workflow the `MAX_LISTED` versions are told that were
@@ -611,6 +648,9 @@ class Store(Protocol):
 
     async def due_schedules(self, before: float, cap: int) -> tuple[int, int]:
         """How many schedules will fire, and how many of them should have before this time, of `cap` + 1 that are looked at."""
+
+    async def story(self, run_id: str, limit: int) -> Story:
+        """A run, the first `limit` things that were done to it, and how its steps are tried again. Raises RunNotFound."""
 
     async def trace(self, run_id: str, limit: int) -> list[StepRecord]:
         """The newest `limit` attempts of a run, as `steps` has them, but for what they have returned; of an error, its type.

@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 from stepwell.core.failure import error_from
 from stepwell.core.naming import name_of
 from stepwell.core.records import Ends, Kind, Speed, StepRecord, instant, optional_instant
-from stepwell.errors import ErrorInfo
+from stepwell.errors import BadValue, ErrorInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,7 +46,9 @@ def settled(outcome: Outcome) -> StepRecord:
     )
 
 
-def unsettled(key: str, attempt: int, status: str, error: str | None, started_at: float, finished_at: float | None) -> StepRecord:
+def unsettled(
+    key: str, attempt: int, status: str, error: str | None, started_at: float, finished_at: float | None, due: float | None = None
+) -> StepRecord:
     """An attempt that has not settled its step, or not yet."""
     return StepRecord(
         key=key,
@@ -58,11 +60,20 @@ def unsettled(key: str, attempt: int, status: str, error: str | None, started_at
         error=None if error is None else error_from(error),
         started_at=instant(started_at),
         finished_at=optional_instant(finished_at),
+        retry_at=optional_instant(due),
     )
 
 
 def step_traced(
-    key: str, attempt: int, kind: int, how: int, error: str | None, child: str | None, started_at: float, finished_at: float | None
+    key: str,
+    attempt: int,
+    kind: int,
+    how: int,
+    error: str | None,
+    child: str | None,
+    started_at: float,
+    finished_at: float | None,
+    due: float | None,
 ) -> StepRecord:
     """An attempt as timelines show it: of what it has returned or raised, only the type of the error."""
     return StepRecord(
@@ -76,15 +87,24 @@ def step_traced(
         started_at=instant(started_at),
         finished_at=optional_instant(finished_at),
         child_id=child,
+        retry_at=optional_instant(due),
     )
 
 
 def step_at(
-    key: str, attempt: int, kind: int, how: int, payload: str | None, child: str | None, started_at: float, finished_at: float | None
+    key: str,
+    attempt: int,
+    kind: int,
+    how: int,
+    payload: str | None,
+    child: str | None,
+    started_at: float,
+    finished_at: float | None,
+    due: float | None,
 ) -> StepRecord:
     """An attempt with what it has returned or raised."""
     return replace(
-        step_traced(key, attempt, kind, how, None, child, started_at, finished_at),
+        step_traced(key, attempt, kind, how, None, child, started_at, finished_at, due),
         output=from_json(payload) if how == COMPLETED and payload is not None else None,
         error=None if how == COMPLETED or payload is None else error_from(payload),
     )
@@ -116,7 +136,7 @@ def read_place(cursor: str) -> tuple[int, int, int, str]:
         or not all(type(each) is int and abs(each) < 1 << 63 for each in whole)
         or attempt >= 1 << 31
     ):
-        raise ValueError(f"{cursor!r} is no cursor; give next_cursor of a page, or none for the first page")
+        raise BadValue(f"{cursor!r} is no cursor; give next_cursor of a page, or none for the first page")
     return began, asked, attempt, key
 
 
@@ -124,7 +144,7 @@ def read_cursor(cursor: str) -> tuple[str, str]:
     """The direction of a page, `n` or `p`, and the id beyond which it begins. Raises ValueError: no page had this cursor."""
     direction, sign, run_id = cursor.partition(":")
     if direction not in ("n", "p") or not sign or not run_id:
-        raise ValueError(f"{cursor!r} is no cursor; give next_cursor or previous_cursor of a page, or none for the first page")
+        raise BadValue(f"{cursor!r} is no cursor; give next_cursor or previous_cursor of a page, or none for the first page")
     return direction, run_id
 
 
@@ -142,10 +162,10 @@ def speed_of(workflow: str, ended: Sequence[tuple[str, float | None]]) -> Speed:
     """Made of the status of each run, and the seconds that it took."""
     took = sorted(seconds for status, seconds in ended if status == "completed" and seconds is not None)
     failed = sum(status == "failed" for status, _ in ended)
-    return Speed(workflow=workflow, runs=len(ended), failed=failed, p50=_percentile(took, 0.5), p95=_percentile(took, 0.95))
+    return Speed(workflow=workflow, runs=len(ended), failed=failed, p50=percentile(took, 0.5), p95=percentile(took, 0.95))
 
 
-def _percentile(ordered: Sequence[float], part: float) -> timedelta | None:
+def percentile(ordered: Sequence[float], part: float) -> timedelta | None:
     """The least of them that no less than this part of them does not exceed."""
     return timedelta(seconds=ordered[max(math.ceil(len(ordered) * part) - 1, 0)]) if ordered else None
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TypeAlias
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -127,6 +128,11 @@ class Access:
             raise  # such as a redirect to where one signs in
         except Exception as error:  # it is the user's code, and what it says of its inside is nothing for whoever asks
             raise AuthFailed("auth= of create_app could not say whose the request is") from error
+
+    def has_token(self, headers: Headers) -> bool:
+        """Whether a bearer token is shown that is one of ours."""
+        kind, _, credentials = headers.get("authorization", "").partition(" ")
+        return kind.lower() == "bearer" and self._of_token(credentials.strip(), None) is not None
 
     def _by_token(self, request: Request) -> User | None:
         kind, _, credentials = request.headers.get("authorization", "").partition(" ")

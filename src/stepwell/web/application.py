@@ -15,9 +15,25 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stepwell.app import Stepwell
-from stepwell.config import web_tokens
+from stepwell.config import checked_tokens, web_tokens
 from stepwell.errors import DefinitionError
-from stepwell.web import addresses, charts, download, live, metrics, run, schedules, settings, starting, system, tasks, workers, workflows
+from stepwell.web import (
+    addresses,
+    charts,
+    download,
+    live,
+    matching,
+    metrics,
+    run,
+    schedules,
+    settings,
+    starting,
+    system,
+    tasks,
+    views,
+    workers,
+    workflows,
+)
 from stepwell.web.access import Access, Auth, Role, User, role_of
 from stepwell.web.api.answers import problem_response
 from stepwell.web.api.routes import Answering, api_routes
@@ -49,7 +65,8 @@ def create_app(
             nobody. It may be an `async def`. Left out, whoever has a token gets in; where there are no tokens either, everybody.
         read_only: nobody may do more than look.
         redact: parts of names of fields whose values are hidden in inputs, outputs and payloads.
-        tokens: roles by bearer token. Left out: STEPWELL_WEB_TOKENS, else `web_tokens` of [tool.stepwell] in pyproject.toml.
+        tokens: roles by bearer token, each of 16 characters or more. Left out: STEPWELL_WEB_TOKENS, else `web_tokens` of
+            [tool.stepwell] in pyproject.toml.
 
     Raises:
         DefinitionError: an option is not what it should be.
@@ -61,15 +78,16 @@ def create_app(
         raise DefinitionError(f"create_app takes a Stepwell, not {app!r}")
     if isinstance(redact, str):
         raise DefinitionError(f"redact takes several names, such as ({redact!r},)")
-    roles = {token: role_of(word) for token, word in (web_tokens() if tokens is None else tokens).items()}
-    site = Site(app, Access(auth, roles, read_only=read_only), Redactor(redact))
+    roles = {token: role_of(word) for token, word in (web_tokens() if tokens is None else checked_tokens(tokens)).items()}
+    access = Access(auth, roles, read_only=read_only)
+    site = Site(app, access, Redactor(redact))
     opening = Opening(app)
     application = Starlette(
         routes=_routes(site, opening),
         middleware=[
-            Middleware(Security),
+            Middleware(Security, has_token=access.has_token),
             Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
-            Middleware(Opened, opening=opening),
+            Middleware(Opened, opening=opening, problem_page=_problem_page(site)),
         ],
         exception_handlers={HTTPException: site.refused, Exception: _broken(site)},
         lifespan=_lifespan(site),
@@ -92,6 +110,7 @@ def _routes(site: Site, opening: Opening) -> list[BaseRoute]:
         page("/", _home, "home"),
         page("/tasks", tasks.show, "tasks"),
         deed("/tasks", tasks.act, "act_on_tasks"),
+        page("/tasks/matching", matching.show, "matching"),
         page("/runs/new", starting.show, "new_run"),
         deed("/runs/new", starting.start, "start_run"),
         page("/runs/{run_id}.json", download.run_json, "run_json"),
@@ -111,6 +130,7 @@ def _routes(site: Site, opening: Opening) -> list[BaseRoute]:
         page("/charts.json", charts.data, "charts_json"),
         page("/system", system.show, "system"),
         page("/-/events", live.stream, "events"),
+        deed("/-/views", views.change, "views", Role.VIEWER),
         deed("/-/settings", settings.change, "settings", Role.VIEWER),
         *api_routes(site),
         Route(HEALTH, health_of(site, opening), name="health", methods=["GET"]),
@@ -125,22 +145,31 @@ async def _home(visit: Visit) -> Response:
 
 def _broken(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:
     """What is answered where something is wrong with the program. It tells nothing of the error, which the server logs."""
+    page = _problem_page(site)
 
     async def broken(request: Request, error: Exception) -> Response:
-        answer = problem_response(error) if is_of_program(request.scope) else site.problem_page(request, User(role=Role.VIEWER), error)
-        answer.headers.update(HEADERS)  # this is around all else
+        answer = problem_response(error) if is_of_program(request.scope) else page(request, error)
+        answer.headers.update({**HEADERS, "cache-control": "no-store"})  # this is around all else
         return answer
 
     return broken
+
+
+def _problem_page(site: Site) -> Callable[[Request, Exception], Response]:
+    """A page for somebody of whom nobody knows who it is."""
+    return lambda request, error: site.problem_page(request, User(role=Role.VIEWER), error)
 
 
 def _lifespan(site: Site) -> Any:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with site.app:
+            site.live.open()
             try:
                 yield
             finally:
                 site.live.close()
+                await site.live.closed()
+                await site.batches.close()
 
     return lifespan

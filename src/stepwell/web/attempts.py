@@ -30,3 +30,11 @@ async def whole(visit: Visit, run_id: str, attempt: StepRecord) -> StepRecord:
     """The attempt, with what it has returned or raised."""
     page = await visit.app.runs.some_steps(run_id, step=attempt.key, attempt=attempt.attempt, limit=_ALIKE)
     return next((each for each in page if each.started_at == attempt.started_at), attempt)
+
+
+async def first_of(visit: Visit, run_id: str, limit: int) -> list[StepRecord]:
+    """The first attempts, as a whole; none where they take too long to find."""
+    try:
+        return list(await visit.app.runs.some_steps(run_id, limit=limit))
+    except TooSlow:
+        return []

@@ -1,4 +1,4 @@
-"""Charts: what has ended over time and how, how fast workflows are, and what waits."""
+"""Charts: what has ended over time and how, how long runs have waited, how fast workflows are, and what waits now."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import JSONResponse
 
 from stepwell.core.filters import run_filter
-from stepwell.web.columns import columns
+from stepwell.web.columns import columns, spread
 from stepwell.web.figures import SPANS, span_of
 from stepwell.web.workers import backlog_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from starlette.responses import Response
 
-    from stepwell.core.records import Ends, Speed
+    from stepwell.core.records import Speed
     from stepwell.web.figures import Span
     from stepwell.web.site import Visit
 
@@ -37,6 +35,7 @@ async def show(visit: Visit) -> Response:
     figures = visit.site.figures
     ends = await figures.ends(span, visit.now, workflow)
     drawn = None if ends is None else columns(ends, WIDTH, HEIGHT)
+    waits = await figures.waits(span, visit.now, workflow)
     speeds = await figures.speeds(visit.now)
     backlog = await backlog_of(visit)
     return visit.page(
@@ -47,7 +46,11 @@ async def show(visit: Visit) -> Response:
         workflow=workflow,
         ends=ends or [],
         drawn=drawn,
-        marks=marks(ends or [], span),
+        marks=marks(span.bounds(visit.now)[0], span),
+        waits=waits or [],
+        spread=None if waits is None else spread(waits, WIDTH, HEIGHT),
+        longest=max((each for each in waits or [] if each.runs), key=lambda each: each.p95 or timedelta(), default=None),
+        newest=next((each for each in reversed(waits or []) if each.runs), None),
         speeds=speeds,
         shown_speeds=_busiest(speeds or {}),
         backlog=backlog,
@@ -58,6 +61,8 @@ async def show(visit: Visit) -> Response:
 async def data(visit: Visit) -> Response:
     """The same figures as JSON, for the chart that is drawn in the browser; null: they would take too long to count."""
     span = span_of(visit.query.get("range"))
+    if visit.query.get("of") == "waits":
+        return await _waits_data(visit, span)
     ends = await visit.site.figures.ends(span, visit.now, _workflow(visit))
     return JSONResponse(
         {
@@ -72,6 +77,22 @@ async def data(visit: Visit) -> Response:
     )
 
 
+async def _waits_data(visit: Visit, span: Span) -> Response:
+    """Seconds; null where no run was looked at."""
+    waits = await visit.site.figures.waits(span, visit.now, _workflow(visit))
+    return JSONResponse(
+        {
+            "range": span.name,
+            "width": span.width.total_seconds(),
+            "times": None if waits is None else [each.at.timestamp() for each in waits],
+            "runs": None if waits is None else [each.runs for each in waits],
+            "half": None if waits is None else [None if each.p50 is None else each.p50.total_seconds() for each in waits],
+            "most": None if waits is None else [None if each.p95 is None else each.p95.total_seconds() for each in waits],
+        },
+        headers={"cache-control": "no-store"},
+    )
+
+
 def _busiest(speeds: dict[str, Speed]) -> list[Speed]:
     """Those that fail most, then those that take longest: what one looks for."""
     ended = [speed for speed in speeds.values() if speed.runs]
@@ -79,13 +100,11 @@ def _busiest(speeds: dict[str, Speed]) -> list[Speed]:
 
 
 def _workflow(visit: Visit) -> str | None:
-    """The workflow that is asked for; None: all. Raises ValueError: it can be the name of none."""
+    """The workflow that is asked for; None: all. Raises BadValue: it can be the name of none."""
     return run_filter(workflow=visit.query.get("workflow") or None).workflow
 
 
-def marks(ends: Sequence[Ends], span: Span) -> list[datetime]:
+def marks(since: datetime, span: Span) -> list[datetime]:
     """Times to write below, at equal distances, the last one the end."""
-    if not ends:
-        return []
     step = span.width * span.intervals / (_MARKS - 1)
-    return [ends[0].at + step * place for place in range(_MARKS)]
+    return [since + step * place for place in range(_MARKS)]

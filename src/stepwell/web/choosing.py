@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final, cast
 
 from stepwell.core.duration import parse_duration
-from stepwell.core.filters import Filters, run_filter
+from stepwell.core.filters import Filters, Order, run_filter
 
 DAY: Final = "-24h"
 """How far back lists go when nothing is said."""
@@ -18,7 +19,20 @@ DAY: Final = "-24h"
 ANY: Final = "all"
 """As far back as there is anything."""
 
-PERIODS: Final = (("-1h", "last hour"), (DAY, "last 24 h"), ("-7d", "last 7 days"), ("-30d", "last 30 days"), (ANY, "any time"))
+TODAY: Final = "today"
+"""Since midnight, where the viewer is."""
+
+PERIODS: Final = (
+    ("-1h", "last hour"),
+    (TODAY, "today"),
+    (DAY, "last 24 h"),
+    ("-7d", "last 7 days"),
+    ("-30d", "last 30 days"),
+    (ANY, "any time"),
+)
+
+PARAMETERS: Final = ("q", "status", "workflow", "version", "unversioned", "queue", "tag", "from", "to", "order", "size")
+"""All of an address that says which runs are shown, and how; not the place in the list."""
 
 _WORDS: Final = ("id", "status", "workflow", "version", "tag", "queue", "error", "input")
 """What can stand before a colon in the search field."""
@@ -33,30 +47,53 @@ class Choice:
     filters: Filters
     period: str
     """Of `PERIODS`, or another as `from` has it."""
+    order: Order = "newest"
     problem: str | None = None
     """What in the address cannot be; the filters are without it."""
     chips: tuple[tuple[str, str], ...] = field(default=())
     """What is chosen, as words, each with the parameter that says it."""
 
+    @property
+    def is_text(self) -> bool:
+        """Whether text is looked for, which lists do in the newest runs only."""
+        return "search" in self.filters
 
-def chosen(query: Mapping[str, str], now: datetime, unseen: Iterable[str] = ()) -> Choice:
-    """The runs that an address means. By what lies under names with these parts, none is found."""
+    @property
+    def time(self) -> str:
+        """The period, as words."""
+        return dict(PERIODS).get(self.period, f"from {self.period}")
+
+
+def chosen(query: Mapping[str, str], now: datetime, unseen: Iterable[str] = (), zone: tzinfo = UTC) -> Choice:
+    """The runs that an address means.
+
+    Args:
+        query: the parameters of the address.
+        now: what periods end with.
+        unseen: parts of names; by what lies under such a name, no run is found.
+        zone: of times that have none.
+    """
     filters: dict[str, Any] = {}
     chips: list[tuple[str, str]] = []
     problem = None
     for name in ("workflow", "version", "queue"):
-        if name in query and (query[name] or name == "version"):
+        if query.get(name):
             filters[name] = query[name]
-            chips.append((f"{name}: {query[name] or 'without'}", name))
+            chips.append((f"{name}: {query[name]}", name))
+    if query.get("unversioned") and "version" not in filters:
+        filters["version"] = ""
+        chips.append(("without a version", "unversioned"))
     if query.get("status"):
         filters["status"] = [word for word in query["status"].split(",") if word]
         chips.append((f"status: {query['status'].replace(',', ', ')}", "status"))
     if query.get("tag"):
         filters["tags"] = [query["tag"]]
         chips.append((f"tag: {query['tag']}", "tag"))
+    if query.get("to"):
+        chips.append((f"until {query['to']}", "to"))
     period = query.get("from") or DAY
     try:
-        filters |= _period(period, query.get("to"), now)
+        filters |= _period(period, query.get("to"), now.astimezone(zone))
         filters |= _words(query.get("q", ""), filters)
         filters |= {"unseen": tuple(unseen)} if "search" in filters else {}
         run_filter(**filters)
@@ -65,7 +102,8 @@ def chosen(query: Mapping[str, str], now: datetime, unseen: Iterable[str] = ()) 
         filters = _period(DAY, None, now)
     if query.get("q"):
         chips.append((query["q"], "q"))
-    return Choice(filters=_as_filters(filters), period=period, problem=problem, chips=tuple(chips))
+    order: Order = "oldest" if query.get("order") == "oldest" else "newest"
+    return Choice(filters=_as_filters(filters), period=period, order=order, problem=problem, chips=tuple(chips))
 
 
 def _as_filters(filters: dict[str, Any]) -> Filters:
@@ -82,17 +120,19 @@ def _period(start: str, end: str | None, now: datetime) -> dict[str, Any]:
 
 
 def _instant(text: str, now: datetime) -> datetime:
-    """`-24h`, or an ISO time. Raises ValueError."""
+    """`-24h`, `today`, or an ISO time; the zone is that of `now`. Raises ValueError."""
+    if text == TODAY:
+        return now.replace(hour=0, minute=0, second=0, microsecond=0)
     if text.startswith("-"):
         try:
-            return now - parse_duration(text[1:], "the time")
+            return now.astimezone(UTC) - parse_duration(text[1:], "the time")  # an hour that clocks skip is none
         except OverflowError:
             return datetime(1970, 1, 1, tzinfo=UTC)
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no time; write -24h, or 2026-01-31T12:00") from None
-    return when if when.utcoffset() is not None else when.replace(tzinfo=UTC)
+        raise ValueError(f"{text!r} is no time; write -24h, today, or 2026-01-31T12:00") from None
+    return when if when.utcoffset() is not None else when.replace(tzinfo=now.tzinfo)
 
 
 def _words(text: str, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +148,7 @@ def _words(text: str, said: Mapping[str, Any]) -> dict[str, Any]:
         if match is None or match[1] not in _WORDS:
             free.append(word)
             continue
-        name, _, value = match.groups()
+        name, path, value = match.groups()
         match name:
             case "id":
                 found["id_prefix"] = value
@@ -116,10 +156,12 @@ def _words(text: str, said: Mapping[str, Any]) -> dict[str, Any]:
                 found["status"] = [each for each in value.split(",") if each]
             case "tag":
                 found["tags"] = [*found.get("tags", said.get("tags", [])), value]
+            case "input" if path.strip("."):
+                free.append(_field(path.rpartition(".")[2], value))
             case "error" | "input":
                 free.append(value)
             case _:
-                found[name] = value
+                found[name] = _whole(name, value)
     if len(free) == 1 and re.fullmatch(r"[0-9a-f]{8}[0-9a-f-]{0,28}", free[0]):
         found["id_prefix"], free = free[0], []
     if free:
@@ -127,12 +169,22 @@ def _words(text: str, said: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _field(name: str, value: str) -> str:
+    """How a field of an input begins, as it is stored: what is no JSON is a text."""
+    try:
+        json.loads(value)
+    except ValueError:
+        value = json.dumps(value, ensure_ascii=False).removesuffix('"')
+    return f"{json.dumps(name, ensure_ascii=False)}:{value}"
+
+
+def _whole(name: str, value: str) -> str:
+    if "*" in value:
+        raise ValueError(f"{name}: takes a whole name; write a part of it without “{name}:”, and it is looked for everywhere")
+    return value
+
+
 def further_back(period: str) -> str:
     """The next longer period."""
-    names = [name for name, _ in PERIODS]
-    return names[min(names.index(period) + 1, len(names) - 1)] if period in names else ANY
-
-
-def since(period: str, now: datetime) -> timedelta:
-    """How long a period is, for what needs an end; a day at least for one that has none."""
-    return timedelta(days=30) if period == ANY else now - _instant(period, now)
+    names = [name for name, _ in PERIODS if name != TODAY]
+    return names[min(names.index(period) + 1, len(names) - 1)] if period in names else "-7d" if period == TODAY else ANY

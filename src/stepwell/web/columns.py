@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from stepwell.core.records import Ends
+    from datetime import timedelta
+
+    from stepwell.core.records import Ends, Waits
 
 KINDS: Final = ("completed", "canceled", "failed")
 """From below upwards: what is wrong lies on top, where it is seen."""
@@ -51,6 +53,39 @@ def columns(ends: Sequence[Ends], width: int, height: int, *, gap: float = 1.0, 
     bars = [bar for place, each in enumerate(ends) for bar in _column(each, place * slot, max(slot - gap, _LEAST), height, top)]
     totals = [sum(getattr(each, kind) for each in ends) for kind in ("completed", "failed", "canceled")]
     return Columns(width, height, top, tuple(bars), *totals)
+
+
+_TOPS: Final = (
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 18_000, 43_200, 86_400, 2 * 86_400, 7 * 86_400
+)  # fmt: skip
+"""Seconds that are round as people count them."""
+
+
+class Spread(NamedTuple):
+    """Columns of times, in a frame whose uppermost line stands for `top` seconds."""
+
+    width: int
+    height: int
+    top: float
+    bars: tuple[Bar, ...]
+
+
+def spread(waits: Sequence[Waits], width: int, height: int, *, gap: float = 1.0) -> Spread:
+    """For each interval a column as high as almost all (`most`), and before it one as high as half of them (`half`)."""
+    longest = max((_seconds(each.p95) for each in waits), default=0.0)
+    top = next((float(top) for top in _TOPS if top >= longest), math.ceil(longest / 86_400) * 86_400.0)
+    slot = width / max(len(waits), 1)
+    bars: list[Bar] = []
+    for place, each in enumerate(waits):
+        for kind, seconds in (("most", _seconds(each.p95)), ("half", _seconds(each.p50))):
+            if each.runs:
+                part = max(share(seconds, top, height), _LEAST)
+                bars.append(Bar(kind, round(place * slot, 2), round(height - part, 2), round(max(slot - gap, _LEAST), 2), round(part, 2)))
+    return Spread(width, height, top, tuple(bars))
+
+
+def _seconds(length: timedelta | None) -> float:
+    return 0.0 if length is None else length.total_seconds()
 
 
 def _column(each: Ends, x: float, width: float, height: int, top: int) -> list[Bar]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 
 from stepwell.app import Stepwell
-from stepwell.core.records import Ends, Speed
+from stepwell.core.records import Ends, Speed, Waits
 from stepwell.errors import TooSlow
 
 FRESH: Final = timedelta(seconds=15)
@@ -69,6 +69,13 @@ class Figures:
         overview = self._app.overview
         key = ("ends by workflow", span.name, since, tuple(workflows))
         return await self._fresh(key, now, lambda: overview.ends_by_workflow(since, until, span.intervals, workflows))
+
+    async def waits(self, span: Span, now: datetime, workflow: str | None = None) -> list[Waits] | None:
+        """How long runs that were created in each interval of the span have waited for a worker."""
+        since, until = span.bounds(now)
+        overview = self._app.overview
+        key = ("waits", span.name, since, workflow)
+        return await self._fresh(key, now, lambda: overview.waits(since, until, span.intervals, workflow))
 
     async def speeds(self, now: datetime, workflows: Sequence[str] | None = None) -> dict[str, Speed] | None:
         """How the newest runs of each of these workflows, or of all, have ended, and how long they took, by its name."""

@@ -28,8 +28,13 @@ EVERY: Final = 0.25
 SILENCE: Final = 15.0
 """Seconds after which a stream says that it is still there: what lies between closes those that say nothing."""
 
+LASTING: Final = 600.0
+"""Seconds after which a stream ends and its browser begins another one: clients that have vanished without a word are let go of."""
+
 _CHANGED: Final = "event: changed\ndata: \n\n"
+_AWAY: Final = "event: away\ndata: \n\n"
 _FULL: Final = "retry: 60000\nevent: full\ndata: \n\n"
+_AGAIN: Final = "event: again\ndata: \n\n"
 _STILL_THERE: Final = ": still there\n\n"
 
 
@@ -45,6 +50,8 @@ class Live:
         self._listeners: set[asyncio.Event] = set()
         self._watcher: asyncio.Task[None] | None = None
         self._closing = False
+        self._is_away = False
+        """Whether the database did not answer when it was asked last."""
 
     @property
     def streams(self) -> int:
@@ -56,13 +63,17 @@ class Live:
         if len(self._listeners) >= MAX_STREAMS:
             yield _FULL
             return
+        if self._closing:
+            return
         changed = asyncio.Event()
         self._listeners.add(changed)
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.get_running_loop().create_task(self._watch(), name="stepwell-web-watch")
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LASTING
         try:
-            yield _STILL_THERE
-            while self._is_told(changed):
+            yield _AWAY if self._is_away else _STILL_THERE
+            while self._is_told(changed) and loop.time() < end:
                 try:
                     async with asyncio.timeout(SILENCE):
                         await changed.wait()
@@ -71,14 +82,25 @@ class Live:
                     continue
                 changed.clear()
                 if self._is_told(changed):
-                    yield _CHANGED
+                    yield _AWAY if self._is_away else _CHANGED
+            if self._is_told(changed):
+                yield _AGAIN
         finally:
             self._listeners.discard(changed)
 
+    def open(self) -> None:
+        """Let streams begin, also after a `close`."""
+        self._closing = False
+
     def close(self) -> None:
-        """Let all streams end."""
+        """Let all streams end. None begins any more."""
         self._closing = True
         self._tell()
+
+    async def closed(self) -> None:
+        """Wait until the watcher has ended, after `close`: it asks the store no more."""
+        if self._watcher is not None and self._watcher.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait([self._watcher])
 
     def _is_told(self, listener: asyncio.Event) -> bool:
         return listener in self._listeners and not self._closing
@@ -95,18 +117,25 @@ class Live:
                 listener.set()
 
     async def _tell_of_changes(self) -> None:
-        known, was_away = None, False
+        known, self._is_away = None, False
         while self._listeners and not self._closing:
             try:
                 pulse = await self._pulse()
             except (DatabaseUnavailable, TooSlow) as error:
                 log.debug("nobody knows whether something has changed: %s", error)
-                was_away = True
+                self._tell_whether_away(True)
             else:
-                if was_away or known not in (None, pulse):
+                if not self._tell_whether_away(False) and known not in (None, pulse):
                     self._tell()
-                known, was_away = pulse, False
+                known = pulse
             await asyncio.sleep(EVERY)
+
+    def _tell_whether_away(self, is_away: bool) -> bool:
+        """Whether that was told: it is another answer than the last one."""
+        is_news, self._is_away = is_away is not self._is_away, is_away
+        if is_news:
+            self._tell()
+        return is_news
 
     def _tell(self) -> None:
         for listener in self._listeners:

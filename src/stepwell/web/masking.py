@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from stepwell.web.redaction import HIDDEN
+from stepwell.web.prose import HIDDEN
 
 Hides: TypeAlias = Callable[[object], bool]
 """Whether what has this name is hidden."""

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
 
 from stepwell.app import Stepwell
 from stepwell.errors import DatabaseTooNew, DatabaseUnavailable
 from stepwell.web.api.answers import problem_response
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from collections.abc import Callable
 
-log = logging.getLogger(__name__)
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEALTH: Final = "/healthz"
 """What is asked for there opens the app by itself, and waits no longer than it says."""
-
-_UNAVAILABLE: Final = "the database cannot be opened; the server's log says why"
-"""All that is told: nobody has been asked yet who he is, and the error says where the database is."""
 
 
 class Opening:
@@ -54,21 +51,26 @@ def _seen(task: asyncio.Task[None]) -> None:
 
 
 class Opened:
-    """Opens the app before a request is answered."""
+    """Opens the app before a request is answered. Files need none: without it there is a page that says so, which has them.
 
-    def __init__(self, app: ASGIApp, opening: Opening) -> None:
+    Args:
+        app: what answers.
+        opening: of the app of Stepwell.
+        problem_page: makes that page.
+    """
+
+    def __init__(self, app: ASGIApp, opening: Opening, problem_page: Callable[[Request, Exception], Response]) -> None:
         self._app = app
         self._opening = opening
+        self._problem_page = problem_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
-        if scope["type"] == "http" and _path(scope) != HEALTH:
+        if scope["type"] == "http" and _path(scope) != HEALTH and not _path(scope).startswith("/static/"):
             try:
                 await self._opening.opened()
             except (DatabaseUnavailable, DatabaseTooNew) as error:
-                log.warning("nothing can be shown: %s", error)
-                told = DatabaseUnavailable(_UNAVAILABLE)
-                answer = problem_response(told) if is_of_program(scope) else PlainTextResponse(f"{told}\n", 503)
+                answer = problem_response(error) if is_of_program(scope) else self._problem_page(Request(scope), error)
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)

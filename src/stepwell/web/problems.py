@@ -1,12 +1,18 @@
-"""What an error means to whoever has sent the request: a status, a title, and what to do. For pages and the API alike."""
+"""What an error means to whoever has sent the request: a status, a title, and what to do. For pages and the API alike.
+
+Only what Stepwell itself says of what was asked is told. Any other error is the program's own, and its text may say what nobody is to know.
+"""
 
 from __future__ import annotations
 
+import logging
 from typing import Final, NamedTuple
 
 from starlette.exceptions import HTTPException
 
 from stepwell.errors import (
+    BadValue,
+    DatabaseTooNew,
     DatabaseUnavailable,
     DefinitionError,
     IllegalTransition,
@@ -22,6 +28,8 @@ from stepwell.errors import (
     WorkflowNotFound,
 )
 from stepwell.web.access import NotAllowed, NotSignedIn
+
+log = logging.getLogger(__name__)
 
 
 class Problem(NamedTuple):
@@ -45,20 +53,27 @@ _STATUSES: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (InvalidInput, 422, "The input does not fit"),
     (NotSerializable, 422, "Not JSON"),
     (DatabaseUnavailable, 503, "Database unavailable"),
+    (DatabaseTooNew, 503, "Database unavailable"),
     (TooSlow, 503, "Too slow"),
     (DefinitionError, 400, "Bad request"),
     (StepwellError, 400, "Bad request"),
-    (ValueError, 400, "Bad request"),
+    (BadValue, 400, "Bad request"),
 )
 
 EXPECTED: Final[tuple[type[Exception], ...]] = tuple(kind for kind, _, _ in _STATUSES)
 """Errors that are told, and are no fault of the program."""
 
 
+_AWAY: Final = "The database does not answer. What was asked of it may or may not have been done; the server's log says more."
+
+
 def problem_of(error: Exception) -> Problem:
-    """What to tell. Of an error that nobody expected, nothing but that there was one."""
+    """What to tell. Of an error that nobody expected, nothing but that there was one; of the database, not where it is."""
     if isinstance(error, HTTPException):
         return Problem(error.status_code, error.detail or "Error", "")
+    if isinstance(error, DatabaseUnavailable | DatabaseTooNew):
+        log.warning("a request was not answered: %s", error)
+        return Problem(503, "Database unavailable", _AWAY)
     for kind, status, title in _STATUSES:
         if isinstance(error, kind):
             return Problem(status, title, str(error))

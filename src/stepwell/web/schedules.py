@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 from starlette.exceptions import HTTPException
 
 from stepwell.core.cron import in_words
+from stepwell.errors import BadValue
+from stepwell.web.access import Role
 from stepwell.web.paging import SIZE, asked, part_of
+from stepwell.web.words import duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.responses import Response
 
     from stepwell.core.records import RunSummary, ScheduleState
     from stepwell.web.site import Visit
+
+_SECOND: Final = timedelta(seconds=1)
 
 _NEXT: Final = 5
 """Slots to come that are shown."""
@@ -45,18 +52,47 @@ async def show_one(visit: Visit) -> Response:
     workflow, name = visit.request.path_params["workflow"], visit.request.path_params["name"]
     schedules = visit.app.schedules
     state = await schedules.get(workflow, name)
-    slots = await schedules.slots(workflow, name, limit=_SLOTS + 1, before=_before(visit))
+    slots = visit.site.redact.said(await schedules.slots(workflow, name, limit=_SLOTS + 1, before=_before(visit)))
+    zone = ZoneInfo(state.timezone)
+    coming = await schedules.preview(workflow, name, _NEXT) if state.declared else []
     return visit.page(
         "schedule.html",
         tab="schedules",
         state=state,
         words=in_words(state.expression),
-        schedule_zone=ZoneInfo(state.timezone),
-        coming=await schedules.preview(workflow, name, _NEXT) if state.declared else [],
+        schedule_zone=zone,
+        coming=list(zip(coming, clock_changes(coming, zone, visit.now), strict=True)),
         slots=slots[:_SLOTS],
+        can_backfill=state.declared and visit.user.may(Role.OPERATOR),
+        one_second=_SECOND,
         older=slots[_SLOTS - 1].number if len(slots) > _SLOTS else None,
         last=await _last_run(visit, state),
     )
+
+
+def clock_changes(slots: Sequence[datetime], zone: ZoneInfo, now: datetime) -> list[str]:
+    """What the clocks of the zone do at each slot, or since the one before it, which starts with now; empty: nothing."""
+    return [_clock_change(before, slot, zone) for before, slot in zip((now, *slots), slots, strict=False)]
+
+
+def _clock_change(before: datetime, slot: datetime, zone: ZoneInfo) -> str:
+    local = slot.astimezone(zone)
+    if _offset(slot, zone) != _offset(slot - _SECOND, zone):
+        return f"right after clocks go {_direction(slot - _SECOND, slot, zone)}"
+    if local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():
+        return f"clocks show this time twice: the {'second' if local.fold else 'first'} time"
+    if _offset(slot, zone) != _offset(before, zone):
+        return f"clocks go {_direction(before, slot, zone)} before it"
+    return ""
+
+
+def _direction(before: datetime, after: datetime, zone: ZoneInfo) -> str:
+    shift = _offset(after, zone) - _offset(before, zone)
+    return f"{'forward' if shift > timedelta(0) else 'back'} by {duration(abs(shift))}"
+
+
+def _offset(when: datetime, zone: ZoneInfo) -> timedelta:
+    return when.astimezone(zone).utcoffset() or timedelta(0)
 
 
 def _before(visit: Visit) -> int | None:
@@ -98,23 +134,23 @@ async def _backfill(visit: Visit, fields: dict[str, str], page: str) -> Response
     zone = ZoneInfo(state.timezone)
     start, end = (_instant(fields.get(field, ""), field, zone) for field in ("start", "end"))
     if start >= end:
-        raise ValueError("the start of a backfill lies before its end")
+        raise BadValue("the start of a backfill lies before its end")
     handles = await visit.app.schedules.backfill(workflow, name, start, end, actor=visit.user.actor)
     said = "every slot of that time has had a run already, or will fire by itself" if not handles else f"{_runs(len(handles))} started"
     return visit.back(fields, page, said)
 
 
 def _instant(text: str, field: str, zone: ZoneInfo) -> datetime:
-    """What was typed is on the clocks of the schedule's zone, unless it says otherwise. Raises ValueError."""
+    """What was typed is on the clocks of the schedule's zone, unless it says otherwise. Raises BadValue."""
     try:
         when = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise ValueError(f"the {field} of a backfill is a time such as 2026-01-31T12:00, not {text!r}") from None
+        raise BadValue(f"the {field} of a backfill is a time such as 2026-01-31T12:00, not {text!r}") from None
     when = when if when.utcoffset() is not None else when.replace(tzinfo=zone)
     try:
         return when.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"the {field} of a backfill is no time that a calendar has: {text!r}") from None
+        raise BadValue(f"the {field} of a backfill is no time that a calendar has: {text!r}") from None
 
 
 def _runs(count: int) -> str:

@@ -1,4 +1,4 @@
-"""What a browser remembers of how pages are to look: theme, time zone, and whether single keys do something."""
+"""What a browser remembers of how pages are to look: theme, time zone, height of rows, and whether single keys do something."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 
 from starlette.responses import Response
 
-from stepwell.web.site import THEMES
+from stepwell.web.site import ROWS, THEMES
 
 if TYPE_CHECKING:
     from stepwell.web.site import Visit
@@ -22,10 +22,10 @@ async def change(visit: Visit) -> Response:
     wanted = {
         "stepwell_theme": fields["theme"] if fields.get("theme") in THEMES else None,
         "stepwell_tz": fields["tz"] if fields.get("tz") in available_timezones() else None,
+        "stepwell_rows": fields["rows"] if fields.get("rows") in ROWS else None,
         "stepwell_keys": fields["keys"] if fields.get("keys") in {"on", "off"} else None,
     }
     for name, value in wanted.items():
         if value is not None:
-            path = str(visit.request.scope.get("root_path", "")) or "/"
-            answer.set_cookie(name, value, max_age=_YEAR, path=path, httponly=False, samesite="strict")
+            answer.set_cookie(name, value, max_age=_YEAR, path=visit.cookie_path, httponly=False, samesite="strict")
     return answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,6 +41,10 @@ _SAID: Final = "stepwell_said"
 """The cookie with what the next page is to say."""
 
 THEMES: Final = ("auto", "light", "dark")
+ROWS: Final = ("roomy", "compact")
+
+_PASSING: Final = re.compile(r'(data-(?:ago|since)="[^"]*">)[^<]*|data-now="[^"]*"')
+"""What is another text with each second that passes. Browsers tell it on by themselves, so a page is still the same."""
 
 Fields: TypeAlias = Mapping[str, str]
 
@@ -65,11 +70,13 @@ class Visit:
 
     @property
     def zone(self) -> ZoneInfo:
-        """In which times are shown."""
-        try:
-            return ZoneInfo(self.request.cookies.get("stepwell_tz", "UTC"))
-        except (KeyError, ValueError, OSError):
-            return ZoneInfo("UTC")
+        """In which times are shown: that of the address, else that of the browser."""
+        for name in (self.query.get("tz"), self.request.cookies.get("stepwell_tz")):
+            try:
+                return ZoneInfo(name or "")
+            except (KeyError, ValueError, OSError):
+                continue
+        return ZoneInfo("UTC")
 
     @property
     def theme(self) -> str:
@@ -78,26 +85,32 @@ class Visit:
         return theme if theme in THEMES else "auto"
 
     @property
+    def rows(self) -> str:
+        """How high the rows of tables are: `roomy` or `compact`."""
+        rows = self.request.cookies.get("stepwell_rows", ROWS[0])
+        return rows if rows in ROWS else ROWS[0]
+
+    @property
     def keys(self) -> bool:
         """Whether single keys do something."""
         return self.request.cookies.get("stepwell_keys", "on") != "off"
 
     def url(self, name: str, /, *, query: Mapping[str, object] | None = None, **params: object) -> str:
-        """The path of a page, under whatever prefix the application is mounted."""
+        """The path of a page, under whatever prefix the application is mounted. What is None is left out of the query."""
         path = quote(self.request.scope.get("root_path", "") + str(self.site.router.url_path_for(name, **params)))
-        pairs = [(key, str(value)) for key, value in (query or {}).items() if value not in (None, "")]
+        pairs = [(key, str(value)) for key, value in (query or {}).items() if value is not None]
         return f"{path}?{urlencode(pairs)}" if pairs else path
 
     def here(self, **changes: object) -> str:
         """The address of this page with other parameters; None takes one away.
 
-        What is not changed stays as it is, also what is there several times, or empty: an empty version chooses other runs than none.
+        What is not changed stays as it is, also what is there several times, or empty.
         """
         path = str(self.request.scope.get("root_path", "")) + self.request.scope["path"].removeprefix(
             self.request.scope.get("root_path", "")
         )
         pairs = [pair for pair in self.request.query_params.multi_items() if pair[0] not in changes]
-        pairs += [(key, str(value)) for key, value in changes.items() if value not in (None, "")]
+        pairs += [(key, str(value)) for key, value in changes.items() if value is not None]
         return f"{quote(path)}?{urlencode(pairs)}" if pairs else quote(path)
 
     def static(self, name: str) -> str:
@@ -131,19 +144,20 @@ class Visit:
         is_opened = self.request.headers.get("sec-fetch-dest") != "empty"
         said = unquote(self.request.cookies.get(_SAID, "")) if is_opened else ""
         text = self.site.templates.get_template(template).render(visit=self, user=self.user, now=self.now, said=said, **context)
-        tag = f'"{sha256(text.encode()).hexdigest()[:20]}"'
+        lasting = _PASSING.sub(r"\1", text)
+        tag = f'"{sha256(lasting.encode()).hexdigest()[:20]}"'
         if status == 200 and self.request.headers.get("if-none-match") == tag:  # noqa: PLR2004
             return Response(status_code=304, headers={"etag": tag})
         answer = HTMLResponse(text, status_code=status, headers={"etag": tag, "cache-control": "no-store"})
         if said:
-            answer.delete_cookie(_SAID, path=self._cookie_path, httponly=True, samesite="strict")
+            answer.delete_cookie(_SAID, path=self.cookie_path, httponly=True, samesite="strict")
         return answer
 
     def go(self, to: str, said: str = "") -> Response:
         """On to another page of ours, which says so."""
         answer = RedirectResponse(self._own(to), status_code=303)
         if said:
-            answer.set_cookie(_SAID, quote(said[:500]), max_age=60, path=self._cookie_path, httponly=True, samesite="strict")
+            answer.set_cookie(_SAID, quote(said[:500]), max_age=60, path=self.cookie_path, httponly=True, samesite="strict")
         return answer
 
     def back(self, fields: Fields, otherwise: str, said: str = "") -> Response:
@@ -157,7 +171,8 @@ class Visit:
         return to if is_ours else self.url("tasks")
 
     @property
-    def _cookie_path(self) -> str:
+    def cookie_path(self) -> str:
+        """Where cookies of this application are sent."""
         return str(self.request.scope.get("root_path", "")) or "/"
 
 
@@ -192,12 +207,16 @@ class Site:
             "compact": words.compact,
             "iso": words.iso,
             "json": words.in_json,
+            "retries": words.retries,
+            "tries": words.tries,
         }
         templates.filters |= {"redacted": self.redact}
         templates.globals |= {
             "ago": words.ago,
             "clock": words.clock,
+            "zone_name": words.zone_name,
             "percent": words.percent,
+            "rate": words.rate,
             "columns": columns,
             "in_words": lru_cache(maxsize=1_000)(in_words),  # of few expressions, for many rows
             "Role": Role,
@@ -230,7 +249,8 @@ class Site:
     def problem_page(self, request: Request, user: User, error: Exception) -> Response:
         """A page that tells of an error."""
         problem = problem_of(error)
-        visit = Visit(site=self, request=request, user=user, now=instant(self.app.now()))
+        now = instant(self.app.now()) if self.app.is_open else instant(0)  # it shows no time
+        visit = Visit(site=self, request=request, user=user, now=now)
         if isinstance(error, NotSignedIn):
             answer = Response("Sign in to see this.\n", status_code=401, media_type="text/plain")
             if self.access.asks_for_password:

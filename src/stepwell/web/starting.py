@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.core.records import Definition, version_label
 from stepwell.core.starting import checked_target
-from stepwell.errors import DefinitionError, InvalidInput, NotSerializable, PayloadTooLarge, WorkflowNotFound
+from stepwell.errors import BadValue, DefinitionError, InvalidInput, NotSerializable, PayloadTooLarge, WorkflowNotFound
 from stepwell.web.access import Role
 from stepwell.web.checking import Misfit
 from stepwell.web.fields import MISSING
@@ -86,7 +86,7 @@ async def show(visit: Visit) -> Response:
 async def start(visit: Visit) -> Response:
     """Start the run, or show what is wrong."""
     if not visit.query.get("workflow"):
-        raise ValueError("the address names no workflow; choose one first")
+        raise BadValue("the address names no workflow; choose one first")
     return await _begin(visit, await _new(visit))
 
 
@@ -185,7 +185,7 @@ def _turned(visit: Visit, asked: Start, sent: Mapping[str, str]) -> Start:
 
 async def _started(visit: Visit, asked: Start, value: Any) -> Response:
     typed = visit.app.workflows.read_input(asked.workflow, asked.version, json.dumps(value))
-    handle = await visit.app.start(asked.workflow, typed, version=asked.version, **asked.options.given)
+    handle = await visit.app.start(asked.workflow, typed, version=asked.version, actor=visit.user.actor, **asked.options.given)
     said = "the run was started" if handle.created else "there is a run with this key already: this is it"
     return visit.go(visit.url("run", run_id=handle.run_id), said)
 

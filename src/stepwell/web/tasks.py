@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from stepwell.core.records import Page, RunSummary
 from stepwell.core.status import RunStatus
-from stepwell.errors import IllegalTransition, RunNotFound, TooSlow
-from stepwell.web.access import Role
-from stepwell.web.choosing import PERIODS, chosen, further_back
+from stepwell.errors import BadValue, IllegalTransition, RunNotFound, TooSlow
+from stepwell.web import matching
+from stepwell.web.choosing import PARAMETERS, PERIODS, chosen, further_back
 from stepwell.web.figures import DAY
+from stepwell.web.matching import DEEDS
+from stepwell.web.views import BUILT_IN, COOKIE, is_shown, saved
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,57 +22,52 @@ if TYPE_CHECKING:
 
     from stepwell.web.site import Visit
 
-SIZES: Final = (25, 50, 100, 250)
+SIZES: Final = (25, 50, 100, 200)
 _ACTIVE: Final = 20
+_FEW: Final = 5
+"""Of what goes on, beside a list in which somebody looks for something."""
 _CHIPS: Final = 6
 
 LIVE: Final = (RunStatus.RUNNING, RunStatus.PENDING, RunStatus.SLEEPING, RunStatus.PAUSED)
 
 
-class View(NamedTuple):
-    """A choice that many make."""
-
-    label: str
-    query: dict[str, str]
-
-
-VIEWS: Final = (
-    View("All", {}),
-    View("Active", {"status": "pending,running,sleeping,paused", "from": "all"}),
-    View("Failed today", {"status": "failed"}),
-    View("Paused", {"status": "paused", "from": "all"}),
-)
-
-
 async def show(visit: Visit) -> Response:
     """The page."""
-    choice = chosen(visit.query, visit.now, visit.site.redact.names)
-    overview, size = visit.app.overview, _size(visit)
-    # Whoever looks for something finds it at the top, and not below what goes on.
-    active = [] if choice.chips or choice.problem or visit.query.get("cursor") else await overview.active(_ACTIVE, explain=False)
+    choice = chosen(visit.query, visit.now, visit.site.redact.names, visit.zone)
+    overview, size, cursor = visit.app.overview, _size(visit), visit.query.get("cursor") or None
+    is_looking = bool(choice.chips or choice.problem or cursor)
+    active = await overview.active(_FEW + 1 if is_looking else _ACTIVE + 1, explain=False)
     page: Page[RunSummary] = Page(items=())
     slow = False
     try:
-        page = await overview.runs(limit=size, cursor=visit.query.get("cursor") or None, explain=False, **choice.filters)
+        page = await overview.runs(order=choice.order, limit=size, cursor=cursor, explain=False, **choice.filters)
     except TooSlow:
         slow = True
     tally = await overview.tally()
-    shown = await overview.explain([*active, *page])  # of both lists at once
+    shown = visit.site.redact.said(await overview.explain([*active, *page]))  # of both lists at once
     active, page = shown[: len(active)], replace(page, items=tuple(shown[len(active) :]))
+    has_more, active = len(active) > (_FEW if is_looking else _ACTIVE), active[: _FEW if is_looking else _ACTIVE]
+    said = {name: value for name, value in visit.query.items() if name in PARAMETERS and value}
     return visit.page(
         "tasks.html",
         tab="tasks",
         tally=tally,
         day=await visit.site.figures.ends(DAY, visit.now),
         active=active,
+        has_more=has_more,
         chips=await overview.chips([run.id for run in active], _CHIPS),
         page=page,
         slow=slow,
-        is_new=not choice.chips and not any(tally.values()),
+        is_new=not is_looking and not any(tally.values()),
         choice=choice,
         periods=PERIODS,
         further=further_back(choice.period),
-        views=VIEWS,
+        further_words=dict(PERIODS)[further_back(choice.period)],
+        views=BUILT_IN,
+        saved=saved(visit.request.cookies.get(COOKIE, "")),
+        is_shown=is_shown,
+        query=urlencode(said),
+        filters={name: value for name, value in said.items() if name not in {"order", "size"}},
         size=size,
         sizes=SIZES,
         live=LIVE,
@@ -83,38 +81,22 @@ def _size(visit: Visit) -> int:
     return int(text) if text in {str(size) for size in SIZES} else SIZES[1]
 
 
-class _Deed(NamedTuple):
-    done: str
-    """`paused`."""
-    role: Role
-
-
-DEEDS: Final = {
-    "pause": _Deed("paused", Role.OPERATOR),
-    "resume": _Deed("resumed", Role.OPERATOR),
-    "retry": _Deed("retried", Role.OPERATOR),
-    "cancel": _Deed("canceled", Role.OPERATOR),
-    "delete": _Deed("deleted", Role.ADMIN),
-}
-"""What can be done to many runs."""
-
-
 async def act(visit: Visit) -> Response:
     """Do something to the runs that were ticked, or to all that match."""
     fields = await visit.fields()
     said = dict(fields)
     action = said.get("action", "")
+    if action == "stop":
+        return _stop(visit, said)
     if action not in DEEDS:
-        raise ValueError(f"there is no action {action!r}; there are {', '.join(DEEDS)}")
+        raise BadValue(f"there is no action {action!r}; there are {', '.join(DEEDS)}")
     visit.need(DEEDS[action].role)
     if said.get("scope") == "matching":
-        return await _act_on_matching(visit, said, action)
+        return await matching.act(visit, said, action)
     done, refused = 0, 0
     ticked = list(dict.fromkeys(value for name, value in fields if name == "run"))
     if len(ticked) > SIZES[-1]:
-        raise ValueError(
-            f"{len(ticked):,} runs are more than a page has; at most {SIZES[-1]} can be ticked, and all that match can be meant"
-        )
+        raise BadValue(f"{len(ticked):,} runs are more than a page has; at most {SIZES[-1]} can be ticked, and all that match can be meant")
     for run_id in ticked:
         try:
             await _one(visit, action)(run_id, actor=visit.user.actor)
@@ -126,20 +108,12 @@ async def act(visit: Visit) -> Response:
     return visit.back(said, visit.url("tasks"), f"{_runs(done)} {DEEDS[action].done}{left}")
 
 
-async def _act_on_matching(visit: Visit, said: dict[str, str], action: str) -> Response:
-    """As a batch in the background: it may take a while, and what it has done shows on the page."""
-    choice = chosen(visit.query, visit.now, visit.site.redact.names)
-    if choice.problem is not None:
-        raise ValueError(choice.problem)
-    work: Any = getattr(visit.app.runs, f"{action}_all")
-    actor = visit.user.actor
-    what = ", ".join(words for words, _ in choice.chips) or "all runs"
-    batch = visit.site.batches.begin(
-        f"{action} runs that match {what}", lambda: work(everything=True, actor=actor, **choice.filters), DEEDS[action].done
-    )
-    await batch.settled(1.0)
-    visit.site.batches.told(batch)
-    return visit.back(said, visit.url("tasks"), batch.said)
+def _stop(visit: Visit, said: dict[str, str]) -> Response:
+    batch = visit.site.batches.numbered(said.get("batch", ""))
+    if batch is None or batch.is_over:
+        return visit.back(said, visit.url("tasks"), "it is over already")
+    batch.stop(visit.user.actor)
+    return visit.back(said, visit.url("tasks"), f"{batch.label}: it ends after those that are under way")
 
 
 def _one(visit: Visit, action: str) -> Callable[..., Awaitable[Any]]:

@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from stepwell.core.policy import RetryPolicy
+
 CAP: Final = 1_000
 """More than so many is not counted."""
 
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
-_MINUTE: Final = 60.0
+_RATES: Final = ((1, "a second"), (60, "a minute"), (3_600, "an hour"), (86_400, "a day"))
 
 
 def duration(length: timedelta | float | None) -> str:
@@ -35,6 +37,63 @@ def duration(length: timedelta | float | None) -> str:
         if len(parts) == 2:  # noqa: PLR2004
             break
     return " ".join(part for part in parts if part)
+
+
+def retries(policy: RetryPolicy) -> str:
+    """`5 tries, after 1 s, 2 s, 4 s and 8 s`; `10 tries, after 5 s, 10 s, 20 s … 10 m; not for CardDeclined`."""
+    said = "1 try" if policy.max_attempts == 1 else f"{_tries(policy)}, {_delays(policy)}"
+    if policy.max_attempts != 1 and policy.non_retryable:
+        said += f"; not for {', '.join(name.rpartition('.')[2] for name in policy.non_retryable)}"
+    return said + ("; a function in the code is asked" if policy.max_attempts != 1 and policy.has_should_retry else "")
+
+
+def tries(policy: RetryPolicy) -> str:
+    """`1 try`, `5 tries`, `tries without end`; and the first and the last of its delays."""
+    if policy.max_attempts == 1:
+        return "1 try"
+    count = None if policy.max_attempts is None else policy.max_attempts - 1
+    first, last = (_even(_delay(policy, number)) for number in (1, _ENDLESS if count is None else count))
+    return f"{_tries(policy)}, {first}" + ("" if first == last else f" to {last}")
+
+
+def _tries(policy: RetryPolicy) -> str:
+    return "tries without end" if policy.max_attempts is None else f"{policy.max_attempts:,} tries"
+
+
+_LISTED: Final = 4
+"""Delays that are told one by one."""
+
+_AT_ONCE: Final = "at once"
+
+_ENDLESS: Final = 1_000
+"""After so many tries no delay grows any more, if any does at all."""
+
+
+def _delays(policy: RetryPolicy) -> str:
+    count = _ENDLESS if policy.max_attempts is None else policy.max_attempts - 1
+    told = [_even(_delay(policy, number)) for number in range(1, min(count, _LISTED) + 1)]
+    last = _even(_delay(policy, count))
+    if set(told) == {last}:
+        return f"{'each' if count > 1 else 'the second'} {f'after {last}' if last != _AT_ONCE else last}"
+    if count <= _LISTED:
+        return f"after {', '.join(told[:-1])} and {told[-1]}"
+    return f"after {', '.join(told[: _LISTED - 1])} … {last}"
+
+
+def _delay(policy: RetryPolicy, number: int) -> float:
+    """Seconds after so many attempts, as the backoff has it without chance."""
+    first, longest = policy.initial_interval.total_seconds(), policy.max_interval.total_seconds()
+    if not first:
+        return 0.0
+    try:
+        return min(first * policy.backoff_coefficient ** (number - 1), longest)
+    except OverflowError:
+        return longest
+
+
+def _even(seconds: float) -> str:
+    """Whole seconds without a fraction: somebody has written them so."""
+    return _AT_ONCE if not seconds else duration(seconds).replace(".0 s", " s")
 
 
 def ago(when: datetime | None, now: datetime) -> str:
@@ -65,6 +124,11 @@ def clock(when: datetime | None, zone: ZoneInfo, now: datetime) -> str:
     if local.year == today.year:
         return f"{local.day} {local:%b %H:%M:%S}"
     return f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def zone_name(when: datetime, zone: ZoneInfo) -> str:
+    """`KST`, `+03`: what the zone is called then."""
+    return _local(when, zone).tzname() or ""
 
 
 def _local(when: datetime, zone: ZoneInfo) -> datetime:
@@ -106,6 +170,15 @@ def percent(part: int, whole: int) -> str:
 def in_json(value: Any) -> str:
     """On one line, as people write it: what pages escape is text, so nothing else needs to be."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def rate(number: int, seconds: float) -> str:
+    """`12 a second`, `2.1 an hour`, `3 a day`: the smallest unit of time in which there is one at least."""
+    if not number or seconds <= 0:
+        return ""
+    size, unit = next(((size, unit) for size, unit in _RATES if number * size >= seconds), _RATES[-1])
+    often = number * size / seconds
+    return f"{f'{often:.2g}' if often < 100 else f'{often:,.0f}'} {unit}"  # noqa: PLR2004
 
 
 def iso(when: datetime | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.exceptions import HTTPException
 
@@ -13,12 +13,21 @@ from stepwell.errors import TooSlow
 from stepwell.web.columns import share
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.responses import Response
 
-    from stepwell.core.records import Backlog, QueueState
+    from stepwell.core.records import Backlog, QueueState, RunSummary
     from stepwell.web.site import Visit
+
+_RUNS: Final = 500
+"""Running runs that are asked for."""
+
+_SHOWN: Final = 3
+"""Of them, beside each worker."""
+
+_BANNERS: Final = 5
+"""Workflows that nobody can run, each of which is told by itself."""
 
 SLOTS_WIDTH: Final = 80
 """Of the bar that shows how many slots are taken."""
@@ -39,6 +48,10 @@ class WorkerRow:
     """`alive`, `late` or `lost`, by how long it was not heard of."""
     taken: float
     """How long the bar of its slots is."""
+    runs: tuple[RunSummary, ...]
+    """Some of those that it executes."""
+    others: int
+    """How many more it executes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +71,8 @@ async def show(visit: Visit) -> Response:
     app = visit.app
     states = await app.workers.list(limit=MOST)
     backlog = await backlog_of(visit)
-    rows = sorted((_row(state, visit.now) for state in states), key=lambda row: (_HEALTH.index(row.health), row.state.name, row.state.id))
+    runs = await _runs_of(visit) if states else {}
+    rows = sorted((_row(state, visit.now, runs.get(state.id, [])) for state in states), key=_place)
     ready = () if backlog is None else backlog.ready
     return visit.page(
         "workers.html",
@@ -67,6 +81,7 @@ async def show(visit: Visit) -> Response:
         alive=sum(row.health == "alive" for row in rows),
         queues=_queues(await app.queues.list(), ready, states, visit.now),
         stranded=stranded(ready, states, visit.now),
+        shown_stranded=_BANNERS,
         slots_width=SLOTS_WIDTH,
         slow=backlog is None,
     )
@@ -106,8 +121,26 @@ def health_of(state: WorkerState, now: datetime) -> str:
     return "alive" if silent <= state.lease else "late" if silent <= _LATE * state.lease else "lost"
 
 
-def _row(state: WorkerState, now: datetime) -> WorkerRow:
-    return WorkerRow(state=state, health=health_of(state, now), taken=share(state.running, state.concurrency, SLOTS_WIDTH))
+async def _runs_of(visit: Visit) -> dict[str, list[RunSummary]]:
+    """Runs by the worker that executes them, the newest first; not all, where there are many. None are shown where it takes too long."""
+    try:
+        page = await visit.app.overview.runs(status="running", limit=_RUNS, explain=False)
+    except TooSlow:
+        return {}
+    found: dict[str, list[RunSummary]] = {}
+    for run in page.items:
+        found.setdefault(run.worker or "", []).append(run)
+    return found
+
+
+def _row(state: WorkerState, now: datetime, runs: Sequence[RunSummary]) -> WorkerRow:
+    taken = share(state.running, state.concurrency, SLOTS_WIDTH)
+    others = max(state.running, len(runs)) - len(runs[:_SHOWN])  # which of the two is newer, nobody knows
+    return WorkerRow(state=state, health=health_of(state, now), taken=taken, runs=tuple(runs[:_SHOWN]), others=others)
+
+
+def _place(row: WorkerRow) -> tuple[int, str, str]:
+    return (_HEALTH.index(row.health), row.state.name, row.state.id)
 
 
 def _queues(states: Sequence[QueueState], ready: Sequence[Waiting], workers: Sequence[WorkerState], now: datetime) -> list[QueueRow]:
@@ -123,15 +156,30 @@ def _queues(states: Sequence[QueueState], ready: Sequence[Waiting], workers: Seq
     ]
 
 
-def stranded(ready: Sequence[Waiting], workers: Sequence[WorkerState], now: datetime) -> list[tuple[str, int]]:
-    """What no worker can run that is alive, and how many runs of it wait: `("send_mail v2", 12)`."""
-    alive = [worker for worker in workers if health_of(worker, now) == "alive"]
-    counts: dict[str, int] = {}
+class Stranded(NamedTuple):
+    """What no worker can run."""
+
+    label: str
+    """`send_mail v2`."""
+    runs: int
+    """How many of it wait."""
+    choice: Mapping[str, str]
+    """How an address chooses them."""
+
+
+def stranded(ready: Sequence[Waiting], workers: Sequence[WorkerState], now: datetime) -> list[Stranded]:
+    """What no worker can run that is alive and not about to leave."""
+    able = [worker for worker in workers if health_of(worker, now) == "alive" and not worker.draining]
+    counts: dict[tuple[str, str | None], int] = {}
     for each in ready:
-        if not any(_can_run(worker, each) for worker in alive):
-            label = version_label(each.workflow, None if each.version == UNRESOLVED else each.version)
-            counts[label] = counts.get(label, 0) + each.count
-    return sorted(counts.items())
+        if not any(_can_run(worker, each) for worker in able):
+            key = (each.workflow, None if each.version == UNRESOLVED else each.version)
+            counts[key] = counts.get(key, 0) + each.count
+    return sorted(Stranded(version_label(*key), count, _choice(*key)) for key, count in counts.items())
+
+
+def _choice(workflow: str, version: str | None) -> dict[str, str]:
+    return {"workflow": workflow, **({} if version is None else {"version": version}), "status": "pending", "from": "all"}
 
 
 def _can_run(worker: WorkerState, each: Waiting) -> bool:

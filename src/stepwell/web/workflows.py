@@ -7,9 +7,10 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from stepwell.core.policy import policy_of
 from stepwell.core.records import UNRESOLVED, Definition, Ends, LiveVersion, RunSummary, ScheduleState, Speed, WorkflowState
 from stepwell.core.registry import natural_order
-from stepwell.errors import TooSlow, WorkflowNotFound
+from stepwell.errors import BadValue, TooSlow, WorkflowNotFound
 from stepwell.web.figures import DAY
 from stepwell.web.paging import SIZE, asked, part
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
+    from stepwell.core.policy import RetryPolicy
     from stepwell.core.records import Page
     from stepwell.web.paging import Asked
     from stepwell.web.redaction import Redactor
@@ -70,6 +72,8 @@ class WorkflowRow:
     speed: Speed | None
     day: tuple[Ends, ...] | None = None
     """What has ended within a day; None: nothing."""
+    retry: RetryPolicy | None = None
+    """Of the version that a start by name gets; None: nobody has said."""
 
     @property
     def live(self) -> int:
@@ -127,7 +131,7 @@ async def show_one(visit: Visit) -> Response:
         tab="workflows",
         name=name,
         row=row or WorkflowRow(name=name, paused=False, versions=(), schedules=(), speed=None),
-        definitions=[(each, _schema(each, visit.site.redact)) for each in definitions],
+        definitions=[(each, _schema(each, visit.site.redact), policy_of(each.retry)) for each in definitions],
         day=await figures.ends(DAY, visit.now, name),
         recent=recent,
         looked_at=LOOKED_AT,
@@ -146,7 +150,7 @@ async def act(visit: Visit) -> Response:
             await visit.app.workflows.resume(name, actor=visit.user.actor)
             return visit.back(fields, page, f"workflow {name} goes on")
         case other:
-            raise ValueError(f"a workflow can be paused and resumed; there is no action {other!r}")
+            raise BadValue(f"a workflow can be paused and resumed; there is no action {other!r}")
 
 
 async def _live(visit: Visit) -> list[LiveVersion] | None:
@@ -158,9 +162,10 @@ async def _live(visit: Visit) -> list[LiveVersion] | None:
 
 async def _recent(visit: Visit, name: str) -> Sequence[RunSummary] | None:
     try:
-        return (await visit.app.overview.runs(workflow=name, limit=_RECENT, explain=False)).items
+        page = await visit.app.overview.runs(workflow=name, limit=_RECENT, explain=False)
     except TooSlow:
         return None
+    return visit.site.redact.said(page.items)
 
 
 def _schema(definition: Definition, redact: Redactor) -> str | None:
@@ -184,6 +189,7 @@ def rows_of(
         WorkflowRow(
             name=name,
             paused=name in known and known[name].paused,
+            retry=known[name].retry if name in known else None,
             versions=_versions(known.get(name), counts[name]),
             schedules=tuple(schedules.get(name, ())),
             speed=speeds.get(name) if name not in speeds or speeds[name].runs else None,

@@ -92,7 +92,7 @@ async def runs_by_slot(place: Place) -> dict[tuple[str, float], int]:
 async def deadlocks(place: Place) -> int:
     """How many the server has seen in this database, once those who met them have closed their connections."""
     async with await psycopg.AsyncConnection.connect(place.url, autocommit=True) as connection:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):
             while await (await connection.execute(_OTHERS)).fetchone() is not None:
                 await asyncio.sleep(0.01)
         row = await (await connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")).fetchone()
@@ -201,7 +201,7 @@ async def waits_for(place: Place, other: psycopg.AsyncConnection[Any]) -> None:
     """Until somebody does."""
     async with await psycopg.AsyncConnection.connect(place.url, autocommit=True) as watcher:
         blocked = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
-        async with asyncio.timeout(9):
+        async with asyncio.timeout(50):
             while await (await watcher.execute(blocked, (other.info.backend_pid,))).fetchone() is None:
                 await asyncio.sleep(0.01)
 

@@ -52,7 +52,7 @@ async def behind(place: Place, statements: list[str], work: Coroutine[Any, Any, 
             await other.execute(statement)
         waiting = asyncio.create_task(work)
         blocked = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
-        async with asyncio.timeout(9):
+        async with asyncio.timeout(50):
             while await (await watcher.execute(blocked, (other.info.backend_pid,))).fetchone() is None and not waiting.done():
                 await asyncio.sleep(0.01)
         assert not waiting.done()

@@ -99,3 +99,9 @@ def take(tables: Tables, row: Row, now: float, max_crashes: int | None) -> set[H
     if after(row.status, Action.RESCUE) is RunStatus.PENDING:
         row.get_ready(now)
     return row.hints()
+
+
+def keep_start(row: Row) -> None:
+    """Who has started the run, where that was said."""
+    if row.new.actor is not None:
+        row.events.append(Event(at=instant(row.new.created_at), action="start", actor=row.new.actor))

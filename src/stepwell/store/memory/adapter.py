@@ -42,12 +42,11 @@ if TYPE_CHECKING:
         StepChip,
         StepRecord,
         WorkerState,
-        WorkflowState,
     )
     from stepwell.core.registry import Lane
     from stepwell.core.status import Action, RunStatus
     from stepwell.store.memory.tables import Row
-    from stepwell.store.port import Around, Batch, Effect, Halt, Pin, Published
+    from stepwell.store.port import Around, Batch, Effect, Halt, Known, Pin, Published, Story
 
 
 class Faults(Protocol):
@@ -124,6 +123,7 @@ class MemoryStore:
             taken = self._tables.taken(new)
             if taken is None:
                 row = self._tables.add(new)
+                acting.keep_start(row)
                 told |= row.hints() | ({Hint.DUE} if row.deadline_at is not None else set())
             ids.append(taken or new.id)
         self._tell(told)
@@ -448,10 +448,18 @@ class MemoryStore:
         """See `Store.steps`."""
         return showing.steps(self._tables.row(run_id))
 
-    async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
+    async def logs(
+        self,
+        run_id: str,
+        after: int = 0,
+        limit: int = 10_000,
+        *,
+        step: str | None = None,
+        levels: Collection[str] | None = None,
+        last: bool = False,
+    ) -> list[LogLine]:
         """See `Store.logs`."""
-        entries = sorted(self._tables.row(run_id).logs.values(), key=lambda entry: entry.at)
-        return [showing.line(entry) for entry in entries[after : after + limit]]
+        return showing.lines(self._tables.row(run_id), after, limit, step, levels, last=last)
 
     async def events(self, run_id: str, limit: int = ALL) -> list[Event]:
         """See `Store.events`."""
@@ -513,6 +521,10 @@ class MemoryStore:
         """See `Store.speeds`."""
         return surveying.speeds(self._tables, limit, workflows)
 
+    async def waits(self, parts: Sequence[tuple[str, str]], limit: int, now: float, workflow: str | None = None) -> list[list[float]]:
+        """See `Store.waits`."""
+        return surveying.waits(self._tables, parts, limit, now, workflow)
+
     async def live_versions(self, cap: int) -> list[LiveVersion]:
         """See `Store.live_versions`."""
         return surveying.live_versions(self._tables, cap)
@@ -531,7 +543,7 @@ class MemoryStore:
         """See `Store.around`. Here all are told."""
         return browsing.around(self._tables)
 
-    async def catalog(self, find: str, after: str, limit: int) -> list[WorkflowState]:
+    async def catalog(self, find: str, after: str, limit: int) -> list[Known]:
         """See `Store.catalog`."""
         return browsing.catalog(self._tables, find, after)[:limit]
 
@@ -560,6 +572,10 @@ class MemoryStore:
     async def due_schedules(self, before: float, cap: int) -> tuple[int, int]:
         """See `Store.due_schedules`."""
         return browsing.due_schedules(self._tables, before, cap)
+
+    async def story(self, run_id: str, limit: int) -> Story:
+        """See `Store.story`."""
+        return browsing.story(self._tables, self._tables.row(run_id), limit)
 
     async def trace(self, run_id: str, limit: int) -> list[StepRecord]:
         """See `Store.trace`."""

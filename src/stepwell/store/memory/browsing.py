@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stepwell.core.records import UNRESOLVED, Page, QueueState, WorkflowState
-from stepwell.core.registry import natural_order
+from stepwell.core.records import UNRESOLVED, Page, QueueState
 from stepwell.errors import ErrorInfo
 from stepwell.store.memory import showing
 from stepwell.store.memory.scheduling import states
-from stepwell.store.port import MAX_LISTED, Around, Halt, Published
+from stepwell.store.port import Around, Halt, Known, Published, Story
 from stepwell.store.shown import FIRST_STEP, place_after, read_place
 
 if TYPE_CHECKING:
@@ -26,18 +25,14 @@ def around(tables: Tables) -> Around:
     return Around(frozenset(tables.halts), showing.workers(tables), lanes)
 
 
-def catalog(tables: Tables, find: str, after: str) -> list[WorkflowState]:
-    """See `Store.catalog`."""
-    versions: dict[str, list[str | None]] = {halt.name: [] for halt in tables.halts if halt.kind == "workflow"}
-    for name, version in tables.definitions:
-        versions.setdefault(name, []).append(version)
+def catalog(tables: Tables, find: str, after: str) -> list[Known]:
+    """See `Store.catalog`. Here all versions are told."""
+    retries: dict[str, dict[str | None, str]] = {halt.name: {} for halt in tables.halts if halt.kind == "workflow"}
+    for definition in tables.definitions.values():
+        retries.setdefault(definition.name, {})[definition.version] = definition.retry
     return [
-        WorkflowState(
-            name=name,
-            versions=tuple(sorted(versions[name], key=natural_order, reverse=True)[:MAX_LISTED]),
-            paused=Halt("workflow", name) in tables.halts,
-        )
-        for name in sorted(versions)
+        Known(name, retries[name], Halt("workflow", name) in tables.halts)
+        for name in sorted(retries)
         if name > after and find.lower() in name.lower()
     ]
 
@@ -82,7 +77,13 @@ def due_schedules(tables: Tables, before: float, cap: int) -> tuple[int, int]:
     return len(due), sum(at < before for at in due)
 
 
-# -- steps
+# -- a run
+
+
+def story(tables: Tables, row: Row, limit: int) -> Story:
+    """See `Store.story`."""
+    definition = tables.definitions.get((row.new.workflow, row.new.version))
+    return Story(showing.run(row), row.events[:limit], None if definition is None else definition.retry)
 
 
 def trace(row: Row) -> list[StepRecord]:
@@ -101,6 +102,6 @@ def some_steps(row: Row, key: str | None, attempt: int | None, cursor: str | Non
         each for each in showing.begun(row) if key in (None, each.key) and attempt in (None, each.attempt) and showing.place(each) > after
     ]
     return Page(
-        items=tuple(showing.step(each) for each in found[:limit]),
+        items=tuple(showing.step(row, each) for each in found[:limit]),
         next_cursor=place_after(showing.place(found[limit - 1])) if len(found) > limit else None,
     )

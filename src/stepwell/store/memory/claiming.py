@@ -107,6 +107,7 @@ def claim(tables: Tables, row: Row, pin: Pin, worker: str, now: float) -> set[Hi
         tables.lanes.add(row.lane)
     row.status, row.worker, row.error = RunStatus.RUNNING, worker, None
     row.claim += 1
+    row.claimed_at, row.claimed_by = now, worker
     if row.started_at is None:
         row.started_at = now
     if row.begun_at is None:

@@ -66,5 +66,11 @@ def _found(row: Row, part: str, unseen: tuple[str, ...]) -> bool:
         texts.append(preview)
     if row.error is not None:
         error = error_from(row.error)
-        texts += [error.type, error.message]
+        texts += [error.type, error.message] if not unseen or not _hides(error.message.lower(), unseen) else []
     return any(part in text.lower() for text in texts)
+
+
+def _hides(message: str, unseen: tuple[str, ...]) -> bool:
+    """Whether something in a message may be hidden: under such a name, in a URL, or in a header."""
+    named = any(sign in message.partition(name)[2] for name in unseen for sign in "=:")
+    return named or "@" in message.partition("://")[2] or "bearer " in message or "basic " in message

@@ -29,6 +29,8 @@ from stepwell.core.status import RunStatus
 from stepwell.store.shown import MAX_ERROR, PREVIEW, settled, unsettled
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from stepwell.core.records import LogEntry, Progress
     from stepwell.store.memory.tables import Row, Tables, WorkerRow
 
@@ -64,6 +66,8 @@ def run(row: Row) -> Run:
         started_at=optional_instant(row.started_at),
         finished_at=optional_instant(row.finished_at),
         worker=row.worker,
+        claimed_at=optional_instant(row.claimed_at),
+        claimed_by=row.claimed_by,
     )
 
 
@@ -101,7 +105,7 @@ def _progress(known: Progress | None) -> RunProgress | None:
 
 def steps(row: Row) -> list[StepRecord]:
     """One record an attempt, in the order in which they were started."""
-    return [step(each) for each in begun(row)]
+    return [step(row, each) for each in begun(row)]
 
 
 def begun(row: Row) -> list[Attempt | Outcome | Started]:
@@ -126,13 +130,22 @@ def goes_on(row: Row, started: Started) -> bool:
     return owned and not over
 
 
-def step(each: Attempt | Outcome | Started) -> StepRecord:
+def step(row: Row, each: Attempt | Outcome | Started) -> StepRecord:
     """The attempt, as users read it."""
     if isinstance(each, Outcome):
         return settled(each)
     if isinstance(each, Started):
         return unsettled(each.key, each.attempt, "running", None, each.started_at, None)
-    return unsettled(each.key, each.attempt, "canceled" if each.canceled else "failed", each.error, each.started_at, each.finished_at)
+    due = None if (each.key, each.attempt) in row.void else each.due
+    return unsettled(each.key, each.attempt, "canceled" if each.canceled else "failed", each.error, each.started_at, each.finished_at, due)
+
+
+def lines(row: Row, after: int, limit: int, step: str | None, levels: Collection[str] | None, *, last: bool) -> list[LogLine]:
+    """What it has said; see `Store.logs`."""
+    entries = sorted(row.logs.values(), key=lambda entry: entry.at)
+    found = [each for each in entries if (step is None or each.step == step) and (levels is None or each.level in levels)]
+    end = len(found) - after
+    return [line(each) for each in (found[max(0, end - limit) : max(0, end)] if last else found[after : after + limit])]
 
 
 def line(entry: LogEntry) -> LogLine:

@@ -14,7 +14,7 @@ from stepwell.store.port import MAX_CHIPPED, MAX_LISTED
 from stepwell.store.shown import LOOKED_AT, intervals, speed_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from stepwell.core.records import Ends, RunFilter, Speed
     from stepwell.store.memory.tables import Row, Tables
@@ -98,6 +98,22 @@ def _ended_of(newest: Iterable[Row], workflow: str, limit: int) -> list[tuple[st
 
 def _took(row: Row) -> float | None:
     return None if row.started_at is None or row.finished_at is None else row.finished_at - row.started_at
+
+
+def waits(tables: Tables, parts: Sequence[tuple[str, str]], limit: int, now: float, workflow: str | None) -> list[list[float]]:
+    """See `Store.waits`."""
+    oldest = [row for row in _newest(tables)[::-1] if workflow in (None, row.new.workflow)]
+    found: list[list[float]] = []
+    for begin, below in parts:
+        rows = [row for row in oldest if begin <= row.new.id < below]
+        some = rows if len(rows) <= 2 * limit else rows[:limit] + rows[-limit:]
+        found.append([_waited(row, now if row.started_at is None else row.started_at) for row in some if row.started_at or row.is_ready])
+    return found
+
+
+def _waited(row: Row, began_at: float) -> float:
+    since = row.available_at if row.available_at <= began_at else row.new.created_at
+    return max(round(began_at - since, 6), 0.0)
 
 
 def live_versions(tables: Tables, cap: int) -> list[LiveVersion]:

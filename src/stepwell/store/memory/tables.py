@@ -47,6 +47,8 @@ class Row:
     started_at: float | None = None
     begun_at: float | None = None
     """When it was first claimed since it went on as new: the body's time begins with it."""
+    claimed_at: float | None = None
+    claimed_by: str | None = None
     finished_at: float | None = None
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     numbers: set[int] = field(default_factory=set)

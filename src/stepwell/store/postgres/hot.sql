@@ -192,7 +192,7 @@ WHERE r.status = 'pending' AND r.worker IS NULL AND r.due IS NULL;
 WITH taken AS (
     UPDATE stepwell.runs
     SET status = 'running', worker = :worker, claim = claim + 1, head = greatest(head, 1), error = NULL,
-        started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now)
+        started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now), claimed_at = :now, claimed_by = :worker
     WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)))
         AND status || '' = 'pending' AND coalesce(worker, '') = '' AND coalesce(due, -1) = -1
     RETURNING id, claim, workflow, version, attempt, generation, created_at, begun_at, scheduled_at, tags, crashes, news

@@ -42,6 +42,13 @@ SELECT value ->> 0, value ->> 1
 FROM jsonb_array_elements(:tags::jsonb)
 ON CONFLICT DO NOTHING;
 
+-- name: enqueue_events
+-- Who has started these. The same again changes nothing.
+INSERT INTO stepwell.events (run, subject, at, action, actor)
+SELECT x.value ->> 0, x.value ->> 0, (x.value ->> 1)::float8, 'start', x.value ->> 2
+FROM jsonb_array_elements(:events::jsonb) x
+WHERE NOT EXISTS (SELECT 1 FROM stepwell.events e WHERE e.run = x.value ->> 0 AND e.action = 'start');
+
 -- name: by_key
 -- The runs that have these keys.
 SELECT (x.place - 1)::integer, r.id
@@ -58,17 +65,18 @@ CROSS JOIN LATERAL (
 ) r;
 
 -- name: definitions
-SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema
+SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema, retry
 FROM stepwell.definitions
 ORDER BY name, version;
 
 -- name: publish
 INSERT INTO stepwell.definitions AS d
-    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, published_at)
-VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :published_at)
+    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, retry, published_at)
+VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :retry, :published_at)
 ON CONFLICT (name, version) DO UPDATE SET
     queue = excluded.queue, priority = excluded.priority, timeout = excluded.timeout, takes_version = excluded.takes_version,
-    input_schema = excluded.input_schema, output_schema = excluded.output_schema, published_at = excluded.published_at
+    input_schema = excluded.input_schema, output_schema = excluded.output_schema, retry = excluded.retry,
+    published_at = excluded.published_at
 WHERE excluded.published_at >= d.published_at;
 
 -- name: register
@@ -525,7 +533,7 @@ WHERE r.id = x.value ->> 0;
 -- name: claim
 UPDATE stepwell.runs
 SET status = 'running', worker = :worker, claim = claim + 1, head = greatest(head, 1), error = NULL,
-    started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now)
+    started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now), claimed_at = :now, claimed_by = :worker
 WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text(:runs::jsonb)))
     AND status || '' = 'pending' AND coalesce(worker, '') = '' AND coalesce(due, -1) = -1;
 
@@ -971,10 +979,18 @@ WHERE true;
         -- Whoever may not see a secret must not find it out by searching for one beginning after the other.
         OR (r.preview ILIKE :search
             AND NOT EXISTS (
-                SELECT 1 FROM jsonb_array_elements_text(coalesce(:unseen::jsonb, '[]')) x (part) WHERE strpos(lower(r.preview), x.part) > 0
+                SELECT 1 FROM jsonb_array_elements_text(coalesce(:unseen::jsonb, '[]')) x (name) WHERE r.preview ~ x.name
             ))
         OR EXISTS (SELECT 1 FROM jsonb_array_elements_text(r.tags::jsonb) x (tag) WHERE x.tag ILIKE :search)
-        OR (r.error::jsonb ->> 'type') || ': ' || (r.error::jsonb ->> 'message') ILIKE :search)
+        OR ((r.error::jsonb ->> 'type') || ': ' || (r.error::jsonb ->> 'message') ILIKE :search
+            -- Nor in a message: under such a name, in a URL, or in a header that says who asks.
+            AND (:unseen::text IS NULL OR NOT (
+                r.error::jsonb ->> 'message' ~* '://.*@|bearer |basic '
+                OR EXISTS (
+                    SELECT 1
+                    FROM jsonb_array_elements_text(coalesce(:unseen::jsonb, '[]')) x (name)
+                    WHERE r.error::jsonb ->> 'message' ~ (x.name || '.*[=:]')
+                )))))
 ;
 
 -- name: shown
@@ -1008,7 +1024,7 @@ FROM stepwell.runs
 WHERE id = :run;
 
 -- name: attempts
-SELECT run, 0, key, attempt, asked, canceled, error, started_at, finished_at, due
+SELECT run, 0, key, attempt, asked, canceled, error, started_at, finished_at, CASE WHEN NOT void THEN due END
 FROM stepwell.attempts
 WHERE run = :run AND key <> :body;
 
@@ -1022,10 +1038,23 @@ WHERE r.id = :run AND coalesce(r.worker, '') <> '' AND r.status IN ('running', '
     AND NOT EXISTS (SELECT 1 FROM stepwell.attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt);
 
 -- name: logs
-SELECT at, level, message, fields, step
-FROM stepwell.logs
-WHERE run = :run
-ORDER BY at, id, after, n
+-- A run without any has one row of nothing.
+SELECT l.at, l.level, l.message, l.fields, l.step
+FROM stepwell.runs r
+LEFT JOIN stepwell.logs l ON l.run = r.id AND (:step::text IS NULL OR l.step = :step)
+    AND (:levels::text IS NULL OR l.level = ANY (ARRAY(SELECT jsonb_array_elements_text(:levels::jsonb))))
+WHERE r.id = :run
+ORDER BY l.at, l.id, l.after, l.n
+LIMIT :limit OFFSET :after;
+
+-- name: last_logs
+-- The same from their end.
+SELECT l.at, l.level, l.message, l.fields, l.step
+FROM stepwell.runs r
+LEFT JOIN stepwell.logs l ON l.run = r.id AND (:step::text IS NULL OR l.step = :step)
+    AND (:levels::text IS NULL OR l.level = ANY (ARRAY(SELECT jsonb_array_elements_text(:levels::jsonb))))
+WHERE r.id = :run
+ORDER BY l.at DESC, l.id DESC, l.after DESC, l.n DESC
 LIMIT :limit OFFSET :after;
 
 -- name: events
@@ -1203,6 +1232,77 @@ FROM (
 ) w
 ORDER BY w.name;
 
+-- name: waits
+-- For how long runs have waited until they began, or wait now: of each part of the ids, the first and the last.
+SELECT (
+    SELECT coalesce(json_agg(round(
+        (began_at - CASE WHEN available_at <= began_at THEN available_at ELSE created_at END) * 1e6
+    )::bigint ORDER BY id), '[]')
+    FROM (
+        SELECT
+            id, created_at, available_at,
+            CASE
+                WHEN started_at IS NOT NULL THEN started_at
+                WHEN status = 'pending' AND due IS NULL AND worker IS NULL THEN :now::float8
+            END AS began_at
+        FROM (
+            SELECT * FROM (
+                SELECT id, created_at, available_at, started_at, status, due, worker
+                FROM stepwell.runs
+                WHERE id >= x.value ->> 0 AND id < x.value ->> 1
+                ORDER BY id
+                LIMIT :limit
+            ) first
+            UNION
+            SELECT * FROM (
+                SELECT id, created_at, available_at, started_at, status, due, worker
+                FROM stepwell.runs
+                WHERE id >= x.value ->> 0 AND id < x.value ->> 1
+                ORDER BY id DESC
+                LIMIT :limit
+            ) last
+        ) chosen
+    ) waited
+    WHERE began_at IS NOT NULL
+)
+FROM jsonb_array_elements(:parts::jsonb) WITH ORDINALITY x (value, place)
+ORDER BY x.place;
+
+-- name: waits_of
+SELECT (
+    SELECT coalesce(json_agg(round(
+        (began_at - CASE WHEN available_at <= began_at THEN available_at ELSE created_at END) * 1e6
+    )::bigint ORDER BY id), '[]')
+    FROM (
+        SELECT
+            id, created_at, available_at,
+            CASE
+                WHEN started_at IS NOT NULL THEN started_at
+                WHEN status = 'pending' AND due IS NULL AND worker IS NULL THEN :now::float8
+            END AS began_at
+        FROM (
+            SELECT * FROM (
+                SELECT id, created_at, available_at, started_at, status, due, worker
+                FROM stepwell.runs
+                WHERE workflow = ANY (ARRAY[:workflow]) AND id >= x.value ->> 0 AND id < x.value ->> 1
+                ORDER BY workflow, id
+                LIMIT :limit
+            ) first
+            UNION
+            SELECT * FROM (
+                SELECT id, created_at, available_at, started_at, status, due, worker
+                FROM stepwell.runs
+                WHERE workflow = ANY (ARRAY[:workflow]) AND id >= x.value ->> 0 AND id < x.value ->> 1
+                ORDER BY workflow DESC, id DESC
+                LIMIT :limit
+            ) last
+        ) chosen
+    ) waited
+    WHERE began_at IS NOT NULL
+)
+FROM jsonb_array_elements(:parts::jsonb) WITH ORDINALITY x (value, place)
+ORDER BY x.place;
+
 -- name: live_versions
 -- Of each status the oldest.
 SELECT workflow, version, count(*)
@@ -1303,8 +1403,8 @@ SELECT (SELECT coalesce(json_agg(json_build_array(kind, name)), '[]') FROM (SELE
 -- Workflows that somebody has published or paused, from the one after `after` on: their versions, and whether they are paused.
 SELECT w.name,
     (
-        SELECT coalesce(json_agg(version), '[]')
-        FROM (SELECT version FROM stepwell.definitions WHERE name = w.name ORDER BY published_at DESC LIMIT :most) d
+        SELECT coalesce(json_agg(json_build_array(version, retry)), '[]')
+        FROM (SELECT version, retry FROM stepwell.definitions WHERE name = w.name ORDER BY published_at DESC LIMIT :most) d
     ),
     EXISTS (SELECT 1 FROM stepwell.halts WHERE kind = 'workflow' AND name = w.name)
 FROM (
@@ -1323,7 +1423,7 @@ ORDER BY w.name;
 -- name: published
 -- Of one workflow. If nobody has published it, there is one row, which says whether it is paused.
 SELECT EXISTS (SELECT 1 FROM stepwell.halts WHERE kind = 'workflow' AND name = w.name),
-    d.name, d.version, d.queue, d.priority, d.timeout, d.takes_version, d.input_schema, d.output_schema
+    d.name, d.version, d.queue, d.priority, d.timeout, d.takes_version, d.input_schema, d.output_schema, d.retry
 FROM (SELECT :workflow::text COLLATE "C" AS name) w
 LEFT JOIN stepwell.definitions d ON d.name = w.name
 ORDER BY d.version
@@ -1393,21 +1493,35 @@ CROSS JOIN LATERAL (
 SELECT count(*), count(*) FILTER (WHERE next_at < :before)
 FROM (SELECT next_at FROM stepwell.schedules WHERE declared AND paused_at IS NULL AND next_at IS NOT NULL LIMIT :limit) due;
 
+-- name: story
+-- A run, what was done to it, and how its steps are tried again, where that was published.
+SELECT r.*, i.input,
+    (
+        SELECT coalesce(json_agg(json_build_array((at * 1e6)::bigint, action, actor) ORDER BY id), '[]')
+        FROM (SELECT id, at, action, actor FROM stepwell.events WHERE run = r.id ORDER BY id LIMIT :limit) e
+    ) AS events,
+    (SELECT retry FROM stepwell.definitions WHERE name = r.workflow AND version = r.version) AS retry
+FROM stepwell.runs r
+JOIN stepwell.inputs i ON i.run = r.id
+WHERE r.id = :run;
+
 -- name: trace
 -- What a timeline shows of a run: the newest attempts, the last one first, without what they have returned; of an error, its type.
 -- How: 1 completed, 0 failed, -1 canceled, -2 under way.
-SELECT key, attempt, kind, how, error, child, (began * 1e6)::bigint, (ended * 1e6)::bigint
+SELECT key, attempt, kind, how, error, child, (began * 1e6)::bigint, (ended * 1e6)::bigint, (due * 1e6)::bigint
 FROM (
     SELECT key, attempt, asked::bigint AS asked, kind, ok::integer AS how,
-        CASE WHEN NOT ok THEN left(value::json ->> 'type', :characters::integer) END AS error, child, started_at AS began, at AS ended
+        CASE WHEN NOT ok THEN left(value::json ->> 'type', :characters::integer) END AS error, child, started_at AS began, at AS ended,
+        NULL::float8 AS due
     FROM stepwell.outcomes
     WHERE run = :run AND kind <> 3
     UNION ALL
-    SELECT key, attempt, asked, 0, -canceled::integer, left(error::json ->> 'type', :characters::integer), NULL, started_at, finished_at
+    SELECT key, attempt, asked, 0, -canceled::integer, left(error::json ->> 'type', :characters::integer), NULL, started_at, finished_at,
+        CASE WHEN NOT void THEN due END
     FROM stepwell.attempts
     WHERE run = :run AND key <> :body
     UNION ALL
-    SELECT s.key, s.attempt, 9223372036854775807, 0, -2, NULL, NULL, s.started_at, NULL
+    SELECT s.key, s.attempt, 9223372036854775807, 0, -2, NULL, NULL, s.started_at, NULL, NULL
     FROM stepwell.runs r
     JOIN stepwell.started s ON s.run = r.id AND s.claim = r.claim
     WHERE r.id = :run AND coalesce(r.worker, '') <> '' AND r.status IN ('running', 'paused')
@@ -1425,20 +1539,21 @@ SELECT key, attempt, asked, kind, how,
         WHEN settled THEN (SELECT value FROM stepwell.outcomes WHERE run = :run AND key = p.key)
         ELSE (SELECT error FROM stepwell.attempts WHERE run = :run AND key = p.key AND attempt = p.attempt)
     END,
-    child, began, ended
+    child, began, ended, due
 FROM (
-    SELECT key, attempt, asked, kind, how, settled, child, began, ended
+    SELECT key, attempt, asked, kind, how, settled, child, began, ended, due
     FROM (
         SELECT key, attempt, asked::bigint AS asked, kind, ok::integer AS how, true AS settled, child, (started_at * 1e6)::bigint AS began,
-            (at * 1e6)::bigint AS ended
+            (at * 1e6)::bigint AS ended, NULL::bigint AS due
         FROM stepwell.outcomes
         WHERE run = :run AND kind <> 3
         UNION ALL
-        SELECT key, attempt, asked, 0, -canceled::integer, false, NULL, (started_at * 1e6)::bigint, (finished_at * 1e6)::bigint
+        SELECT key, attempt, asked, 0, -canceled::integer, false, NULL, (started_at * 1e6)::bigint, (finished_at * 1e6)::bigint,
+            (CASE WHEN NOT void THEN due END * 1e6)::bigint
         FROM stepwell.attempts
         WHERE run = :run AND key <> :body
         UNION ALL
-        SELECT s.key, s.attempt, 9223372036854775807, 0, -2, false, NULL, (s.started_at * 1e6)::bigint, NULL
+        SELECT s.key, s.attempt, 9223372036854775807, 0, -2, false, NULL, (s.started_at * 1e6)::bigint, NULL, NULL
         FROM stepwell.runs r
         JOIN stepwell.started s ON s.run = r.id AND s.claim = r.claim
         WHERE r.id = :run AND coalesce(r.worker, '') <> '' AND r.status IN ('running', 'paused')

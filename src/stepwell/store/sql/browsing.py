@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from stepwell.core.naming import BODY
-from stepwell.core.records import Page, QueueState, WorkflowState
-from stepwell.core.registry import Lane, natural_order
-from stepwell.store.port import MAX_LISTED, Around, Halt, Published
+from stepwell.core.records import Event, Page, QueueState, instant
+from stepwell.core.registry import Lane
+from stepwell.errors import RunNotFound
+from stepwell.store.port import MAX_LISTED, Around, Halt, Known, Published, Story
 from stepwell.store.shown import FIRST_STEP, MAX_ERROR, place_after, read_place, step_at, step_traced
 from stepwell.store.sql.claiming import MICROSECONDS
-from stepwell.store.sql.reading import check, definition_of, like, worker_of
+from stepwell.store.sql.reading import check, definition_of, like, run_of, worker_of
 from stepwell.store.sql.scheduling import state_of
 from stepwell.store.sql.starting import as_json
 
@@ -36,17 +37,10 @@ async def around(transaction: Transaction, limit: int) -> Around:
 # -- workflows and queues
 
 
-async def catalog(transaction: Transaction, find: str, after: str, limit: int) -> list[WorkflowState]:
+async def catalog(transaction: Transaction, find: str, after: str, limit: int) -> list[Known]:
     """See `Store.catalog`."""
     rows = await transaction.many("catalog", find=like(find) if find else None, after=after, limit=limit, most=MAX_LISTED)
-    return [
-        WorkflowState(
-            name=name,
-            versions=tuple(sorted((version or None for version in versions), key=natural_order, reverse=True)),
-            paused=bool(paused),
-        )
-        for name, versions, paused in rows
-    ]
+    return [Known(name, {version or None: retry for version, retry in retries}, bool(paused)) for name, retries, paused in rows]
 
 
 async def published(transaction: Transaction, workflow: str, limit: int) -> Published:
@@ -103,15 +97,28 @@ async def due_schedules(transaction: Transaction, before: float, cap: int) -> tu
     return count, late
 
 
-# -- steps
+# -- a run
+
+
+async def story(transaction: Transaction, run_id: str, limit: int) -> Story:
+    """See `Store.story`."""
+    rows = await transaction.records("story", run=run_id, limit=limit)
+    if not rows:
+        raise RunNotFound(run_id)
+    said = rows[0]["events"]
+    events = [
+        Event(at=instant(at / MICROSECONDS), action=action, actor=actor)
+        for at, action, actor in (from_json(said) if isinstance(said, str) else said)
+    ]
+    return Story(run_of(rows[0]), events, rows[0]["retry"])
 
 
 async def trace(transaction: Transaction, run_id: str, limit: int) -> list[StepRecord]:
     """See `Store.trace`."""
     rows = await transaction.many("trace", run=run_id, body=BODY, characters=MAX_ERROR, limit=limit)
     return [
-        step_traced(key, attempt, kind, how, error, child, began / MICROSECONDS, _seconds(ended))
-        for key, attempt, kind, how, error, child, began, ended in reversed(rows)
+        step_traced(key, attempt, kind, how, error, child, began / MICROSECONDS, _seconds(ended), _seconds(due))
+        for key, attempt, kind, how, error, child, began, ended, due in reversed(rows)
     ]
 
 
@@ -128,14 +135,14 @@ async def some_steps(
 
 
 def _step(row: Sequence[Any]) -> StepRecord:
-    key, attempt, _, kind, how, payload, child, began, ended = row
-    return step_at(key, attempt, kind, how, payload, child, began / MICROSECONDS, _seconds(ended))
+    key, attempt, _, kind, how, payload, child, began, ended, due = row
+    return step_at(key, attempt, kind, how, payload, child, began / MICROSECONDS, _seconds(ended), _seconds(due))
 
 
 def _next(rows: Sequence[Sequence[Any]], limit: int) -> str | None:
     if len(rows) <= limit:
         return None
-    key, attempt, asked, *_, began, _ = rows[limit - 1]
+    key, attempt, asked, *_, began, _, _ = rows[limit - 1]
     return place_after((began, asked, attempt, key))
 
 

@@ -57,10 +57,11 @@ async def get(transaction: Transaction, run_id: str) -> Run:
     rows = await transaction.records("get", run=run_id)
     if not rows:
         raise RunNotFound(run_id)
-    return _run(rows[0])
+    return run_of(rows[0])
 
 
-def _run(row: dict[str, Any]) -> Run:
+def run_of(row: dict[str, Any]) -> Run:
+    """A run from its row."""
     progress = None if row["progress"] is None else from_json(row["progress"])
     return Run(
         id=row["id"],
@@ -86,6 +87,8 @@ def _run(row: dict[str, Any]) -> Run:
         started_at=optional_instant(row["started_at"]),
         finished_at=optional_instant(row["finished_at"]),
         worker=row["worker"],
+        claimed_at=optional_instant(row["claimed_at"]),
+        claimed_by=row["claimed_by"],
     )
 
 
@@ -96,7 +99,7 @@ async def find(transaction: Transaction, where: RunFilter, newest: bool, limit: 
     """See `Store.find`."""
     page = await ids_of_page(transaction, where, newest, limit, cursor)
     rows = await transaction.records("shown", runs=to_json(page.items).decode())
-    return replace(page, items=tuple(_run(row) for row in rows))
+    return replace(page, items=tuple(run_of(row) for row in rows))
 
 
 async def ids_of_page(transaction: Transaction, where: RunFilter, newest: bool, limit: int, cursor: str | None) -> Page[Any]:
@@ -259,7 +262,7 @@ def parameters(where: RunFilter, span: Span) -> dict[str, Any]:
         "tags": to_json(where.tags).decode() if where.tags else None,
         "tag": where.tags[0] if where.tags else None,
         "search": None if where.search is None else like(where.search),
-        "unseen": to_json(where.unseen).decode() if where.unseen else None,
+        "unseen": to_json([_in_any_case(part) for part in where.unseen]).decode() if where.unseen else None,
         "id_from": where.id_from,
         "id_below": where.id_below,
         "within": where.within,
@@ -275,6 +278,23 @@ def like(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+_ALSO_SMALL: Final = {
+    "i": "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}",
+    "k": "\N{KELVIN SIGN}",
+    "å": "\N{ANGSTROM SIGN}",
+    "ω": "\N{OHM SIGN}",
+}
+"""Signs of which Python makes these as it makes small letters."""
+
+
+def _in_any_case(part: str) -> str:
+    """A pattern, of GLOB as well as of regular expressions, for the name that is this in small letters.
+
+    SQLite knows capitals of ASCII only, and PostgreSQL those of its locale. For what is no letter any sign may stand.
+    """
+    return "".join(f"[{sign}{sign.upper()[:1]}{_ALSO_SMALL.get(sign, '')}]" if sign.isalnum() else "[^a]" for sign in part)
 
 
 async def count(transaction: Transaction, where: RunFilter) -> dict[RunStatus, int]:
@@ -316,9 +336,9 @@ async def steps(transaction: Transaction, run_id: str) -> list[StepRecord]:
         if outcome.kind != Kind.TIMER
     ]
     for row in await transaction.many("attempts", run=run_id, body=BODY):
-        _, _, key, attempt, asked, canceled, error, started_at, finished_at, _ = row
+        _, _, key, attempt, asked, canceled, error, started_at, finished_at, due = row
         status = "canceled" if canceled else "failed"
-        records.append(((started_at, asked, attempt), unsettled(key, attempt, status, error, started_at, finished_at)))
+        records.append(((started_at, asked, attempt), unsettled(key, attempt, status, error, started_at, finished_at, due)))
     records += [
         ((started_at, math.inf, attempt), unsettled(key, attempt, "running", None, started_at, None))
         for key, attempt, started_at in await transaction.many("under_way", run=run_id)
@@ -333,14 +353,20 @@ async def check(transaction: Transaction, run_id: str) -> None:
         raise RunNotFound(run_id)
 
 
-async def logs(transaction: Transaction, run_id: str, after: int, limit: int) -> list[LogLine]:
+async def logs(
+    transaction: Transaction, run_id: str, after: int, limit: int, step: str | None, levels: Collection[str] | None, last: bool
+) -> list[LogLine]:
     """See `Store.logs`."""
-    rows = await transaction.many("logs", run=run_id, after=after, limit=limit)
+    if step is not None and "\0" in step:
+        return []  # no step has such a key, and no database takes it
+    wanted = None if levels is None else to_json(list(levels)).decode()
+    rows = await transaction.many("last_logs" if last else "logs", run=run_id, after=after, limit=limit, step=step, levels=wanted)
     if not rows:
         await check(transaction, run_id)
     return [
-        LogLine(at=instant(at), level=level, message=message, fields=from_json(fields), step=step)
-        for at, level, message, fields, step in rows
+        LogLine(at=instant(at), level=level, message=message, fields=from_json(fields), step=by)
+        for at, level, message, fields, by in (reversed(rows) if last else rows)
+        if level is not None
     ]
 
 
@@ -362,8 +388,8 @@ async def definitions(transaction: Transaction) -> list[Definition]:
 
 def definition_of(row: Sequence[Any]) -> Definition:
     """What is published, from its row."""
-    name, version, queue, priority, timeout, takes_version, input_schema, output_schema = row
-    return Definition(name, version or None, queue, priority, timeout, bool(takes_version), input_schema, output_schema)
+    name, version, queue, priority, timeout, takes_version, *texts = row
+    return Definition(name, version or None, queue, priority, timeout, bool(takes_version), *texts)
 
 
 async def halts(transaction: Transaction) -> frozenset[Halt]:

@@ -187,6 +187,18 @@ def _names(workflows: Collection[str] | None) -> str | None:
     return None if workflows is None else to_json([name for name in workflows if "\0" not in name]).decode()
 
 
+async def waits(
+    transaction: Transaction, parts: Sequence[tuple[str, str]], limit: int, now: float, workflow: str | None
+) -> list[list[float]]:
+    """See `Store.waits`."""
+    given = {"parts": to_json(parts).decode(), "limit": limit, "now": now}
+    if workflow is None:
+        rows = await transaction.many("waits", **given)
+    else:
+        rows = await transaction.many("waits_of", **given, workflow=workflow)
+    return [[max(waited * _MICROSECOND, 0.0) for waited in found] for (found,) in rows]
+
+
 def _seconds(took: int | None) -> float | None:
     return None if took is None else took * _MICROSECOND
 

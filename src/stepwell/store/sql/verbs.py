@@ -41,11 +41,10 @@ if TYPE_CHECKING:
         StepChip,
         StepRecord,
         WorkerState,
-        WorkflowState,
     )  # fmt: skip
     from stepwell.core.registry import Lane
     from stepwell.core.status import Action, RunStatus
-    from stepwell.store.port import Around, Batch, Ended, Halt, Look, Notices, Pin, Portion, Published
+    from stepwell.store.port import Around, Batch, Ended, Halt, Known, Look, Notices, Pin, Portion, Published, Story
     from stepwell.store.sql.starting import Lanes
     from stepwell.store.sql.transaction import Verb
 
@@ -277,9 +276,18 @@ class Verbs:
         """See `Store.steps`."""
         return await self._opened.search(reading.steps, run_id)
 
-    async def logs(self, run_id: str, after: int = 0, limit: int = 10_000) -> list[LogLine]:
+    async def logs(
+        self,
+        run_id: str,
+        after: int = 0,
+        limit: int = 10_000,
+        *,
+        step: str | None = None,
+        levels: Collection[str] | None = None,
+        last: bool = False,
+    ) -> list[LogLine]:
         """See `Store.logs`."""
-        return await self._opened.search(reading.logs, run_id, after, limit)
+        return await self._opened.search(reading.logs, run_id, after, limit, step, levels, last)
 
     async def events(self, run_id: str, limit: int = ALL) -> list[Event]:
         """See `Store.events`."""
@@ -337,6 +345,10 @@ class Verbs:
         """See `Store.speeds`."""
         return await self._opened.show(surveying.speeds, limit, workflows)
 
+    async def waits(self, parts: Sequence[tuple[str, str]], limit: int, now: float, workflow: str | None = None) -> list[list[float]]:
+        """See `Store.waits`."""
+        return await self._opened.show(surveying.waits, parts, limit, now, workflow)
+
     async def live_versions(self, cap: int) -> list[LiveVersion]:
         """See `Store.live_versions`."""
         return await self._opened.show(surveying.live_versions, cap)
@@ -355,7 +367,7 @@ class Verbs:
         """See `Store.around`."""
         return await self._opened.show(browsing.around, limit)
 
-    async def catalog(self, find: str, after: str, limit: int) -> list[WorkflowState]:
+    async def catalog(self, find: str, after: str, limit: int) -> list[Known]:
         """See `Store.catalog`."""
         return await self._opened.show(browsing.catalog, find, after, limit)
 
@@ -384,6 +396,10 @@ class Verbs:
     async def due_schedules(self, before: float, cap: int) -> tuple[int, int]:
         """See `Store.due_schedules`."""
         return await self._opened.show(browsing.due_schedules, before, cap)
+
+    async def story(self, run_id: str, limit: int) -> Story:
+        """See `Store.story`."""
+        return await self._opened.show(browsing.story, run_id, limit)
 
     async def trace(self, run_id: str, limit: int) -> list[StepRecord]:
         """See `Store.trace`."""

@@ -43,6 +43,13 @@ FROM json_each(:tags)
 WHERE true
 ON CONFLICT DO NOTHING;
 
+-- name: enqueue_events
+-- Who has started these. The same again changes nothing.
+INSERT INTO stepwell_events (run, subject, at, action, actor)
+SELECT x.value ->> 0, x.value ->> 0, x.value ->> 1, 'start', x.value ->> 2
+FROM json_each(:events) x
+WHERE NOT EXISTS (SELECT 1 FROM stepwell_events e WHERE e.run = x.value ->> 0 AND e.action = 'start');
+
 -- name: by_key
 -- The runs that have these keys.
 SELECT json_group_array(json_array(x.key, r.id))
@@ -50,17 +57,18 @@ FROM json_each(:keys) x
 CROSS JOIN stepwell_runs r ON r.workflow = x.value ->> 0 AND r.key = x.value ->> 1 AND r.key IS NOT NULL;
 
 -- name: definitions
-SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema
+SELECT name, version, queue, priority, timeout, takes_version, input_schema, output_schema, retry
 FROM stepwell_definitions
 ORDER BY name, version;
 
 -- name: publish
 INSERT INTO stepwell_definitions
-    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, published_at)
-VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :published_at)
+    (name, version, queue, priority, timeout, takes_version, input_schema, output_schema, retry, published_at)
+VALUES (:name, :version, :queue, :priority, :timeout, :takes_version, :input_schema, :output_schema, :retry, :published_at)
 ON CONFLICT (name, version) DO UPDATE SET
     queue = excluded.queue, priority = excluded.priority, timeout = excluded.timeout, takes_version = excluded.takes_version,
-    input_schema = excluded.input_schema, output_schema = excluded.output_schema, published_at = excluded.published_at
+    input_schema = excluded.input_schema, output_schema = excluded.output_schema, retry = excluded.retry,
+    published_at = excluded.published_at
 WHERE excluded.published_at >= published_at;
 
 -- name: register
@@ -419,7 +427,7 @@ WHERE r.id = x.value ->> 0;
 -- name: claim
 UPDATE stepwell_runs
 SET status = 'running', worker = :worker, claim = claim + 1, head = max(head, 1), error = NULL,
-    started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now)
+    started_at = coalesce(started_at, :now), begun_at = coalesce(begun_at, :now), claimed_at = :now, claimed_by = :worker
 WHERE id IN (SELECT value FROM json_each(:runs));
 
 -- name: claimed
@@ -848,10 +856,18 @@ WHERE true;
         -- Whoever may not see a secret must not find it out by searching for one beginning after the other.
         OR (r.preview LIKE :search ESCAPE '\'
             AND NOT EXISTS (
-                SELECT 1 FROM (SELECT value AS part FROM json_each(:unseen)) WHERE instr(lower(r.preview), part) > 0
+                SELECT 1 FROM (SELECT value AS name FROM json_each(:unseen)) WHERE r.preview GLOB '*' || name || '*'
             ))
         OR EXISTS (SELECT 1 FROM json_each(r.tags) WHERE value LIKE :search ESCAPE '\')
-        OR (r.error ->> 'type') || ': ' || (r.error ->> 'message') LIKE :search ESCAPE '\')
+        OR ((r.error ->> 'type') || ': ' || (r.error ->> 'message') LIKE :search ESCAPE '\'
+            -- Nor in a message: under such a name, in a URL, or in a header that says who asks.
+            AND (:unseen IS NULL OR NOT (
+                r.error ->> 'message' LIKE '%://%@%'
+                OR r.error ->> 'message' LIKE '%bearer %'
+                OR r.error ->> 'message' LIKE '%basic %'
+                OR EXISTS (
+                    SELECT 1 FROM (SELECT value AS name FROM json_each(:unseen)) WHERE r.error ->> 'message' GLOB '*' || name || '*[=:]*'
+                )))))
 ;
 
 -- name: shown
@@ -885,7 +901,7 @@ FROM stepwell_runs
 WHERE id = :run;
 
 -- name: attempts
-SELECT run, 0, key, attempt, asked, canceled, error, started_at, finished_at, due
+SELECT run, 0, key, attempt, asked, canceled, error, started_at, finished_at, iif(void, NULL, due)
 FROM stepwell_attempts
 WHERE run = :run AND key <> :body;
 
@@ -899,10 +915,21 @@ WHERE r.id = :run AND r.worker IS NOT NULL AND r.status IN ('running', 'paused')
     AND NOT EXISTS (SELECT 1 FROM stepwell_attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt);
 
 -- name: logs
-SELECT at, level, message, fields, step
-FROM stepwell_logs
-WHERE run = :run
-ORDER BY at, id
+-- A run without any has one row of nothing.
+SELECT l.at, l.level, l.message, l.fields, l.step
+FROM stepwell_runs r
+LEFT JOIN stepwell_logs l ON l.run = r.id AND (:step IS NULL OR l.step = :step) AND (:levels IS NULL OR l.level IN (SELECT value FROM json_each(:levels)))
+WHERE r.id = :run
+ORDER BY l.at, l.id
+LIMIT :limit OFFSET :after;
+
+-- name: last_logs
+-- The same from their end.
+SELECT l.at, l.level, l.message, l.fields, l.step
+FROM stepwell_runs r
+LEFT JOIN stepwell_logs l ON l.run = r.id AND (:step IS NULL OR l.step = :step) AND (:levels IS NULL OR l.level IN (SELECT value FROM json_each(:levels)))
+WHERE r.id = :run
+ORDER BY l.at DESC, l.id DESC
 LIMIT :limit OFFSET :after;
 
 -- name: events
@@ -1065,6 +1092,57 @@ FROM (
     LIMIT :most
 ) w;
 
+-- name: waits
+-- For how long runs have waited until they began, or wait now: of each part of the ids, the first and the last.
+SELECT json_group_array(json_array(json((
+    SELECT json_group_array(CAST(round((began_at - CASE WHEN available_at <= began_at THEN available_at ELSE created_at END) * 1e6) AS INTEGER))
+    FROM (
+        SELECT
+            created_at, available_at,
+            CASE
+                WHEN started_at IS NOT NULL THEN started_at
+                WHEN status = 'pending' AND due IS NULL AND worker IS NULL THEN :now
+            END AS began_at
+        FROM (
+            SELECT id FROM (
+                SELECT id FROM stepwell_runs WHERE id >= x.value ->> 0 AND id < x.value ->> 1 ORDER BY id LIMIT :limit
+            )
+            UNION
+            SELECT id FROM (
+                SELECT id FROM stepwell_runs WHERE id >= x.value ->> 0 AND id < x.value ->> 1 ORDER BY id DESC LIMIT :limit
+            )
+        ) s
+        CROSS JOIN stepwell_runs r ON r.id = s.id
+    )
+    WHERE began_at IS NOT NULL
+))))
+FROM json_each(:parts) x;
+
+-- name: waits_of
+SELECT json_group_array(json_array(json((
+    SELECT json_group_array(CAST(round((began_at - CASE WHEN available_at <= began_at THEN available_at ELSE created_at END) * 1e6) AS INTEGER))
+    FROM (
+        SELECT
+            created_at, available_at,
+            CASE
+                WHEN started_at IS NOT NULL THEN started_at
+                WHEN status = 'pending' AND due IS NULL AND worker IS NULL THEN :now
+            END AS began_at
+        FROM (
+            SELECT id FROM (
+                SELECT id FROM stepwell_runs WHERE workflow = :workflow AND id >= x.value ->> 0 AND id < x.value ->> 1 ORDER BY id LIMIT :limit
+            )
+            UNION
+            SELECT id FROM (
+                SELECT id FROM stepwell_runs WHERE workflow = :workflow AND id >= x.value ->> 0 AND id < x.value ->> 1 ORDER BY id DESC LIMIT :limit
+            )
+        ) s
+        CROSS JOIN stepwell_runs r ON r.id = s.id
+    )
+    WHERE began_at IS NOT NULL
+))))
+FROM json_each(:parts) x;
+
 -- name: live_versions
 -- Of each status the oldest.
 SELECT json_group_array(json_array(workflow, version, n))
@@ -1147,8 +1225,8 @@ SELECT json_group_array(json_array(
 -- Workflows that somebody has published or paused, from the one after `after` on: their versions, and whether they are paused.
 SELECT json_group_array(json_array(w.name,
     json((
-        SELECT json_group_array(version)
-        FROM (SELECT version FROM stepwell_definitions WHERE name = w.name ORDER BY published_at DESC LIMIT :most)
+        SELECT json_group_array(json_array(version, retry))
+        FROM (SELECT version, retry FROM stepwell_definitions WHERE name = w.name ORDER BY published_at DESC LIMIT :most)
     )),
     EXISTS (SELECT 1 FROM stepwell_halts WHERE kind = 'workflow' AND name = w.name)
 ))
@@ -1167,7 +1245,7 @@ FROM (
 -- name: published
 -- Of one workflow. If nobody has published it, there is one row, which says whether it is paused.
 SELECT EXISTS (SELECT 1 FROM stepwell_halts WHERE kind = 'workflow' AND name = w.name),
-    d.name, d.version, d.queue, d.priority, d.timeout, d.takes_version, d.input_schema, d.output_schema
+    d.name, d.version, d.queue, d.priority, d.timeout, d.takes_version, d.input_schema, d.output_schema, d.retry
 FROM (SELECT :workflow AS name) w
 LEFT JOIN stepwell_definitions d ON d.name = w.name
 ORDER BY d.version
@@ -1236,23 +1314,36 @@ CROSS JOIN stepwell_schedules s ON s.workflow = x.value AND s.name IN (
 SELECT count(*), coalesce(sum(next_at < :before), 0)
 FROM (SELECT next_at FROM stepwell_schedules WHERE declared AND paused_at IS NULL AND next_at IS NOT NULL LIMIT :limit);
 
+-- name: story
+-- A run, what was done to it, and how its steps are tried again, where that was published.
+SELECT r.*, i.input,
+    (
+        SELECT json_group_array(json_array(CAST(round(at * 1e6) AS INTEGER), action, actor))
+        FROM (SELECT at, action, actor FROM stepwell_events WHERE run = r.id ORDER BY id LIMIT :limit)
+    ) AS events,
+    (SELECT retry FROM stepwell_definitions WHERE name = r.workflow AND version = r.version) AS retry
+FROM stepwell_runs r
+JOIN stepwell_inputs i ON i.run = r.id
+WHERE r.id = :run;
+
 -- name: trace
 -- What a timeline shows of a run: the newest attempts, the last one first, without what they have returned; of an error, its type.
 -- How: 1 completed, 0 failed, -1 canceled, -2 under way.
-SELECT json_group_array(json_array(key, attempt, kind, how, error, child, began, ended))
+SELECT json_group_array(json_array(key, attempt, kind, how, error, child, began, ended, due))
 FROM (
-    SELECT key, attempt, kind, how, error, child, CAST(round(began * 1e6) AS INTEGER) AS began, CAST(round(ended * 1e6) AS INTEGER) AS ended
+    SELECT key, attempt, kind, how, error, child, CAST(round(began * 1e6) AS INTEGER) AS began, CAST(round(ended * 1e6) AS INTEGER) AS ended,
+        CAST(round(due * 1e6) AS INTEGER) AS due
     FROM (
         SELECT key, attempt, asked, kind, ok AS how, CASE WHEN NOT ok THEN substr(value ->> 'type', 1, :characters) END AS error, child,
-            started_at AS began, at AS ended
+            started_at AS began, at AS ended, NULL AS due
         FROM stepwell_outcomes
         WHERE run = :run AND kind <> 3
         UNION ALL
-        SELECT key, attempt, asked, 0, -canceled, substr(error ->> 'type', 1, :characters), NULL, started_at, finished_at
+        SELECT key, attempt, asked, 0, -canceled, substr(error ->> 'type', 1, :characters), NULL, started_at, finished_at, iif(void, NULL, due)
         FROM stepwell_attempts
         WHERE run = :run AND key <> :body
         UNION ALL
-        SELECT s.key, s.attempt, 9223372036854775807, 0, -2, NULL, NULL, s.started_at, NULL
+        SELECT s.key, s.attempt, 9223372036854775807, 0, -2, NULL, NULL, s.started_at, NULL, NULL
         FROM stepwell_runs r
         JOIN stepwell_started s ON s.run = r.id AND s.claim = r.claim
         WHERE r.id = :run AND r.worker IS NOT NULL AND r.status IN ('running', 'paused')
@@ -1271,21 +1362,22 @@ SELECT json_group_array(json_array(key, attempt, asked, kind, how,
         WHEN settled THEN (SELECT value FROM stepwell_outcomes WHERE run = :run AND key = p.key)
         ELSE (SELECT error FROM stepwell_attempts WHERE run = :run AND key = p.key AND attempt = p.attempt)
     END,
-    child, began, ended
+    child, began, ended, due
 ))
 FROM (
-    SELECT key, attempt, asked, kind, how, settled, child, began, ended
+    SELECT key, attempt, asked, kind, how, settled, child, began, ended, due
     FROM (
         SELECT key, attempt, asked, kind, ok AS how, 1 AS settled, child, CAST(round(started_at * 1e6) AS INTEGER) AS began,
-            CAST(round(at * 1e6) AS INTEGER) AS ended
+            CAST(round(at * 1e6) AS INTEGER) AS ended, NULL AS due
         FROM stepwell_outcomes
         WHERE run = :run AND kind <> 3
         UNION ALL
-        SELECT key, attempt, asked, 0, -canceled, 0, NULL, CAST(round(started_at * 1e6) AS INTEGER), CAST(round(finished_at * 1e6) AS INTEGER)
+        SELECT key, attempt, asked, 0, -canceled, 0, NULL, CAST(round(started_at * 1e6) AS INTEGER), CAST(round(finished_at * 1e6) AS INTEGER),
+            CAST(round(iif(void, NULL, due) * 1e6) AS INTEGER)
         FROM stepwell_attempts
         WHERE run = :run AND key <> :body
         UNION ALL
-        SELECT s.key, s.attempt, 9223372036854775807, 0, -2, 0, NULL, CAST(round(s.started_at * 1e6) AS INTEGER), NULL
+        SELECT s.key, s.attempt, 9223372036854775807, 0, -2, 0, NULL, CAST(round(s.started_at * 1e6) AS INTEGER), NULL, NULL
         FROM stepwell_runs r
         JOIN stepwell_started s ON s.run = r.id AND s.claim = r.claim
         WHERE r.id = :run AND r.worker IS NOT NULL AND r.status IN ('running', 'paused')

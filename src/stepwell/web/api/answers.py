@@ -188,7 +188,15 @@ def json_response(value: Any, redact: Redactor, status: int = 200, headers: Mapp
     """The value, without what is hidden."""
 
     def hide(name: str, shown: Any) -> Any:
-        return redact.text(shown) if name == "preview" else redact(shown)
+        match name:
+            case "preview":
+                return redact.text(shown)
+            case "input" | "output":
+                return redact(shown)
+            case "fields":
+                return redact.said(redact(shown))
+            case _:
+                return redact.said(shown)
 
     return Response(to_json(plain(value, hide)), status, headers, "application/json")
 

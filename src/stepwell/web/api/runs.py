@@ -21,7 +21,7 @@ async def start(call: Call[Start]) -> Reply[Run]:
     201 with the new run; 200 with the first run where its key is taken.
     """
     given = call.given
-    handle = await call.app.start(given.workflow, given.input, key=given.key, **_options(given))
+    handle = await call.app.start(given.workflow, given.input, key=given.key, actor=call.actor, **_options(given))
     run = await call.app.runs.get(handle.run_id)
     return Reply(value=run, status=201 if handle.created else 200, headers=_location(call, run.id))
 
@@ -32,7 +32,7 @@ async def start_many(call: Call[StartMany]) -> RunIds:
     All inputs are checked before the first run is stored. The ids are in the order of the inputs.
     """
     given = call.given
-    handles = await call.app.start_many(given.workflow, given.inputs, **_options(given))
+    handles = await call.app.start_many(given.workflow, given.inputs, actor=call.actor, **_options(given))
     return RunIds(run_ids=[handle.run_id for handle in handles])
 
 

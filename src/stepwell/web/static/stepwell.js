@@ -1,202 +1,12 @@
-// What pages do beyond links and forms: they follow what happens, and can be worked with keys. Without it, everything still works.
+// What pages do beyond links and forms: selections, questions, and keys. Without it, everything still works.
 "use strict";
-
-const $ = (selector, within = document) => within.querySelector(selector);
-const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
-const root = document.documentElement;
-
-// -- the page, as it is now
-
-const page = { tag: null, busy: false, again: false, missed: false, timer: 0, last: Date.now() };
-const PAUSE = 500; // milliseconds between two looks at the most
-
-async function refresh(force = false) {
-  if ($("#main [data-still]")) return; // what is being written there stays as it is
-  if (page.busy) { page.again = true; return; }
-  page.missed = !force && isDisturbing();
-  if (page.missed) { showPill(true); return; }
-  page.busy = true;
-  try {
-    const fresh = await asked();
-    page.missed = Boolean(fresh) && !force && isDisturbing(); // since it was asked for
-    if (page.missed) page.tag = null;
-    else if (fresh) morph($("#main"), fresh);
-    showPill(page.missed);
-  } finally {
-    page.busy = false;
-    page.last = Date.now();
-    if (page.again) { page.again = false; refreshSoon(); }
-  }
-}
-
-function refreshSoon() {
-  page.timer ||= setTimeout(() => { page.timer = 0; refresh(); }, Math.max(0, PAUSE - (Date.now() - page.last)));
-}
-
-// What the page should show now; null: nothing else than it does, or nobody answers, which the stream says.
-async function asked() {
-  let text;
-  try {
-    const answer = await fetch(location.href, { headers: page.tag ? { "If-None-Match": page.tag } : {}, cache: "no-store" });
-    if (answer.status !== 200) return null;
-    text = await answer.text();
-    page.tag = answer.headers.get("ETag");
-  } catch {
-    return null;
-  }
-  return $("#main", new DOMParser().parseFromString(text, "text/html"));
-}
-
-function morph(old, fresh) {
-  const follows = isSeen($("[data-follow] .running"));
-  Idiomorph.morph(old, [...fresh.childNodes], {
-    morphStyle: "innerHTML",
-    ignoreActiveValue: true,
-    callbacks: {
-      // What somebody has opened, ticked, typed or gone to stays, and what scripts have drawn.
-      beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") && name !== "checked" && name !== "data-here",
-      beforeNodeMorphed: (node) => !(node.dataset && (node.dataset.touched || "keep" in node.dataset)),
-      beforeNodeRemoved: (node) => node.id !== "said", // until the next page
-    },
-  });
-  afterChange();
-  const running = $("[data-follow] .running");
-  if (follows && running && !isSeen(running)) running.scrollIntoView({ block: "nearest" }); // whoever looks at what runs goes on doing so
-  document.dispatchEvent(new Event("stepwell:morphed"));
-}
-
-function isSeen(node) {
-  if (!node) return false;
-  const box = node.getBoundingClientRect();
-  return box.bottom > 0 && box.top < innerHeight;
-}
-
-// Rows do not move away from under a pointer, and no form loses what was typed.
-function isDisturbing() {
-  const active = document.activeElement;
-  const types = active && active.closest("#main") && /^(INPUT|TEXTAREA|SELECT)$/.test(active.tagName) && active.type !== "checkbox";
-  return Boolean(types || $("dialog[open]") || $("[data-list]:hover") || $("[data-row] input:checked"));
-}
-
-function showPill(shown) {
-  const pill = $("[data-pill]");
-  if (pill) pill.hidden = !shown;
-}
 
 function afterChange() {
   tick();
+  tell();
   countSelected();
+  rememberList();
 }
-
-// -- live: one stream for all tabs of a browser; the tab that has the lock holds it. Other apps of the same site have their own.
-
-// Browsers may keep their storage from pages: then nothing is remembered.
-function remembered(name) {
-  try { return localStorage.getItem(name); } catch { return null; }
-}
-
-function remember(name, value) {
-  try { localStorage.setItem(name, value); } catch { /* it holds for this page */ }
-}
-
-const live = { on: remembered("stepwell-live") !== "off", state: "", source: null, timer: null, release: null };
-const channel = "BroadcastChannel" in window ? new BroadcastChannel(`stepwell ${document.body.dataset.events}`) : null;
-
-function follow() {
-  if (!live.on || document.hidden || live.release) return;
-  if (!navigator.locks || !channel) { live.release = hush; listen(); return; }
-  const waiting = new AbortController();
-  live.release = () => waiting.abort();
-  navigator.locks.request(`stepwell ${document.body.dataset.events}`, { signal: waiting.signal }, () => new Promise((resolve) => {
-    live.release = () => { hush(); resolve(); };
-    listen();
-  })).catch(() => {});
-  show("live");
-  refreshSoon();
-}
-
-function listen() {
-  live.source = new EventSource(document.body.dataset.events);
-  live.source.addEventListener("open", () => say("live"));
-  live.source.addEventListener("changed", () => say("changed"));
-  live.source.addEventListener("full", () => { hush(); say("retrying"); listenAgain(60000); });
-  live.source.addEventListener("error", () => {
-    say("retrying");
-    if (live.source && live.source.readyState === EventSource.CLOSED) { hush(); listenAgain(10000); }
-  });
-}
-
-function listenAgain(after) {
-  setTimeout(() => { if (live.release && !live.source) listen(); }, after);
-}
-
-function hush() {
-  if (live.source) live.source.close();
-  live.source = null;
-}
-
-function leave() {
-  if (live.release) live.release();
-  live.release = null;
-  hush();
-}
-
-function say(word) {
-  if (channel) channel.postMessage(word);
-  heard(word);
-}
-
-function heard(word) {
-  if (!live.on) return;
-  show(word === "changed" ? "live" : word);
-  // Also when the stream begins: what has happened since the page was made, nobody has told.
-  if (word !== "retrying" && !document.hidden) refreshSoon();
-}
-
-function show(state) {
-  if (state === live.state) return;
-  live.state = state;
-  const button = $("[data-live]");
-  if (button) {
-    button.hidden = false;
-    button.dataset.state = state;
-    button.firstElementChild.textContent = { live: "●", paused: "○", retrying: "△" }[state];
-    $("[data-live-word]", button).textContent = state;
-    button.setAttribute("aria-label", `Live updates: ${state}`);
-  }
-  clearInterval(live.timer);
-  live.timer = state === "retrying" ? setInterval(() => { if (!document.hidden) refresh(); }, 5000) : null;
-}
-
-function toggleLive() {
-  live.on = !live.on;
-  remember("stepwell-live", live.on ? "on" : "off");
-  if (live.on) { follow(); refresh(true); } else { leave(); show("paused"); }
-}
-
-if (channel) channel.addEventListener("message", (event) => heard(event.data));
-document.addEventListener("visibilitychange", () => { if (document.hidden) leave(); else follow(); });
-addEventListener("pagehide", leave);
-// -- times that go on
-
-function tick() {
-  const now = Date.now();
-  for (const each of $$("[data-since]")) each.textContent = lasting(now - Date.parse(each.dataset.since));
-}
-
-function lasting(ms) {
-  const seconds = Math.max(0, Math.floor(ms / 1000));
-  for (const [size, unit, small, word] of [[86400, "d", 3600, "h"], [3600, "h", 60, "m"], [60, "m", 1, "s"]]) {
-    if (seconds >= size) return `${Math.floor(seconds / size)} ${unit} ${Math.floor((seconds % size) / small)} ${word}`;
-  }
-  return `${seconds} s`;
-}
-
-setInterval(() => {
-  if (document.hidden) return;
-  tick();
-  if (page.missed && !isDisturbing()) refresh();
-}, 1000);
 
 // -- selections, questions, and what is copied
 
@@ -206,7 +16,7 @@ function countSelected() {
   for (const box of boxes) box.closest("[data-row]").setAttribute("aria-selected", box.checked);
   const all = $("[data-all]");
   if (all) { all.checked = count > 0 && count === boxes.length; all.indeterminate = count > 0 && count < boxes.length; }
-  for (const each of $$("[data-selected]")) each.textContent = `${count} selected`;
+  for (const each of $$("[data-selected]")) put(each, `${count} selected`);
   for (const each of $$("[data-needs-selection]")) each.disabled = !count;
 }
 
@@ -215,8 +25,6 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-all], [data-row] input")) countSelected();
   if (event.target.matches("[data-submits]")) event.target.form.requestSubmit();
 });
-
-document.addEventListener("input", (event) => { if (event.target.type !== "checkbox") event.target.dataset.touched = "yes"; });
 
 document.addEventListener("submit", (event) => {
   const form = event.target, by = event.submitter;
@@ -251,14 +59,9 @@ document.addEventListener("click", (event) => {
   if (!button) { for (const menu of $$("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false; return; }
   if (button.matches("[data-dialog]")) $(`#${button.dataset.dialog}`).showModal();
   else if (button.matches("[data-live]")) toggleLive();
-  else if (button.matches("[data-pill]")) refresh(true);
+  else if (button.matches("[data-pill]")) { $("[data-list=counted]").scrollIntoView({ block: "nearest" }); refresh(true); }
   else navigator.clipboard.writeText(button.dataset.copy).then(() => announce("copied"));
 });
-
-function announce(text) {
-  const region = $("[data-announce]");
-  if (region) region.textContent = text;
-}
 
 // -- a part of the time of a run, chosen by drawing over it
 
@@ -341,6 +144,13 @@ function goToStep(by, failed) {
 
 const STEPS = { ArrowDown: [1, false], ArrowUp: [-1, false], n: [1, true], N: [-1, true] };
 
+// Off the rows, or up to where one came from.
+function back() {
+  const here = $("[data-here]"), up = $("[data-up]"), list = listOfThis();
+  if (here) { delete here.dataset.here; document.activeElement.blur(); } else if (list) location.assign(list.from); else if (up) up.click();
+  return Boolean(here || list || up);
+}
+
 function press(key) {
   const target = $(`[data-key="${CSS.escape(key)}"]`);
   if (!target || target.disabled) return false;
@@ -351,6 +161,8 @@ function press(key) {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   const typing = event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable], dialog[open]"); // a closed one may still have the focus
+  const menu = $("details.menu[open]");
+  if (event.key === "Escape" && menu && !typing?.closest("dialog")) { menu.open = false; $("summary", menu).focus(); return; }
   if (event.key === "Escape" && typing && !typing.closest("dialog")) { typing.blur(); return; }
   if (typing || root.dataset.keys === "off") return;
   const now = Date.now(), key = event.key, here = $("[data-here]");
@@ -360,14 +172,43 @@ document.addEventListener("keydown", (event) => {
   else if (key === "j" || key === "k") row(key === "j" ? 1 : -1);
   else if (key === "x" && here) { const box = $("input[type=checkbox]", here); if (box) { box.checked = !box.checked; countSelected(); } }
   else if (key === "r") toggleLive();
-  else if (key === "t") { const form = $(".menu form"); form.elements.theme.value = { auto: "light", light: "dark", dark: "auto" }[root.dataset.theme]; form.requestSubmit(); }
-  else if (key === "Escape") { const up = $("[data-up]"); if (!up) return; up.click(); }
-  else if (!(key in STEPS ? goToStep(...STEPS[key]) : press(key))) return;
+  else if (key === "Escape") { if (!back()) return; }
+  else if (!press(key) && !(key in STEPS && goToStep(...STEPS[key]))) return;
   event.preventDefault();
 });
 
+// -- the list that one came from, and the runs beside this one in it
+
+const OPENED = "stepwell-list", session = () => sessionStorage;
+
+function rememberList() {
+  const rows = $$("[data-row]").map((each) => $("a[href]", each)).filter(Boolean).map((link) => link.pathname);
+  if (rows.length) remember(OPENED, JSON.stringify({ from: location.href, rows }), session);
+}
+
+// Null: nobody came here from a list.
+function listOfThis() {
+  const list = JSON.parse(remembered(OPENED, session) || "null");
+  return list && list.rows.includes(location.pathname) && list.from !== location.href ? list : null;
+}
+
+function showNeighbours() {
+  const list = listOfThis(), nav = $("[data-neighbours]");
+  nav.hidden = !list;
+  if (!list) return;
+  const at = list.rows.indexOf(location.pathname);
+  $$("a", nav).forEach((link, place) => {
+    const to = list.rows[at + [-1, 1][place]];
+    if (to) link.href = to;
+    else link.removeAttribute("href");
+  });
+}
+
 // -- begin
 
+showNeighbours();
+
 for (const each of $$("[data-dialog]")) each.hidden = false;
+addEventListener("pageshow", (event) => { if (event.persisted) for (const form of $$("form.filters")) form.reset(); }); // to what it shows
 afterChange();
 if (live.on) follow(); else show("paused");

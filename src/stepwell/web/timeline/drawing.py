@@ -16,7 +16,7 @@ from stepwell.web.timeline.groups import PAGE, Group, Inner, items_of, locate
 from stepwell.web.timeline.picking import SLOW_TIMES, Picked, picked
 from stepwell.web.timeline.segments import group_segments, present_segment, run_segments, segments_of
 from stepwell.web.timeline.spans import spans_of
-from stepwell.web.timeline.tracks import is_cached, recorded_until, tracks_of, waiting_track
+from stepwell.web.timeline.tracks import recorded_until, tracks_of, waiting_tracks, why_cached
 from stepwell.web.timeline.wording import GLYPHS, sentence_of, spoken, status_of, took
 from stepwell.web.words import iso
 
@@ -59,12 +59,12 @@ class _Drawing:
         self.run = run
         self.tracks = tracks_of(run, steps, now.timestamp())
         self.picked = picked(self.tracks)
-        self.waiting = waiting_track(run, self.tracks)
+        self.waiting = waiting_tracks(run, self.tracks)
         self.spans = spans_of(run, self.tracks, events, now.timestamp(), self.waiting)
         self.scale: Scale = scale_of(self.spans, view)
-        self.until = recorded_until(run, events)
-        chosen = next((track for track in self.tracks if track.key == view.step), None) if view.step else None
-        self.items, self.view = _items(self.picked, self.scale, view, chosen)
+        self.recorded = recorded_until(run, events)
+        self.chosen = next((track for track in self.tracks if track.key == view.step), None) if view.step else None
+        self.items, self.view = _items(self.picked, self.scale, view, self.chosen)
         address = self.view.but(step=None, attempt=None)
         self._address = address if address == "?" else f"{address}&"
 
@@ -73,6 +73,7 @@ class _Drawing:
         page = max(1, min(view.page or 1, pages))
         shown = self.items[(page - 1) * PAGE : page * PAGE]
         rows = (*map(self._row, shown), *self._present(last=page >= pages))
+        above, below = self._neighbours()
         return Timeline(
             run=self._run_row(),
             rows=rows,
@@ -83,6 +84,10 @@ class _Drawing:
             find=view.find,
             hidden=tuple(view.pairs("find", "page")),
             first_failure=self._jump("First failure", next(iter(self.picked.failed), None)),
+            next_failure=self._failure(1),
+            previous_failure=self._failure(-1),
+            above=above,
+            below=below,
             running_now=self._jump("Running now", next((track for track in self.tracks if track.state == "running"), None)),
             previous=view.but(page=page - 1) if page > 1 else None,
             next=view.but(page=page + 1) if page < pages else None,
@@ -124,9 +129,10 @@ class _Drawing:
 
     def _step_row(self, track: Track, *, inner: bool) -> Row:
         last = track.attempts[-1]
-        waiting = (last.end, self.spans.end) if track is self.waiting else None
+        waits = track.index in self.waiting
+        waiting = (last.end, self.spans.end) if waits else None
         segments, outside = segments_of(track, self.scale, self.spans, lambda attempt: self._href(track, attempt), waiting)
-        mark = self.until[1] if self.until is not None and is_cached(track, self.until) else ""
+        mark = why_cached(track, self.recorded)
         status = status_of(track)
         return Row(
             id=f"step-{track.index}",
@@ -134,14 +140,14 @@ class _Drawing:
             key="" if track.key == track.label else track.key,
             status=status,
             glyph=GLYPHS[status],
-            tries=_tries(track, waits=waiting is not None),
+            tries=self._tries(track, waits=waits),
             took=took(last.end - last.begin),
             since=iso(last.record.started_at) if last.state == "running" else None,
             mark=mark,
             child=next((attempt.record.child_id for attempt in reversed(track.attempts) if attempt.record.child_id), None),
             href=self._href(track, last.record.attempt),
             chosen=track.key == self.view.step,
-            sentence=sentence_of(track, mark if waiting is None else "the run waits to try it again"),
+            sentence=sentence_of(track, "to be tried again" if waits else mark),
             segments=segments,
             attempts=len(track.attempts),
             outside=outside,
@@ -177,7 +183,7 @@ class _Drawing:
         """A row for what a run waits for that has no record yet; behind all others."""
         view, spans = self.view, self.spans
         plain = view.only == "all" and not view.find and view.begin is None
-        if self.run.status is not RunStatus.SLEEPING or self.waiting is not None or not (last and plain):
+        if self.run.status is not RunStatus.SLEEPING or self.waiting or not (last and plain):
             return
         since, until = spans.of["sleep"][-1]
         yield Row(
@@ -210,6 +216,36 @@ class _Drawing:
         view = replace(self.view, only="all", find="", begin=None, end=None, opened=opened, page=page if page > 1 else None)
         return Link(label, f"{view.but(step=track.key, attempt=track.attempts[-1].record.attempt)}#step-{track.index}")
 
+    def _failure(self, way: int) -> Link | None:
+        """To the failure after the chosen step, or before it; with none chosen, after it is the first."""
+        if self.chosen is None:
+            return self._jump("First failure", next(iter(self.picked.failed), None)) if way > 0 else None
+        place = self.chosen.index
+        others = [track for track in self.picked.failed if (track.index - place) * way > 0]
+        return self._jump("Next failure" if way > 0 else "Previous failure", others[0 if way > 0 else -1] if others else None)
+
+    def _neighbours(self) -> tuple[Link | None, Link | None]:
+        """To the steps above and below the chosen one, among those that are shown."""
+        rows = [item.track if isinstance(item, Inner) else item for item in self.items if not isinstance(item, Group)]
+        place = next((place for place, track in enumerate(rows) if track is self.chosen), None)
+        if place is None:
+            return None, None
+        return (
+            self._step_link("Step above", rows[place - 1]) if place else None,
+            self._step_link("Step below", rows[place + 1]) if place + 1 < len(rows) else None,
+        )
+
+    def _step_link(self, label: str, track: Track) -> Link:
+        return Link(label, self.view.but(page=None, step=track.key, attempt=track.attempts[-1].record.attempt))
+
+    def _tries(self, track: Track, *, waits: bool) -> str:
+        count, due = len(track.attempts), track.attempts[-1].record.retry_at
+        words = [f"{count:,} tries"] if count > 1 else []
+        if waits and due is not None:
+            ahead = due.timestamp() - self.spans.end
+            words.append(f"next in {took(ahead)}" if ahead > 0 and self.run.status is not RunStatus.PAUSED else "to be tried again")
+        return " · ".join(words)
+
     def _empty(self) -> str:
         if not self.tracks:
             if self.run.started_at is None:
@@ -235,12 +271,6 @@ def _items(picks: Picked, scale: Scale, view: View, chosen: Track | None) -> tup
         view = replace(view, opened=(*view.opened, pattern))
         items = items_of(shown, view.opened)
     return items, replace(view, page=page if page > 1 else None)
-
-
-def _tries(track: Track, *, waits: bool) -> str:
-    count = len(track.attempts)
-    words = [f"{count:,} tries"] if count > 1 else []
-    return " · ".join([*words, "to be tried again"] if waits else words)
 
 
 def _parts(spans: Spans) -> tuple[Part, ...]:

@@ -164,6 +164,11 @@ class Timeline:
     hidden: tuple[tuple[str, str], ...]
     """The fields with which the form for `find` keeps the rest."""
     first_failure: Link | None
+    next_failure: Link | None
+    previous_failure: Link | None
+    above: Link | None
+    """To the step above the chosen one."""
+    below: Link | None
     running_now: Link | None
     previous: str | None
     next: str | None

@@ -12,7 +12,7 @@ from stepwell.core.status import RunStatus
 from stepwell.web.timeline.tracks import WAITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
     from stepwell.core.records import Event, Run
@@ -59,8 +59,8 @@ class Spans:
         return most if shares[most] * 2 > gap[1] - gap[0] else "idle"
 
 
-def spans_of(run: Run, tracks: Sequence[Track], events: Sequence[Event], now: float, waiting: Track | None) -> Spans:
-    """Sort the run's time. `waiting`: the step for whose next attempt it waits now."""
+def spans_of(run: Run, tracks: Sequence[Track], events: Sequence[Event], now: float, waiting: Collection[int]) -> Spans:
+    """Sort the run's time. `waiting`: the places of steps that are to be tried again."""
     of: dict[str, list[Span]] = {what: [] for what in ORDER}
     created = run.created_at.timestamp()
     first, last = _sort_attempts(tracks, of)
@@ -71,9 +71,10 @@ def spans_of(run: Run, tracks: Sequence[Track], events: Sequence[Event], now: fl
     of["queue"] = [(created, max(created, end if started is None else min(started, end)))]
     _sort_stops(run, events, of, end)
     _sort_retries(tracks, of)
-    if run.status is RunStatus.SLEEPING:
+    of["retry"] += [(min(tracks[place].attempts[-1].end, end), end) for place in waiting]
+    if run.status is RunStatus.SLEEPING and not waiting:
         since = max(last, created if started is None else started)
-        of["sleep" if waiting is None else "retry"].append((min(since, end), end))
+        of["sleep"].append((min(since, end), end))
     if run.forked_from is not None and begin < created:
         of["before"] = [(begin, created)]
     edges = sorted({edge for what in WAITS for span in of[what] for edge in span})

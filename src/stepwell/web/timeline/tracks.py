@@ -5,7 +5,7 @@ A clock that went back makes no attempt shorter than nothing. An attempt that no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from stepwell.core.status import RunStatus
 
@@ -117,28 +117,33 @@ def _number(tracks: Iterable[Track]) -> None:
         counts[name] = count + 1
 
 
-def waiting_track(run: Run, tracks: Sequence[Track]) -> Track | None:
-    """The step whose failed attempt was the last thing that happened in a run that sleeps: the run waits for the next one."""
-    if run.status is not RunStatus.SLEEPING or not tracks:
-        return None
-    last = max(tracks, key=lambda track: (track.attempts[-1].end, track.index))
-    begun = max(attempt.begin for track in tracks for attempt in track.attempts)
-    waits = last.state == "failed" and last.kind == "function" and begun <= last.attempts[-1].end
-    return last if waits else None
+def waiting_tracks(run: Run, tracks: Iterable[Track]) -> frozenset[int]:
+    """The places of those that are tried again: their last attempt has failed, and the next is due some time."""
+    if run.status.ended:
+        return frozenset()
+    return frozenset(track.index for track in tracks if track.state == "failed" and track.attempts[-1].record.retry_at is not None)
 
 
-def recorded_until(run: Run, events: Iterable[Event]) -> tuple[float, str] | None:
-    """Up to when steps were recorded that were not executed again, and why not; None: all were executed where they stand."""
-    retries = [event.at for event in events if event.action == "retry"]
-    if retries:
-        return retries[-1].timestamp(), "recorded before the run was retried, and not executed again"
+Recorded: TypeAlias = "tuple[float, str]"
+"""Up to when steps were recorded that were not executed again, and why not."""
+
+
+def recorded_until(run: Run, events: Iterable[Event]) -> list[Recorded]:
+    """Each time at which the body was executed anew with what had been recorded, in order; empty: it was executed once."""
+    found: list[Recorded] = []
     if run.forked_from is not None:
-        return run.created_at.timestamp(), "recorded by the run that this one was forked from, and not executed again"
-    return None
+        found.append((run.created_at.timestamp(), "recorded by the run that this one was forked from, and not executed again"))
+    if retries := [event.at.timestamp() for event in events if event.action == "retry"]:
+        found.append((retries[-1], "recorded before the run was retried, and not executed again"))
+    if run.claimed_at is not None:
+        found.append((run.claimed_at.timestamp(), "recorded before a worker took the run up again, and not executed again"))
+    return found
 
 
-def is_cached(track: Track, until: tuple[float, str] | None) -> bool:
-    """Whether its result was there already when the run was retried, or forked."""
+def why_cached(track: Track, recorded: Iterable[Recorded]) -> str:
+    """Why its result was used as it was recorded; empty: it was executed where it stands."""
     last = track.attempts[-1]
+    if last.state != "completed":
+        return ""
     # What began in that very moment was executed because of it.
-    return until is not None and last.state == "completed" and last.begin < until[0] and last.end <= until[0]
+    return next((why for until, why in recorded if last.begin < until and last.end <= until), "")

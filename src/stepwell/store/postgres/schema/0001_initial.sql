@@ -46,6 +46,8 @@ CREATE TABLE stepwell.runs (
     available_at float8 NOT NULL,
     started_at float8,
     begun_at float8, -- first claimed since it went on as new
+    claimed_at float8, -- the last time: its body was executed from the first line
+    claimed_by text COLLATE "C", -- by this worker, which need not have it any more
     finished_at float8,
     key text COLLATE "C",
     tags text,
@@ -183,6 +185,7 @@ CREATE TABLE stepwell.definitions (
     takes_version boolean NOT NULL,
     input_schema text NOT NULL,
     output_schema text NOT NULL,
+    retry text NOT NULL,
     published_at float8 NOT NULL,
     PRIMARY KEY (name, version)
 );

@@ -37,6 +37,8 @@ CREATE TABLE stepwell_runs (
     available_at REAL NOT NULL,
     started_at REAL,
     begun_at REAL, -- first claimed since it went on as new
+    claimed_at REAL, -- the last time: its body was executed from the first line
+    claimed_by TEXT, -- by this worker, which need not have it any more
     finished_at REAL,
     key TEXT,
     tags TEXT,
@@ -168,6 +170,7 @@ CREATE TABLE stepwell_definitions (
     takes_version INTEGER NOT NULL,
     input_schema TEXT NOT NULL,
     output_schema TEXT NOT NULL,
+    retry TEXT NOT NULL,
     published_at REAL NOT NULL,
     PRIMARY KEY (name, version)
 ) WITHOUT ROWID;
