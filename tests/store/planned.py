@@ -231,7 +231,7 @@ _OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "expire": {"runs": [[run, "{}"] for run in _FEW]},
     "news": {"runs": [[run, 0] for run in _FEW]},
     "outcomes": {"after": 0},
-    "logs": {"after": 0},
+    "logs": {"after": 0, "step": None, "levels": None},
     "commit": {
         "runs": [[run, 1] for run in _FEW],
         "ends": _FEW,

@@ -90,7 +90,7 @@ INDEXES: Final[Mapping[str, set[str]]] = {
     "is_there": {"runs_pkey"},
     "attempts": {"attempts_pkey"},
     "under_way": {"runs_pkey", "started_pkey", "outcomes_pkey", "attempts_pkey"},
-    "logs": {"logs_pkey"},
+    "logs": {"runs_pkey", "logs_pkey"},
     "events": {"runs_pkey", "events_run"},
     "published": {"definitions_pkey", "halts_pkey"},
     "declares": {"workers_pkey"},

@@ -120,8 +120,7 @@ async def show_one(visit: Visit) -> Response:
     definitions, paused = await app.workflows.about(name)
     live = await _live(visit)
     schedules, speeds = await app.schedules.of_workflows([name], _MOST_SCHEDULES), await figures.speeds(visit.now, [name])
-    versions = tuple(each.version for each in definitions)
-    known = [WorkflowState(name=name, versions=versions, paused=paused)] if versions or paused else []
+    known = [_state(name, definitions, paused)] if definitions or paused else []
     row = next(iter(rows_of(known, [each for each in live or [] if each.workflow == name], schedules, speeds or {})), None)
     recent = await _recent(visit, name)
     if row is None and recent == ():
@@ -136,6 +135,13 @@ async def show_one(visit: Visit) -> Response:
         recent=recent,
         looked_at=LOOKED_AT,
     )
+
+
+def _state(name: str, definitions: Sequence[Definition], paused: bool) -> WorkflowState:
+    versions = tuple(each.version for each in definitions)
+    retries = {each.version: each.retry for each in definitions}
+    retry = policy_of(retries[newest_of(versions)]) if versions else None
+    return WorkflowState(name=name, versions=versions, paused=paused, retry=retry)
 
 
 async def act(visit: Visit) -> Response:
