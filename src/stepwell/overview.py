@@ -54,6 +54,7 @@ _CHIPPED: Final = 1_000
 """Runs whose steps are asked for at once."""
 
 _MAX_INTERVALS: Final = 10_000
+_MAX_WAITS: Final = 1_000
 _MAX_CAP: Final = 100_000
 
 _TIMED: Final = 100
@@ -191,13 +192,14 @@ class Overview:
         """How long runs have waited until they began, or wait now, by when they were created: the age of queues, over time.
 
         Up to 40 runs of each interval are looked at: the first and the last five of each quarter of it. A run waits from when it could
-        begin; where that is not known any more, since it has slept or was retried, from its creation. Intervals are as with `ends`.
+        begin; where that is not known any more, since it has slept or was retried, from its creation. Intervals are as with `ends`,
+        but at most 1,000.
 
         Raises:
-            ValueError: as with `ends`.
+            ValueError: as with `ends`, or there are more than 1,000 intervals.
             TooSlow: it takes too long.
         """
-        begin, end, checked = _checked_intervals(since, until, intervals)
+        begin, end, checked = _checked_intervals(since, until, intervals, _MAX_WAITS)
         name = run_filter(workflow=workflow).workflow
         refuse_in_body(*LOOKS)
         width = (end - begin) / checked
@@ -244,11 +246,13 @@ def _bounded(where: RunFilter) -> RunFilter:
     return replace(by_id(where), within=None if where.search is None else SEARCHED)
 
 
-def _checked_intervals(since: datetime, until: datetime, intervals: int) -> tuple[float, float, int]:
+def _checked_intervals(since: datetime, until: datetime, intervals: int, most: int = _MAX_INTERVALS) -> tuple[float, float, int]:
     begin, end = checked_instant(since, "since"), checked_instant(until, "until")
     if begin >= end:
         raise BadValue(f"since lies before until; {since.isoformat()} does not lie before {until.isoformat()}")
-    return begin, end, _whole(intervals, "intervals", _MAX_INTERVALS)
+    if begin < 0:
+        raise BadValue(f"since is 1970 or later, as no run is older; not {since.isoformat()}")
+    return begin, end, _whole(intervals, "intervals", most)
 
 
 def _whole(value: object, what: str, most: int) -> int:

@@ -11,6 +11,7 @@ from stepwell import (
     DefinitionError,
     IllegalTransition,
     InvalidInput,
+    Logger,
     NotInStep,
     RunFailed,
     RunStatus,
@@ -397,3 +398,23 @@ async def test_a_step_may_look_for_runs_and_act_on_them() -> None:
         assert await app.execute(tidy) == 1
         with pytest.raises(IllegalTransition):
             await handle.pause()
+
+
+@scenario
+async def test_lines_are_chosen_by_level_and_from_the_end() -> None:
+    @workflow
+    async def talks(logger: Logger) -> None:
+        logger.debug("one")
+        logger.warning("two")
+        logger.error("three")
+
+    async with TestApp(talks) as app:
+        run = await app.start(talks)
+        await run.result()
+
+        assert [line.message for line in await app.runs.logs(run.run_id, level="warning")] == ["two", "three"]
+        assert [line.message for line in await app.runs.logs(run.run_id, level="debug", last=True, limit=2)] == ["two", "three"]
+        assert [line.message for line in await app.runs.logs(run.run_id, last=True, after=1)] == ["one", "two"]
+        assert await app.runs.logs(run.run_id, step="none") == []
+        with pytest.raises(ValueError, match="there is no level 'loud'; there are debug, info"):
+            await app.runs.logs(run.run_id, level="loud")

@@ -195,6 +195,35 @@ def test_the_options_for_type_checkers_are_those_of_the_functions() -> None:
     assert get_type_hints(ExecuteOptions).keys() == get_type_hints(StartOptions).keys() - {"connection"}
 
 
+@scenario
+async def test_who_starts_runs_is_kept_as_the_first_of_their_events(opened: Opened) -> None:
+    async with opened(tidy) as app:
+        one = await app.start(tidy, 1, actor="ada", key="k")
+        again = await app.start(tidy, 1, actor="bob", key="k")
+        many = await app.start_many(tidy, [2, 3], actor="eve")
+        await app.execute(tidy, 4, actor="mallory")
+        executed = (await app.runs.list(limit=1)).items[0]
+        nobody = await app.start(tidy, 5)
+
+        assert again.run_id == one.run_id
+        assert [(event.action, event.actor) for event in await one.events()] == [("start", "ada")]
+        assert [[event.actor for event in await run.events()] for run in many] == [["eve"], ["eve"]]
+        assert [event.actor for event in await app.runs.events(executed.id)] == ["mallory"]
+        assert await nobody.events() == []
+
+
+@pytest.mark.parametrize("actor", [5, "a\0b"])
+@scenario
+async def test_an_actor_that_is_no_text_starts_nothing(actor: Any) -> None:
+    async with TestApp(tidy) as app:
+        with pytest.raises((TypeError, ValueError, DefinitionError)):
+            await app.start(tidy, 1, actor=actor)
+        with pytest.raises((TypeError, ValueError, DefinitionError)):
+            await app.start_many(tidy, [1], actor=actor)
+
+        assert len(await app.runs.list()) == 0
+
+
 @pytest.mark.parametrize("target", [print, 5, None])
 @scenario
 async def test_what_is_no_workflow_is_not_started(target: Any) -> None:

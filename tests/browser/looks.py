@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.browser.flows import HOSTILE
 from tests.browser.served import Site
 
+RIGHT_TO_LEFT = "שליחת_דואר"
 LONG = "a_very_long_key_that_nobody_has_broken_into_words_" * 4
 
 
@@ -20,6 +21,8 @@ def seeded(site: Site, gate: Path) -> dict[str, str]:
     done = site.start("hello", "wörld")
     approval = site.start("approval", {})
     site.start("nobody_has_this", {"a": 1}, version="v9")
+    site.start(LONG, None)
+    site.start(RIGHT_TO_LEFT, None, version="גרסה")
     paused = site.start("nap", {})
     for run_id, status in ((failed, "failed"), (hostile, "failed"), (many, "completed"), (done, "completed"), (asleep, "sleeping")):
         site.becomes(run_id, status)

@@ -146,6 +146,10 @@ class Site:
 
     async def _end(self) -> None:
         await asyncio.gather(*self.tasks)
+        for door in self._doors:
+            live = door.pages.state.site.live
+            live.close()
+            await live.closed()
         await self.app.close()
 
 

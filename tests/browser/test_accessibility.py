@@ -32,6 +32,10 @@ TOO_WIDE = """async () => {
         && !each.closest(".scroll, pre, svg, .visually-hidden")).slice(0, 5).map(each => each.outerHTML.slice(0, 150));
 }"""
 
+OVERFLOWING = """() => [...document.querySelectorAll("main td, main dd, main li")].filter(each => {
+    return each.clientHeight && each.scrollHeight > each.clientHeight + 4 && !each.closest(".scroll pre, svg, .visually-hidden");
+}).slice(0, 5).map(each => each.outerHTML.slice(0, 150))"""
+
 TOO_SMALL = """() => [...document.querySelectorAll("button, input:not([type=hidden]), select, summary, .button, nav a")].filter(each => {
     const box = each.getBoundingClientRect(), label = each.closest("label");
     const size = label ? Math.max(box.height, label.getBoundingClientRect().height) : box.height;
@@ -92,6 +96,9 @@ def faults(page: Page) -> list[str]:
             page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
             found += [f"{width} {theme}: {each}" for each in page.evaluate(AXE)]
         found += [f"{width}, less than 24 px: {each}" for each in page.evaluate(TOO_SMALL)]
+    page.set_viewport_size({"width": 768, "height": 900})
+    found += [f"768, text over text: {each}" for each in page.evaluate(OVERFLOWING)]
     page.set_viewport_size({"width": 320, "height": 256})  # also what 1280 by 1024 has left at 400 %
     found += [f"320, too wide: {each}" for each in page.evaluate(TOO_WIDE)]
+    found += [f"320, text over text: {each}" for each in page.evaluate(OVERFLOWING)]
     return found

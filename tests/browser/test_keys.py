@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,12 @@ def focused(page: Page) -> str:
     return str(page.evaluate("document.activeElement.outerHTML"))
 
 
+def leaves_by(page: Page, key: str) -> None:
+    """Press a key that leads to another page, or to this one anew, and wait until that listens to keys."""
+    with page.expect_navigation():
+        page.keyboard.press(key)
+
+
 def tab_to(page: Page, name: str) -> None:
     """Press Tab until what has this name has the focus; each stop on the way must be seen."""
     for _ in range(80):
@@ -38,12 +45,13 @@ def test_a_failed_run_is_found_and_read_and_retried_by_keys_alone(page: Page, do
 
     page.keyboard.press("/")
     page.keyboard.type(f"status:failed tag:{mark}")
-    page.keyboard.press("Enter")
+    leaves_by(page, "Enter")
     expect(page.locator("[data-row]")).to_have_count(1)
     page.keyboard.press("j")
     assert page.evaluate(FOCUS_IS_SEEN)
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{door.url}/runs/{run_id}")
+    page.wait_for_load_state()
     expect(page.locator(".card.error")).to_contain_text("card declined")
     page.keyboard.press("e")
     expect(page.locator("#tab")).to_contain_text("ValueError")
@@ -113,13 +121,11 @@ def test_a_run_is_paused_resumed_and_canceled_by_keys(page: Page, site: Site) ->
     page.goto(f"/runs/{run_id}")
     expect(page.locator("h1 + .status")).to_have_text("☾ Sleeping")
 
-    page.keyboard.press("p")
+    leaves_by(page, "p")
     expect(page.locator("h1 + .status")).to_have_text("❚❚ Paused")
-    page.wait_for_load_state()
-    page.keyboard.press("p")
+    leaves_by(page, "p")
     expect(page.get_by_text("resumed")).to_be_visible()
     expect(page.locator("h1 + .status")).not_to_have_text("❚❚ Paused")
-    page.wait_for_load_state()
     page.keyboard.press("c")
     expect(page.get_by_role("dialog")).to_be_visible()
     expect(page.get_by_role("button", name="No")).to_be_focused()
@@ -133,15 +139,15 @@ def test_a_run_is_paused_resumed_and_canceled_by_keys(page: Page, site: Site) ->
 
 
 def test_g_and_a_letter_go_to_a_page_and_a_question_mark_shows_the_keys(page: Page) -> None:
+    page.clock.set_fixed_time(datetime(2027, 1, 15, tzinfo=UTC))  # the letter comes in time, however busy the machine is
     page.goto("/tasks")
 
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
     for letter, name in (("w", "Workflows"), ("s", "Schedules"), ("k", "Workers"), ("c", "Charts"), ("t", "Tasks")):
-        page.wait_for_load_state()
         page.keyboard.press("g")
-        page.keyboard.press(letter)
+        leaves_by(page, letter)
         expect(page.get_by_role("navigation", name="Pages").get_by_role("link", name=name)).to_have_attribute("aria-current", "page")
 
 
@@ -165,10 +171,9 @@ def test_the_theme_changes_by_key_and_by_form_and_stays(page: Page) -> None:
     html = page.locator("html")
     expect(html).to_have_attribute("data-theme", "auto")
 
-    page.keyboard.press("t")
+    leaves_by(page, "t")
     expect(html).to_have_attribute("data-theme", "light")
-    page.wait_for_load_state()
-    page.keyboard.press("t")
+    leaves_by(page, "t")
     expect(html).to_have_attribute("data-theme", "dark")
     page.goto("/workers")
     expect(html).to_have_attribute("data-theme", "dark")

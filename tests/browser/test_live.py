@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -163,6 +164,51 @@ def test_where_there_are_as_many_streams_as_there_may_be_a_page_asks_by_itself(
 
     expect(two.locator("[data-row]")).to_have_count(1)
     door.has_streams(1)
+
+
+SEEN = """hidden => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_a_tab_that_nobody_sees_gives_up_its_stream_to_one_that_is_seen(new_context: NewContext, site: Site, mark: str) -> None:
+    door = site.door()
+    context = new_context(base_url=door.url)
+    first, second = context.new_page(), context.new_page()
+    for tab in (first, second):
+        tab.goto(f"/tasks?tag={mark}")
+        live(tab, "live")
+
+    first.evaluate(SEEN, True)
+    run_id = site.start("nap", {}, tags=[mark])
+    expect(second.locator(f"#run-{run_id}")).to_be_visible()
+    door.has_streams(1)
+    second.evaluate(SEEN, True)
+    door.has_streams(0)
+    assert first.locator(f"#run-{run_id}").count() == 0
+    first.evaluate(SEEN, False)
+
+    expect(first.locator(f"#run-{run_id}")).to_be_visible()
+    door.has_streams(1)
+
+
+def test_however_much_happens_a_page_is_asked_for_twice_a_second_at_most(new_context: NewContext, site: Site, mark: str) -> None:
+    door = site.door()
+    page = new_context(base_url=door.url).new_page()
+    page.goto(f"/tasks?tag={mark}")
+    live(page, "live")
+
+    for _ in range(25):
+        last = site.start("nap", {}, tags=[mark])
+        page.evaluate("heard('changed')")
+    expect(page.locator(f"#run-{last}")).to_be_visible()
+
+    asked = page.evaluate(
+        "performance.getEntriesByType('resource').filter(each => each.name === location.href).map(each => each.startTime)"
+    )
+    assert len(asked) >= 2
+    assert min(later - sooner for sooner, later in itertools.pairwise(asked)) >= 490
 
 
 STREAMS = """

@@ -98,7 +98,7 @@ def test_show_prints_the_run_its_steps_its_error_and_who_did_what(shop: Path, ca
     assert "✗ failed  charge  attempt 1" in shown
     assert "ValueError: no funds" in shown
     assert "Traceback (most recent call last)" in shown
-    assert [line.split()[2] for line in shown.split("\nevents\n")[1].splitlines()] == ["pause", "resume"]
+    assert [line.split()[2] for line in shown.split("\nevents\n")[1].splitlines()] == ["start", "pause", "resume"]
     assert "cli:" in shown.split("\nevents\n")[1]
 
 

@@ -1,5 +1,6 @@
 """`stepwell start`: begins a run by its workflow's name."""
 
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,12 @@ def test_json_prints_the_run_by_the_names_of_the_fields(shop: Path, call: Call) 
     assert run["status"] == "pending"
     assert (run["tags"], run["priority"], run["queue"], run["key"]) == (["a", "b"], 7, "q", "k")
     assert run["created_at"].endswith("Z")
+
+
+def test_who_has_started_a_run_is_kept_with_it(shop: Path, call: Call) -> None:
+    run = call("start", "greet", "--input", '"Ann"', "--json").data
+
+    assert re.search(r"start +cli:\w+", call("runs", "show", run["id"]).out)
 
 
 def test_delay_and_timeout_are_durations(shop: Path, call: Call) -> None:
@@ -65,6 +72,15 @@ def test_a_name_that_nobody_has_is_started_and_the_near_one_named(shop: Path, ca
     assert answer.code == 0
     assert answer.out.startswith("started greeet ")
     assert "no worker has ever had a workflow 'greeet'; did you mean 'greet'?; the run waits until one has" in answer.err
+
+
+def test_an_input_that_is_nested_without_end_is_refused_in_words(here: Path, call: Call) -> None:
+    (here / "deep.json").write_text("[" * 200_000)
+
+    answer = call("start", "greet", "--input-file", "deep.json")
+
+    assert answer.code == 2
+    assert "nested more deeply" in answer.err
 
 
 def test_an_input_that_cannot_be_read_starts_nothing_and_makes_no_database(here: Path, call: Call) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tomllib
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,6 +24,20 @@ def test_each_file_says_of_which_version_it_is_and_has_its_licence_beside_it() -
         found = re.fullmatch(r"([A-Za-z]+)-\d+\.\d+\.\d+\.[a-z.]+", name)
         assert found is not None, name
         assert "Permission" in (VENDOR / f"{found[1]}.LICENSE").read_text()
+
+
+LICENCES = {"Zero-Clause BSD": "0BSD", "The MIT License": "MIT"}
+"""How a licence begins, and what SPDX calls it."""
+
+
+def test_the_licence_of_the_package_names_those_of_what_it_brings_along() -> None:
+    project = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text())["project"]
+    brought = {path: path.read_text() for path in SOURCE.rglob("*.LICENSE")}
+    named = {spdx for text in brought.values() for begin, spdx in LICENCES.items() if text.startswith(begin)}
+
+    assert len(brought) == len(named) == 2
+    assert set(project["license"].split(" AND ")) == {"Apache-2.0"} | named
+    assert {path for pattern in project["license-files"] for path in SOURCE.parent.glob(pattern)} == {*brought, SOURCE.parent / "LICENSE"}
 
 
 def test_each_file_is_used_by_a_page() -> None:

@@ -46,16 +46,16 @@ def full(server: Server) -> Iterator[None]:
     """
     with ExitStack() as taken:
         others = taken.enter_context(psycopg.connect(server.url(), autocommit=True))
+        ((most,),) = others.execute("SHOW max_connections").fetchall()
         ours = [others.info.backend_pid]
-        while True:
+        while len(ours) < int(most):
             try:
                 connection = taken.enter_context(psycopg.connect(server.url(), autocommit=True))
             except psycopg.OperationalError as error:
                 if "too many clients" not in str(error):
                     raise
-                # Whoever was sent away may come back before us.
-                if not others.execute(OTHERS + " AND NOT pid = ANY(%s)", [ours]).fetchall():
-                    break
+                # Whoever was sent away may come back before us, or not have left yet.
+                others.execute(OTHERS + " AND NOT pid = ANY(%s)", [ours])
             else:
                 ours.append(connection.info.backend_pid)
         yield

@@ -271,6 +271,26 @@ async def test_every_operation_answers_as_the_document_says_where_it_succeeds() 
             SCHEMA[f"/api{operation.shown_path}"][operation.method].validate_response(answer)
 
 
+@on_a_loop
+async def test_what_a_run_leads_to_by_the_document_can_be_done_with_it() -> None:
+    told = document(OPERATIONS, "")["paths"]
+    starts = [each for path in told.values() for each in path.values() if each["operationId"] in ("start", "fork_run", "trigger_schedule")]
+    links = [link for each in starts for link in each["responses"]["201"]["links"].values()]
+    known = {operation.name: operation for operation in OPERATIONS}
+    async with served() as site:
+        for link in links:
+            operation = known[link["operationId"]]
+            run_id = (await site.post("/runs", {"workflow": "order", "input": {"item": "asked"}}, status=201))["id"]
+            path = operation.shown_path.format(
+                **{name: run_id for name, where in link["parameters"].items() if where == "$response.body#/id"}
+            )
+            answer = await site.client.request(operation.method, f"/api{path}", json=_BODIES.get(operation.name))
+            SCHEMA[f"/api{operation.shown_path}"][operation.method].validate_response(answer)
+            assert answer.status_code in (operation.status, 400, 409), (operation.name, answer.text)
+
+    assert {link["operationId"] for link in links} == {operation.name for operation in OPERATIONS if "{run_id}" in operation.path}
+
+
 _BODIES: dict[str, Any] = {
     "start": {"workflow": "order", "input": {"item": "lamp"}},
     "start_many": {"workflow": "order", "inputs": [{"item": "lamp"}]},
@@ -284,7 +304,8 @@ _BODIES: dict[str, Any] = {
     "signal_run": {"name": "other"},
     "backfill_schedule": {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:10:00Z"},
 }
-_QUERIES: dict[str, Any] = {"get_ends": {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z", "intervals": 3}}
+_DAY: dict[str, Any] = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z", "intervals": 3}
+_QUERIES: dict[str, Any] = {"get_ends": _DAY, "get_waits": _DAY}
 
 
 async def _ended(site: Served) -> str:

@@ -45,6 +45,7 @@ def test_a_period_begins_where_it_does_for_the_viewer(period: str, zone: Any, be
         ('input.name:"größe x"', {"search": '"name":"größe x'}),
         ("input.done:true", {"search": '"done":true'}),
         ("input:42", {"search": "42"}),
+        ("card declined", {"search": "card declined"}),
         ("http://example.com", {"search": "http://example.com"}),
     ],
 )
@@ -62,6 +63,7 @@ def test_the_search_field_says_which_runs(words: str, filters: dict[str, Any]) -
         ({"from": "yesterday"}, "is no time"),
         ({"q": "status:odd"}, "odd"),
         ({"q": "workflow:send_*"}, "takes a whole name"),
+        ({"q": "input.user_id:42 declined"}, "one text can be looked for at a time"),
     ],
 )
 def test_what_cannot_be_is_said_and_the_last_day_is_shown(query: dict[str, str], problem: str) -> None:

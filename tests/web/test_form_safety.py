@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from httpx import AsyncByteStream
 
+from stepwell.web import create_app
 from stepwell.web.site import MAX_FORM
 from tests.engine.harness import scenario
 from tests.web.guests import client_of
@@ -37,10 +39,11 @@ async def test_no_form_leads_to_another_site(to: str, prefix: str, tmp_path: Pat
 async def test_a_form_leads_back_to_its_page_but_to_no_other_application(tmp_path: Path) -> None:
     async with app_in(tmp_path) as app, client_of(app, prefix="/admin") as client:
         back = await client.post("/admin/-/settings", data={"next": "/admin/charts?range=24h"})
-        out = await client.post("/admin/-/settings", data={"next": "/administration/logout"})
+        others = ("/administration/logout", "/admin/../logout", "/admin/%2e%2E/logout", "/admin/a/..\\..\\..\\logout", "/admin/..")
+        out = [await client.post("/admin/-/settings", data={"next": to}) for to in others]
 
     assert back.headers["location"] == "/admin/charts?range=24h"
-    assert out.headers["location"] == "/admin/tasks"
+    assert [answer.headers["location"] for answer in out] == ["/admin/tasks"] * len(others)
 
 
 class _Endless(AsyncByteStream):
@@ -64,6 +67,26 @@ async def test_a_form_that_is_too_large_is_not_read_to_its_end(tmp_path: Path) -
 
     assert (told.status_code, untold.status_code) == (413, 413)
     assert body.parts < 20
+
+
+@scenario
+async def test_a_form_whose_sender_has_gone_is_no_fault_of_the_program(tmp_path: Path) -> None:
+    sent: list[Any] = []
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/-/settings", "query_string": b"", "headers": [(b"host", b"testserver")],
+        "server": ("testserver", 80), "scheme": "http",
+    }  # fmt: skip
+    async with app_in(tmp_path) as app:
+        await create_app(app, tokens={})(scope, gone, send)
+
+    assert sent[0]["status"] == 400
 
 
 @pytest.mark.parametrize("content", [b"\xff=\xff", b"&a=1" * 20_001])

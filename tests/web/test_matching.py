@@ -79,6 +79,17 @@ async def test_what_an_operator_may_not_do_he_is_not_asked_and_a_viewer_is_asked
             assert (await handle.get()).status == "canceled"
 
 
+@pytest.mark.parametrize("to", ["//evil.example", "https://evil.example", "javascript:alert(1)", "", "tasks"])
+@scenario
+async def test_the_way_back_from_the_question_leads_to_a_page_of_ours(to: str, tmp_path: Path) -> None:
+    async with app_in(tmp_path, send_mail) as app, seen(app, prefix="/jobs") as client:
+        page = await client.get("/jobs/tasks/matching", params={"next": to})
+        own = await client.get("/jobs/tasks/matching", params={"next": "/jobs/tasks?tag=acme"})
+
+    assert set(re.findall(r'<a href="([^"]*)"[^>]*>(?:Tasks|Back, and do nothing)</a>', page.text.partition("<main")[2])) == {"/jobs/tasks"}
+    assert 'href="/jobs/tasks?tag=acme">Back, and do nothing' in own.text
+
+
 @pytest.mark.parametrize(("token", "status"), [(VIEWER, 403), (OPERATOR, 303)])
 @scenario
 async def test_one_that_takes_long_shows_on_the_page_and_is_stopped_there(token: str, status: int, tmp_path: Path) -> None:

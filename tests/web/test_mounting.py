@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from httpx import ASGITransport, AsyncClient
@@ -70,6 +71,53 @@ async def test_every_page_works_below_a_prefix_and_leads_nowhere_else(host: Any,
 
     assert home.headers["location"] == f"{prefix}/tasks"
     assert file.status_code == 200
+
+
+@pytest.mark.parametrize("prefix", ["/my jobs", "/作业", "/a+b&c;d", "/100%25"])
+@scenario
+async def test_a_prefix_may_have_any_signs_in_it(prefix: str, tmp_path: Path) -> None:
+    address = quote(prefix)
+    async with app_in(tmp_path, send_mail, odd) as app, visitor(by_starlette(create_app(app, tokens={}), prefix)) as client:
+        page = await client.get(f"{address}/tasks")
+        links = [link for link in links_of(page) if not link.startswith("#")]
+        found = [(await client.get(link)).status_code for link in links if not link.endswith(("/events", "/settings", "/views"))]
+        settings = await client.post(f"{address}/-/settings", data={"theme": "dark", "next": f"{address}/charts"})
+        started = await client.post(f"{address}/api/runs", json={"workflow": "send_mail", "input": {"to": "ada"}})
+        paused = await client.post(f"{address}/runs/{started.json()['id']}/pause")
+        document = (await client.get(f"{address}/api/openapi.json")).json()
+        again = await client.get(started.headers["location"])
+
+    assert [link for link in links if not link.startswith(f"{address}/")] == []
+    assert set(found) == {200}
+    assert settings.headers["location"] == f"{address}/charts"
+    assert f"Path={address};" in settings.headers["set-cookie"]
+    assert paused.headers["location"] == f"{address}/runs/{started.json()['id']}"
+    assert (again.status_code, document["servers"]) == (200, [{"url": address}])
+
+
+@scenario
+async def test_cookies_go_no_way_but_the_private_one_where_pages_are_fetched_by_it(tmp_path: Path) -> None:
+    async with app_in(tmp_path) as app, visitor(create_app(app, tokens={})) as client:
+        plain, private = [await client.post(f"{scheme}://testserver/-/settings", data={"theme": "dark"}) for scheme in ("http", "https")]
+
+    assert "secure" not in plain.headers["set-cookie"].lower()
+    assert "secure" in private.headers["set-cookie"].lower()
+
+
+@scenario
+async def test_what_a_proxy_says_of_the_way_is_believed_by_the_server_alone(tmp_path: Path) -> None:
+    told = {
+        "x-forwarded-host": "evil.example",
+        "x-forwarded-proto": "https",
+        "x-forwarded-prefix": "/evil",
+        "forwarded": "host=evil.example",
+    }
+    async with app_in(tmp_path, send_mail) as app, visitor(create_app(app, tokens={})) as client:
+        page = await client.get("/api", headers=told)
+        posted = await client.post("/-/settings", data={"theme": "dark"}, headers={**told, "origin": "https://evil.example"})
+
+    assert "evil" not in page.text
+    assert posted.status_code == 403
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -103,6 +104,7 @@ PLACES = (
     ("/api/runs", ("search", "workflow", "version", "queue", "id_prefix", "tags")),
     ("/api/overview/runs", ("cursor", "search")),
     ("/api/overview/ends", ("since", "until", "intervals")),
+    ("/api/overview/waits", ("since", "until", "intervals")),
     ("/api/runs/{run}/logs", ("after", "limit")),
 )
 
@@ -118,3 +120,36 @@ async def test_whatever_an_address_says_no_page_breaks(path: str, names: tuple[s
                 for asked in [names, *((name,) for name in names)]:
                     answer = await client.get(path.format(run=run.run_id), params=dict.fromkeys(asked, text))
                     assert answer.status_code < 500, (asked, text)
+
+
+FORMS: tuple[tuple[str, dict[str, str], tuple[str, ...]], ...] = (
+    ("/tasks", {"action": "cancel"}, ("action", "scope", "run", "next")),
+    ("/tasks?q={odd}&from={odd}", {"action": "cancel", "scope": "matching"}, ("next",)),
+    ("/runs/{run}/signal", {"name": "go", "payload": "1"}, ("name", "payload", "next")),
+    ("/runs/{run}/fork", {}, ("from_step",)),
+    ("/runs/{odd}/pause", {}, ("next",)),
+    ("/runs/{run}/{odd}", {}, ("next",)),
+    ("/schedules/send_mail/every_morning", {"action": "backfill", "start": "2026-01-01", "end": "2026-01-02"}, ("start", "end", "action")),
+    ("/schedules/{odd}/{odd}", {"action": "trigger"}, ("next",)),
+    ("/workflows/{odd}", {"action": "pause"}, ("action",)),
+    ("/workers", {"action": "drain"}, ("worker", "action")),
+    ("/workers", {"action": "pause"}, ("queue", "next")),
+    ("/-/settings", {}, ("theme", "tz", "keys", "next")),
+    ("/runs/new?workflow=send_mail", {"input": "{{}}"}, ("input", "key", "delay", "queue", "priority", "timeout", "tags", "turn")),
+    ("/runs/new?workflow={odd}&version={odd}&as=json", {}, ("input", "key", "delay", "turn")),
+    ("/runs/{run}/rerun?from_step={odd}", {}, ("input", "priority", "tags", "turn")),
+)
+
+
+@pytest.mark.parametrize(("path", "fields", "names"), FORMS)
+@scenario
+async def test_whatever_a_form_says_no_page_breaks(path: str, fields: dict[str, str], names: tuple[str, ...], tmp_path: Path) -> None:
+    async with app_in(tmp_path, send_mail) as app, app.worker(grace="0s"):
+        run = await app.start(send_mail, {"to": "ada"})
+        await run.result()
+        async with client_of(app) as client:
+            for text in ODD:
+                for sent in [{}, dict.fromkeys(names, text), *({name: text} for name in names)]:
+                    address = path.format(run=run.run_id, odd=quote(text[:1_000], safe="") or "%20")
+                    answer = await client.post(address, data={**fields, **sent})
+                    assert answer.status_code < 500, (sent, text)

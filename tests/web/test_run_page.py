@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -14,7 +16,7 @@ from stepwell import Handle, Logger, Retry, RunFailed, Step, workflow
 from stepwell.testing import TestApp
 from stepwell.web.values import MOST
 from tests.engine.harness import scenario
-from tests.web.seeing import ADMIN, EVIL, VIEWER, Counting, seen, text_of
+from tests.web.seeing import ADMIN, EVIL, VIEWER, Counting, app_in, seen, text_of
 
 BIG: Final = 9_007_199_254_740_993
 
@@ -338,3 +340,33 @@ async def test_the_page_of_a_step_with_its_lines_and_those_of_the_run_asks_for_f
         asked = +counting.asked
 
     assert asked.total() <= 6, asked
+
+
+@scenario
+async def test_what_a_worker_does_not_execute_again_after_another_has_left_is_marked(tmp_path: Path) -> None:
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def waits() -> None:
+        begun.set()
+        await gate.wait()
+
+    @workflow
+    async def handed_on(step: Step) -> None:
+        await step.run("one", str)
+        await step.run("two", waits)
+
+    async with app_in(tmp_path, handed_on) as app, seen(app) as client:
+        async with app.worker(grace="0s"):
+            run = await app.start(handed_on)
+            await begun.wait()
+            first = await client.get(f"/runs/{run.run_id}")
+        gate.set()
+        async with app.worker():
+            await run.result()
+        page = await client.get(f"/runs/{run.run_id}?step=one&tab=meta")
+
+    assert "↺ cached" not in first.text
+    assert re.findall(r'data-step="(\w+)".*?</li>', page.text, re.DOTALL) == ["one", "two"]
+    marked = [row.partition('"')[0] for row in page.text.split('data-step="')[1:] if "↺ cached" in row.partition("</li>")[0]]
+    assert marked == ["one"]
+    assert "cached recorded before a worker took the run up again, and not executed again" in text_of(page)

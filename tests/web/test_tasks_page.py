@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stepwell import Step, workflow
+from stepwell.errors import TooSlow
 from stepwell.testing import TestApp
 from tests.engine.harness import scenario
-from tests.web.seeing import VIEWER, Counting, app_in, seen, send_mail, text_of
+from tests.web.seeing import VIEWER, Counting, app_in, seen, send_mail, text_of, with_runs
 
 
 @workflow(name="nap")
@@ -31,9 +33,9 @@ async def test_what_goes_on_is_shown_in_short_beside_a_list_in_which_somebody_lo
         filtered = await client.get("/tasks?tag=none")
 
     assert all_of_them.text.count('id="active-0') == 20
-    assert "these 20 and more" in text_of(all_of_them)
+    assert "all that are active" in text_of(all_of_them)
     assert filtered.text.count('id="active-0') == 5
-    assert "these 5 and more" in text_of(filtered)
+    assert "all that are active" in text_of(filtered)
 
 
 @scenario
@@ -57,6 +59,46 @@ async def test_the_oldest_come_first_where_so_asked_and_the_pages_follow(tmp_pat
 
     assert _ids(first.text) == ids[:25]
     assert _ids(second.text) == ids[25:]
+
+
+@scenario
+async def test_each_run_of_the_list_shows_its_last_steps_and_how_many_there_are(tmp_path: Path) -> None:
+    async with with_runs(tmp_path) as app, seen(app) as client:
+        page = await client.get("/tasks?workflow=send_mail&status=failed,completed")
+
+    rows = re.findall(r'<tr id="run-.*?</tr>', page.text, re.DOTALL)
+    assert len(rows) >= 2
+    for row in rows:
+        is_failed = 'class="failed" data-row' in row
+        assert ('<path class="failed"' in row) == is_failed
+        assert re.search(
+            r"<span class=\"number\">1</span><span class=\"visually-hidden\"> step" + (", send failed" if is_failed else "<"), row
+        )
+
+
+@scenario
+async def test_where_steps_take_too_long_to_count_the_runs_are_shown_without_them() -> None:
+    app = TestApp(nap, self_moving=False)
+    async with app, seen(app) as client:
+        handle = await app.start(nap)
+        app.store = Slow(app.store)  # type: ignore[assignment]  # all but one verb are the real ones
+        page = await client.get("/tasks")
+
+    assert page.status_code == 200
+    assert _ids(page.text) == [handle.run_id]
+
+
+class Slow:
+    """A store in which steps take too long to count."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, verb: str) -> Any:
+        return getattr(self._store, verb)
+
+    async def chips(self, *_: object) -> object:
+        raise TooSlow("this takes too long to count")
 
 
 @pytest.mark.parametrize(("size", "shown"), [("25", 25), ("50", 50), ("100", 60), ("7", 50), ("1000000", 50)])

@@ -31,6 +31,7 @@ from tests.web.timelines import (
     at,
     concurrent,
     drawn,
+    markup,
     odd,
     retried,
     running_now,
@@ -424,6 +425,14 @@ def test_steps_that_were_recorded_before_a_worker_took_the_run_up_again_are_mark
     assert row(timeline, "one").sentence == (
         "one, completed, 1 second, recorded before a worker took the run up again, and not executed again"
     )
+
+
+def test_a_group_says_how_many_of_its_steps_were_not_executed_again() -> None:
+    steps = [a_step(f"send_{number}", number, number + 1) for number in range(300)]
+    timeline = drawn(replace(a_run(over=300.0, begun=0.0), claimed_at=at(120.5)), steps)
+
+    assert [(each.members, each.cached) for each in timeline.rows] == [(300, 120)]
+    assert "↺ 120 cached" in markup(timeline)
 
 
 def test_a_run_that_one_worker_has_executed_from_its_begin_has_nothing_cached() -> None:

@@ -178,6 +178,8 @@ def _read(file: Path) -> str:
 def _parsed(text: str, source: str, advice: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise BadUsage(f"{source} is nested more deeply than can be read") from None
     except ValueError as error:
         raise BadUsage(f"{source} is no JSON: {error}{advice}") from None
 

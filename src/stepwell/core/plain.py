@@ -9,7 +9,7 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from stepwell.core.records import WorkerState
+from stepwell.core.records import Run, StepRecord, WorkerState
 from stepwell.errors import ErrorInfo
 
 Hide: TypeAlias = Callable[[str, Any], Any]
@@ -17,7 +17,12 @@ Hide: TypeAlias = Callable[[str, Any], Any]
 
 Schema: TypeAlias = dict[str, Any]
 
-_INTERNAL: Final[Mapping[type, Collection[str]]] = {ErrorInfo: {"kinds", "steps"}, WorkerState: {"serves"}}
+_INTERNAL: Final[Mapping[type, Collection[str]]] = {
+    ErrorInfo: {"kinds", "steps"},
+    Run: {"claimed_at", "claimed_by"},
+    StepRecord: {"retry_at"},
+    WorkerState: {"serves"},
+}
 """Fields of records that are no part of what users are promised."""
 
 _DATA: Final = frozenset({"input", "output", "fields", "preview", "error", "message", "traceback", "reason"})

@@ -6,16 +6,22 @@ import base64
 import binascii
 import hmac
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from stepwell.errors import DefinitionError
+
+log = logging.getLogger(__name__)
+
+_HERE: Final = frozenset({"", "::1", "localhost", "testclient"})
+"""Hosts of those who ask from this machine, or by no network at all; beside 127.0.0.0/8."""
 
 
 class Role(IntEnum):
@@ -89,6 +95,7 @@ class Access:
         self._auth = auth
         self._tokens = tokens
         self._read_only = read_only
+        self._has_warned = False
 
     @property
     def is_open(self) -> bool:
@@ -110,10 +117,18 @@ class Access:
         """Whose request it is. Raises NotSignedIn."""
         found = self._by_token(request) or await self._by_auth(request)
         if found is None and self.is_open:
+            self._warn_of(request)
             found = User(role=Role.ADMIN)
         if found is None:
             raise NotSignedIn
         return User(role=min(found.role, Role.VIEWER), name=found.name) if self._read_only else found
+
+    def _warn_of(self, request: Request) -> None:
+        """Say once in the log that somebody from elsewhere has come in, whom nobody has asked who he is."""
+        host = request.client.host if request.client is not None else ""
+        if not self._has_warned and host not in _HERE and not host.startswith("127."):
+            self._has_warned = True
+            log.warning("%s came in as an admin, as everybody does who reaches the web interface; give create_app auth= or tokens=", host)
 
     async def _by_auth(self, request: Request) -> User | None:
         if self._auth is None:

@@ -1,11 +1,17 @@
-"""Names that people have chosen, as parts of an address: they may hold slashes, percent signs, or nothing but dots. Pure."""
+"""Names that people have chosen, as parts of an address, which may hold slashes, percent signs or only dots; and its prefix. Pure."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-from urllib.parse import unquote
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import quote, unquote
 
 from starlette.convertors import Convertor, register_url_convertor
+
+
+def prefix_of(scope: Mapping[str, Any]) -> str:
+    """Where the application is mounted, as addresses, headers and cookies have it; empty: under no prefix."""
+    return quote(str(scope.get("root_path", "")).rstrip("/"))
 
 
 class NameConvertor(Convertor[str]):

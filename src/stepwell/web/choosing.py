@@ -143,6 +143,7 @@ def _words(text: str, said: Mapping[str, Any]) -> dict[str, Any]:
         words = text.split()
     found: dict[str, Any] = {}
     free: list[str] = []
+    parts: list[str] = []
     for word in words:
         match = _WORD.fullmatch(word)
         if match is None or match[1] not in _WORDS:
@@ -157,15 +158,17 @@ def _words(text: str, said: Mapping[str, Any]) -> dict[str, Any]:
             case "tag":
                 found["tags"] = [*found.get("tags", said.get("tags", [])), value]
             case "input" if path.strip("."):
-                free.append(_field(path.rpartition(".")[2], value))
+                parts.append(_field(path.rpartition(".")[2], value))
             case "error" | "input":
-                free.append(value)
+                parts.append(value)
             case _:
                 found[name] = _whole(name, value)
     if len(free) == 1 and re.fullmatch(r"[0-9a-f]{8}[0-9a-f-]{0,28}", free[0]):
         found["id_prefix"], free = free[0], []
-    if free:
-        found["search"] = " ".join(free)
+    if len(parts) + bool(free) > 1:
+        raise ValueError("one text can be looked for at a time: one error:, or one input:, or words as they follow each other")
+    if free or parts:
+        found["search"] = " ".join(free or parts)
     return found
 
 

@@ -65,7 +65,7 @@ async def show(visit: Visit) -> Response:
         deeds=[(name, deed, _fitting(deed, tally)) for name, deed in DEEDS.items() if visit.user.may(deed.role)],
         cap=COUNTED,
         act=visit.url("act_on_tasks", query=query),
-        back=visit.query.get("next") or visit.url("tasks"),
+        back=visit.own(visit.query.get("next", "")),
     )
 
 

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+
+from stepwell.web.api.answers import problem_response
+from stepwell.web.opening import is_of_program
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -65,10 +69,14 @@ class Security:
         # No browser adds a bearer token by itself: whoever has sent a right one has it. Any other proves nothing, since a cookie, or what
         # `auth` goes by, may decide whose the request is.
         if scope["method"] not in _SAFE and not is_same_site(headers) and not self._has_token(headers):
-            refusal = PlainTextResponse("this request comes from another site, and nothing was done\n", status_code=403)
-            await refusal(scope, receive, send_with_headers)
+            await _refusal(scope)(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)
+
+
+def _refusal(scope: Scope) -> Response:
+    said = "this request comes from another site, and nothing was done"
+    return problem_response(HTTPException(403, said)) if is_of_program(scope) else PlainTextResponse(f"{said}\n", 403)
 
 
 def is_same_site(headers: Headers) -> bool:

@@ -27,5 +27,5 @@ async def change(visit: Visit) -> Response:
     }
     for name, value in wanted.items():
         if value is not None:
-            answer.set_cookie(name, value, max_age=_YEAR, path=visit.cookie_path, httponly=False, samesite="strict")
+            visit.remember(answer, name, value, _YEAR)
     return answer

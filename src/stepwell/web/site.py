@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Router
 
@@ -24,6 +24,7 @@ from stepwell.core.cron import in_words
 from stepwell.core.records import instant
 from stepwell.web import words
 from stepwell.web.access import Access, NotAllowed, NotSignedIn, Role, User
+from stepwell.web.addresses import prefix_of
 from stepwell.web.batches import Batches
 from stepwell.web.columns import columns
 from stepwell.web.figures import Figures
@@ -97,7 +98,7 @@ class Visit:
 
     def url(self, name: str, /, *, query: Mapping[str, object] | None = None, **params: object) -> str:
         """The path of a page, under whatever prefix the application is mounted. What is None is left out of the query."""
-        path = quote(self.request.scope.get("root_path", "") + str(self.site.router.url_path_for(name, **params)))
+        path = self.prefix + quote(str(self.site.router.url_path_for(name, **params)))
         pairs = [(key, str(value)) for key, value in (query or {}).items() if value is not None]
         return f"{path}?{urlencode(pairs)}" if pairs else path
 
@@ -106,16 +107,19 @@ class Visit:
 
         What is not changed stays as it is, also what is there several times, or empty.
         """
-        path = str(self.request.scope.get("root_path", "")) + self.request.scope["path"].removeprefix(
-            self.request.scope.get("root_path", "")
-        )
+        path = self.prefix + quote(self.request.scope["path"].removeprefix(self.request.scope.get("root_path", "")))
         pairs = [pair for pair in self.request.query_params.multi_items() if pair[0] not in changes]
         pairs += [(key, str(value)) for key, value in changes.items() if value is not None]
-        return f"{quote(path)}?{urlencode(pairs)}" if pairs else quote(path)
+        return f"{path}?{urlencode(pairs)}" if pairs else path
+
+    @property
+    def prefix(self) -> str:
+        """Where the application is mounted, as addresses have it."""
+        return prefix_of(self.request.scope)
 
     def static(self, name: str) -> str:
         """The address of a file."""
-        return str(self.request.scope.get("root_path", "")) + self.site.static.path(name)
+        return self.prefix + self.site.static.path(name)
 
     def need(self, role: Role) -> None:
         """Raises NotAllowed: the user has not this role."""
@@ -129,10 +133,13 @@ class Visit:
     async def fields(self) -> list[tuple[str, str]]:
         """All fields of the form that was sent, in order. Raises HTTPException: it is too large, or none."""
         body = bytearray()
-        async for part in self.request.stream():  # a length that was told may be another one, or none
-            body += part
-            if len(body) > MAX_FORM:
-                raise HTTPException(413, "the form is too large")
+        try:
+            async for part in self.request.stream():  # a length that was told may be another one, or none
+                body += part
+                if len(body) > MAX_FORM:
+                    raise HTTPException(413, "the form is too large")
+        except ClientDisconnect:
+            raise HTTPException(400, "the form has not come to its end") from None
         try:
             return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=20_000)
         except ValueError as error:
@@ -150,30 +157,30 @@ class Visit:
             return Response(status_code=304, headers={"etag": tag})
         answer = HTMLResponse(text, status_code=status, headers={"etag": tag, "cache-control": "no-store"})
         if said:
-            answer.delete_cookie(_SAID, path=self.cookie_path, httponly=True, samesite="strict")
+            self.remember(answer, _SAID, "", 0)
         return answer
 
     def go(self, to: str, said: str = "") -> Response:
         """On to another page of ours, which says so."""
-        answer = RedirectResponse(self._own(to), status_code=303)
+        answer = RedirectResponse(self.own(to), status_code=303)
         if said:
-            answer.set_cookie(_SAID, quote(said[:500]), max_age=60, path=self.cookie_path, httponly=True, samesite="strict")
+            self.remember(answer, _SAID, quote(said[:500]), 60)
         return answer
 
     def back(self, fields: Fields, otherwise: str, said: str = "") -> Response:
         """To the page that the form was on."""
         return self.go(fields.get("next") or otherwise, said)
 
-    def _own(self, to: str) -> str:
-        """An address of ours: nobody is sent to another site, nor to another application of this one."""
-        prefix = quote(str(self.request.scope.get("root_path", "")))
-        is_ours = to.startswith(f"{prefix}/") and not to.startswith(("//", "/\\")) and to.isprintable()
-        return to if is_ours else self.url("tasks")
+    def own(self, to: str) -> str:
+        """The address, if it is one of ours, else that of Tasks: nobody is sent to another site, nor to another application of this one."""
+        is_ours = to.startswith(f"{self.prefix}/") and not to.startswith(("//", "/\\")) and to.isprintable()
+        leads_up = ".." in unquote(to.partition("?")[0]).replace("\\", "/").split("/")
+        return to if is_ours and not leads_up else self.url("tasks")
 
-    @property
-    def cookie_path(self) -> str:
-        """Where cookies of this application are sent."""
-        return str(self.request.scope.get("root_path", "")) or "/"
+    def remember(self, answer: Response, name: str, value: str, seconds: int) -> None:
+        """Let the browser keep this for so long, for this application alone. No script needs to read it."""
+        is_private = self.request.url.scheme == "https"
+        answer.set_cookie(name, value, seconds, path=self.prefix or "/", secure=is_private, httponly=True, samesite="strict")
 
 
 _TOLD: Final[tuple[type[Exception], ...]] = (*EXPECTED, HTTPException)

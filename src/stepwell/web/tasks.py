@@ -16,10 +16,11 @@ from stepwell.web.matching import DEEDS
 from stepwell.web.views import BUILT_IN, COOKIE, is_shown, saved
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from starlette.responses import Response
 
+    from stepwell.core.records import RunSummary, StepChip
     from stepwell.web.site import Visit
 
 SIZES: Final = (25, 50, 100, 200)
@@ -55,7 +56,7 @@ async def show(visit: Visit) -> Response:
         day=await visit.site.figures.ends(DAY, visit.now),
         active=active,
         has_more=has_more,
-        chips=await overview.chips([run.id for run in active], _CHIPS),
+        chips=await _chips(visit, [*active, *page]),
         page=page,
         slow=slow,
         is_new=not is_looking and not any(tally.values()),
@@ -74,6 +75,13 @@ async def show(visit: Visit) -> Response:
         statuses=list(RunStatus),
         batches=visit.site.batches.shown(),
     )
+
+
+async def _chips(visit: Visit, runs: Iterable[RunSummary]) -> dict[str, tuple[int, list[StepChip]]]:
+    try:
+        return await visit.app.overview.chips([run.id for run in runs], _CHIPS)
+    except TooSlow:
+        return {}  # of a page of runs with ten thousand steps each: without them it is of more use than not at all
 
 
 def _size(visit: Visit) -> int:

@@ -97,7 +97,7 @@ async def change(visit: Visit) -> Response:
         return _kept(visit, others, visit.back(fields, visit.url("tasks"), f"the view {label} was forgotten"))
     view = View(_named(label), _chosen(fields.get("query", "")))
     if len(urlencode(view.query)) > _MAX_QUERY:
-        raise ValueError("this chooses by too many words to be kept; keep its address as a bookmark")
+        raise BadValue("this chooses by too many words to be kept; keep its address as a bookmark")
     if len(others) >= MAX_SAVED:
         raise BadValue(f"a browser keeps {MAX_SAVED} views; forget one of them first")
     to = visit.url("tasks", query={**view.query, "view": view.label})
@@ -116,7 +116,7 @@ def _kept(visit: Visit, views: Iterable[View], answer: Response) -> Response:
     text = _written([*views])
     if len(text) > _MAX_COOKIE:
         raise BadValue("a browser does not keep so much; forget a view first")
-    answer.set_cookie(COOKIE, text, max_age=_YEAR, path=visit.cookie_path, httponly=True, samesite="strict")
+    visit.remember(answer, COOKIE, text, _YEAR)
     return answer
 
 

@@ -25,6 +25,7 @@ from stepwell.core.records import (
     Slot,
     Speed,
     StepRecord,
+    Waits,
     WorkerState,
     WorkflowState,
 )
@@ -165,6 +166,13 @@ class EndsList:
     """How many runs have ended, by interval."""
 
     ends: list[Ends]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitsList:
+    """How long runs have waited, by interval."""
+
+    waits: list[Waits]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

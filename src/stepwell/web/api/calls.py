@@ -12,8 +12,10 @@ from starlette.requests import Request
 
 from stepwell.app import Stepwell
 from stepwell.web.access import Role, User
+from stepwell.web.addresses import prefix_of
 from stepwell.web.api.answers import Reply
 from stepwell.web.api.given import Given, GivenT
+from stepwell.web.masking import Hides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,8 @@ class Call(Generic[GivenT]):
     request: Request
     user: User
     given: GivenT
+    hides: Hides
+    """Which names have values that are not shown."""
 
     @property
     def actor(self) -> str:
@@ -36,7 +40,7 @@ class Call(Generic[GivenT]):
 
     def address(self, path: str) -> str:
         """Of something else in the API, under whatever prefix it is mounted."""
-        return f"{self.request.scope.get('root_path', '')}/api{path}"
+        return f"{prefix_of(self.request.scope)}/api{path}"
 
 
 Handler = Callable[[Call[Any]], Awaitable[Any]]

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from stepwell.core.filters import MAX_PAGE, Filters
 from stepwell.core.status import RunStatus
+from stepwell.web.api.inputs import member
 
 MAX_BODY: Final = 16 * 1024 * 1024
 """Bytes that a body may have."""
@@ -64,6 +65,12 @@ class Given(BaseModel):
     """What an operation takes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, strict=True)
+
+    _sent: str = PrivateAttr(default="{}")
+
+    def sent(self, name: str) -> str | None:
+        """The JSON text of a field of the body, as it was sent; None: it was not."""
+        return member(self._sent, name)
 
 
 GivenT = TypeVar("GivenT", bound=Given)
@@ -286,11 +293,13 @@ async def from_body(request: Request, kind: type[GivenT]) -> GivenT:
     if media_type != "application/json":
         raise HTTPException(415, "Content-Type must be application/json")
     try:
-        return kind.model_validate_json(body)
+        given = kind.model_validate_json(body)
     except ValidationError as error:
         if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
             raise HTTPException(400, f"the body is no JSON: {error.errors()[0]['msg'].removeprefix('Invalid JSON: ')}") from None
         raise Misfit([{"pointer": pointer(where), "detail": said} for where, said in _problems(error)]) from None
+    given._sent = body.decode()  # no field: what is given has none of this name
+    return given
 
 
 def pointer(where: Sequence[int | str]) -> str:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from stepwell.core.plain import Schema, schema_of
+from stepwell.core.records import Run
 from stepwell.web.api.calls import Operation
 from stepwell.web.api.given import Given, Nothing
 
@@ -59,8 +60,12 @@ def document(operations: Iterable[Operation], prefix: str) -> Schema:
     """What the operations are, for programs. `prefix`: under which the application is mounted."""
     known: dict[str, Schema] = {"Problem": _PROBLEM}
     paths: dict[str, Schema] = {}
+    operations = tuple(operations)
     for operation in operations:
-        paths.setdefault(f"/api{operation.shown_path}", {})[operation.method.lower()] = _operation(operation, known)
+        told = _operation(operation, known)
+        if operation.answers is Run:
+            told["responses"][str(operation.status)]["links"] = _links(operations)
+        paths.setdefault(f"/api{operation.shown_path}", {})[operation.method.lower()] = told
     return {
         "openapi": "3.1.0",
         "info": {"title": "Stepwell", "version": version("stepwell"), "description": _ABOUT},
@@ -94,6 +99,12 @@ def _operation(operation: Operation, known: dict[str, Schema]) -> Schema:
         needed = any(field.is_required() for field in operation.takes.model_fields.values())
         told["requestBody"] = {"required": needed, "content": {"application/json": {"schema": schema}}}
     return told
+
+
+def _links(operations: Iterable[Operation]) -> Schema:
+    """What can be done with a run that was answered."""
+    about = [operation for operation in operations if operation.parts == ["run_id"]]
+    return {each.name: {"operationId": each.name, "parameters": {"run_id": "$response.body#/id"}} for each in about}
 
 
 def _tag(operation: Operation) -> str:

@@ -76,6 +76,7 @@ OPERATIONS: Final = (
     _get("/overview/active", overview.get_active),
     _get("/overview/tally", overview.get_tally),
     _get("/overview/ends", overview.get_ends),
+    _get("/overview/waits", overview.get_waits),
     _get("/overview/speeds", overview.get_speeds),
     _get("/overview/live_versions", overview.get_live_versions),
     _get("/overview/backlog", overview.get_backlog),

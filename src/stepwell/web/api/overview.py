@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from stepwell.core.records import Backlog, DatabaseFacts
-from stepwell.web.api.answers import Counts, EndsList, LiveVersions, RunSummaries, RunSummaryPage, Speeds
+from stepwell.web.api.answers import Counts, EndsList, LiveVersions, RunSummaries, RunSummaryPage, Speeds, WaitsList
 from stepwell.web.api.calls import Call
 from stepwell.web.api.given import Given, Instant, Limit, Listed, Nothing, Which
 
@@ -29,6 +29,16 @@ class Ended(Given):
     since: Instant
     until: Instant
     intervals: int = Field(default=48, ge=1, le=10_000)
+    workflow: str | None = None
+    """Of this one only."""
+
+
+class Waited(Given):
+    """Of which time, in how many intervals."""
+
+    since: Instant
+    until: Instant
+    intervals: int = Field(default=48, ge=1, le=1_000)
     workflow: str | None = None
     """Of this one only."""
 
@@ -58,6 +68,15 @@ async def get_ends(call: Call[Ended]) -> EndsList:
     """Say how many runs have ended, and how, by interval."""
     given = call.given
     return EndsList(ends=await call.app.overview.ends(given.since, given.until, given.intervals, given.workflow))
+
+
+async def get_waits(call: Call[Waited]) -> WaitsList:
+    """Say how long runs have waited for a worker, by the interval in which they were created.
+
+    Up to 40 runs of each interval are looked at.
+    """
+    given = call.given
+    return WaitsList(waits=await call.app.overview.waits(given.since, given.until, given.intervals, given.workflow))
 
 
 async def get_speeds(call: Call[Nothing]) -> Speeds:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from stepwell.web.access import NotAllowed, Role, User
+from stepwell.web.addresses import prefix_of
 from stepwell.web.api.answers import Reply, json_response, problem_response
 from stepwell.web.api.calls import Call, Operation
 from stepwell.web.api.given import Given, Misfit, Which, from_body, from_query
@@ -73,7 +74,7 @@ class Answering:
 
     def __init__(self, site: Site, methods: dict[str, Callable[[Site, Request, User], Awaitable[Response]]]) -> None:
         self._site = site
-        self._methods = methods
+        self.methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
@@ -86,11 +87,11 @@ class Answering:
         await response(scope, receive, send)
 
     def _method(self, request: Request) -> Callable[[Site, Request, User], Awaitable[Response]]:
-        if not self._methods:
+        if not self.methods:
             raise HTTPException(404, f"there is nothing at {request.url.path}; /api says what there is")
-        found = self._methods.get("GET" if request.method == "HEAD" else request.method)
+        found = self.methods.get("GET" if request.method == "HEAD" else request.method)
         if found is None:
-            allowed = [*self._methods, *(["HEAD"] if "GET" in self._methods else [])]
+            allowed = [*self.methods, *(["HEAD"] if "GET" in self.methods else [])]
             raise HTTPException(405, f"this address takes {', '.join(allowed)}", headers={"allow": ", ".join(allowed)})
         return found
 
@@ -106,7 +107,7 @@ def _doing(operation: Operation) -> Callable[[Site, Request, User], Awaitable[Re
         given: Given = await _given(request, operation)
         if isinstance(given, Which):
             given.without_finding(site.redact.names)
-        answer: Any = await operation.handler(Call(app=site.app, request=request, user=user, given=given))
+        answer: Any = await operation.handler(Call(app=site.app, request=request, user=user, given=given, hides=site.redact.hides))
         if operation.answers is None:
             return Response(status_code=operation.status)
         if isinstance(answer, Reply):
@@ -123,7 +124,7 @@ async def _given(request: Request, operation: Operation) -> Given:
 async def _document(_: Site, request: Request, user: User) -> Response:
     if not user.may(Role.VIEWER):
         raise NotAllowed(Role.VIEWER)
-    return Response(to_json(document(OPERATIONS, request.scope.get("root_path", ""))), media_type="application/json")
+    return Response(to_json(document(OPERATIONS, prefix_of(request.scope))), media_type="application/json")
 
 
 async def show(visit: Visit) -> Response:

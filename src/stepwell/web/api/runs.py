@@ -8,6 +8,7 @@ from stepwell.core.records import Run
 from stepwell.web.api.answers import Count, Counts, Events, LogPage, Reply, RunIds, RunPage, Steps
 from stepwell.web.api.calls import Call
 from stepwell.web.api.given import All, Attempts, Fork, Lines, Listed, Nothing, Signal, SignalAll, Start, Started, StartMany, Which
+from stepwell.web.api.inputs import Inputs
 
 _EVENTS: Final = 10_000
 """That are told of one run."""
@@ -20,8 +21,9 @@ async def start(call: Call[Start]) -> Reply[Run]:
 
     201 with the new run; 200 with the first run where its key is taken.
     """
-    given = call.given
-    handle = await call.app.start(given.workflow, given.input, key=given.key, actor=call.actor, **_options(given))
+    given, text = call.given, call.given.sent("input")
+    value = None if text is None else Inputs(call.app, given.workflow, given.version, call.hides).read(text)
+    handle = await call.app.start(given.workflow, value, key=given.key, actor=call.actor, **_options(given))
     run = await call.app.runs.get(handle.run_id)
     return Reply(value=run, status=201 if handle.created else 200, headers=_location(call, run.id))
 
@@ -32,7 +34,8 @@ async def start_many(call: Call[StartMany]) -> RunIds:
     All inputs are checked before the first run is stored. The ids are in the order of the inputs.
     """
     given = call.given
-    handles = await call.app.start_many(given.workflow, given.inputs, actor=call.actor, **_options(given))
+    inputs = Inputs(call.app, given.workflow, given.version, call.hides).read_all(given.sent("inputs") or "[]")
+    handles = await call.app.start_many(given.workflow, inputs, actor=call.actor, **_options(given))
     return RunIds(run_ids=[handle.run_id for handle in handles])
 
 
@@ -170,8 +173,11 @@ async def retry_run(call: Call[Nothing]) -> Run:
 
 async def fork_run(call: Call[Fork]) -> Reply[Run]:
     """Start a new run that has the results recorded before a step of this one, and goes on from there."""
-    given = call.given
-    said: dict[str, Any] = {name: getattr(given, name) for name in ("input", "version") if name in given.model_fields_set}
+    given, text = call.given, call.given.sent("input")
+    said: dict[str, Any] = {"version": given.version} if "version" in given.model_fields_set else {}
+    if text is not None:
+        run = await call.app.runs.get(call.path("run_id"))
+        said["input"] = Inputs(call.app, run.workflow, said.get("version", run.version), call.hides).read(text)
     handle = await call.app.runs.fork(call.path("run_id"), from_step=given.from_step, actor=call.actor, **said)
     return Reply(value=await call.app.runs.get(handle.run_id), status=201, headers=_location(call, handle.run_id))
 

@@ -30,7 +30,7 @@ async function refresh(force = false) {
 }
 
 function refreshSoon() {
-  page.timer ||= setTimeout(() => { page.timer = 0; refresh(); }, Math.max(0, PAUSE - (Date.now() - page.last)));
+  page.timer ||= setTimeout(() => { page.timer = 0; if (!document.hidden) refresh(); }, Math.max(0, PAUSE - (Date.now() - page.last)));
 }
 
 // What the page should show now; null: nothing else than it does, or nobody answers, which the stream says.
@@ -267,7 +267,7 @@ function tick() {
   for (const each of $$("[data-since]")) put(each, lasting(now - Date.parse(each.dataset.since)));
   for (const each of $$("[data-ago]")) put(each, ago(now - Date.parse(each.dataset.ago)));
   const age = Math.floor((Date.now() - page.last) / 1000), shown = $("[data-live-age]");
-  if (shown) put(shown, live.state === "live" && age ? lasting(1000 * age) : "");
+  if (shown) put(shown, live.state === "live" && age ? ago(1000 * age).replace(" ago", "") : "");
 }
 
 function put(node, text) {

@@ -174,6 +174,7 @@ class _Drawing:
             attempts=sum(len(track.attempts) for track in group.tracks),
             outside=outside,
             members=len(group.tracks),
+            cached=sum(bool(why_cached(track, self.recorded)) for track in group.tracks) if self.recorded else 0,
             opened=opened,
             failed=failed,
             failed_href=self.view.but(only="failed", find=group.prefix, opened=(), page=None) if failed else None,

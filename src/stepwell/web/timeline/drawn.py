@@ -62,6 +62,8 @@ class Row:
     """How many attempts lie outside of the time that is shown."""
     members: int = 0
     """How many steps a group has."""
+    cached: int = 0
+    """How many steps of a group were not executed again."""
     opened: bool = False
     failed: int = 0
     """How many steps of a group have failed."""

@@ -135,7 +135,7 @@ def recorded_until(run: Run, events: Iterable[Event]) -> list[Recorded]:
         found.append((run.created_at.timestamp(), "recorded by the run that this one was forked from, and not executed again"))
     if retries := [event.at.timestamp() for event in events if event.action == "retry"]:
         found.append((retries[-1], "recorded before the run was retried, and not executed again"))
-    if run.claimed_at is not None:
+    if run.claimed_at is not None and run.claimed_at != run.started_at:
         found.append((run.claimed_at.timestamp(), "recorded before a worker took the run up again, and not executed again"))
     return found
 
