@@ -67,6 +67,7 @@ API: Final = {
     "count_runs": "?workflow=send_mail",
     "summarize_runs": "?search=ada&status=failed",
     "get_ends": f"?{BETWEEN}&workflow=send_mail",
+    "get_waits": f"?{BETWEEN}",
     "get_steps": "?step=send&limit=5",
     "list_workflows": "?find=mail",
     "list_schedules": "?ended=true&find=every",
@@ -155,7 +156,7 @@ async def test_an_operation_that_reads_executes_no_statement_without_an_end(oper
     async with with_runs() as (app, runs), seen(app) as client:
         path = operation.path.replace(":path}", "}").format(run_id=runs["completed"], **names)
         statements = Statements(app)
-        answer = await client.get(f"/api{path}{API.get(operation.name, f'?{BETWEEN}' if 'ends' in operation.name else '')}")
+        answer = await client.get(f"/api{path}{API.get(operation.name, '')}")
 
     assert answer.status_code == 200, answer.text
     assert len(statements.asked) <= QUERIES, statements.asked
