@@ -17,6 +17,9 @@ INSTALLED := $(VENV)/.installed-$(shell cksum < pyproject.toml | cut -d ' ' -f 1
 # Four at once also where there are more cores: tests of leases and deadlines should not wait for a core.
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
+# What was compiled is kept, whatever the surroundings say: each worker of pytest, and each process that a test starts, would do it again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -36,9 +39,9 @@ stores: $(INSTALLED) ## Run the suite of stores in full for PostgreSQL's second 
 	STEPWELL_TEST_STORES=all $(PYTEST) tests/store -k "by-updates or pooled" $(ARGS)
 
 .PHONY: troubles
-troubles: $(INSTALLED) ## Trouble servers, and schedules, for as long as in real life, under load.
+troubles: $(INSTALLED) ## Trouble servers, files and schedules for as long as in real life, under load.
 	STEPWELL_TEST_LONG=1 $(PYTEST) tests/faults/test_servers.py tests/faults/test_machines.py tests/faults/test_schedules.py \
-		tests/faults/test_schedule_times.py $(ARGS)
+		tests/faults/test_schedule_times.py tests/faults/test_sharing.py $(ARGS)
 
 .PHONY: check
 check: lint typing coverage package ## Run all that CI checks besides the tests.

@@ -35,7 +35,6 @@ def place(request: pytest.FixtureRequest) -> Place:
     return SqliteFile() if request.param == "sqlite" else PostgresDatabase(request.getfixturevalue("fresh_postgres_url"))
 
 
-@pytest.mark.timeout(180)
 @on_a_loop
 async def test_two_thousand_schedules_of_the_same_second_start_within_seconds_and_other_runs_go_on_meanwhile(place: Place) -> None:
     rush: Rush = await measured(place, SCHEDULES, workflows=20, lead=10.0)  # which looks that each has made one run

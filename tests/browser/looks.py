@@ -34,6 +34,7 @@ def seeded(site: Site, gate: Path) -> dict[str, str]:
         "tasks-failed": "/tasks?status=failed",
         "tasks-none": "/tasks?workflow=there_is_none",
         "tasks-wrong": "/tasks?from=yesterday&q=status:odd",
+        "matching": "/tasks/matching?from=all",
         "run-failed": f"/runs/{failed}",
         "run-step": f"/runs/{failed}?step=charge_card&tab=logs",
         "run-hostile": f"/runs/{hostile}?tab=logs",

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.conftest import Complaints, NewContext
 from tests.browser.served import Door, Site
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
+pytestmark = pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 
 
 def chart_of(page: Page, name: str) -> Locator:

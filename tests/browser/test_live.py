@@ -154,16 +154,53 @@ def test_where_there_are_as_many_streams_as_there_may_be_a_page_asks_by_itself(
 ) -> None:
     monkeypatch.setattr("stepwell.web.live.MAX_STREAMS", 1)
     door = site.door()
-    one, two = (new_context(base_url=door.url).new_page() for _ in range(2))
-    one.goto("/workers")
-    live(one, "live")
-    two.goto(f"/tasks?tag={mark}")
-    live(two, "retrying")
+    full, other = (new_context(base_url=door.url) for _ in range(2))
+    live_one = full.new_page()
+    live_one.goto("/workers")
+    live(live_one, "live")
+    tabs = other.new_page(), other.new_page()
+    for tab in tabs:
+        tab.goto(f"/tasks?tag={mark}")
+        live(tab, "retrying")
 
     site.start("nap", {}, tags=[mark])
 
-    expect(two.locator("[data-row]")).to_have_count(1)
+    for tab in tabs:
+        expect(tab.locator("[data-row]")).to_have_count(1)
     door.has_streams(1)
+
+
+MISSED = """() => new Promise(done => {
+    const look = setInterval(() => { if (page.missed) { clearInterval(look); done(); } }, 20);
+})"""
+"""That something has come which is not shown yet. The policy lets nobody wait for an expression."""
+
+MUCH = """() => new Promise(done => {
+    let left = 75;
+    const hear = setInterval(() => { heard("changed"); left -= 1; if (!left) { clearInterval(hear); done(); } }, 20);
+})"""
+
+
+def test_a_question_is_answered_for_what_was_there_when_it_was_asked(new_context: NewContext, site: Site, mark: str) -> None:
+    door = site.door()
+    page = new_context(base_url=door.url).new_page()
+    first = site.start("nap", {}, tags=[mark])
+    site.becomes(first, "sleeping")
+    page.goto(f"/tasks?tag={mark}")
+    live(page, "live")
+    page.locator(f"#run-{first} input").check()
+    page.locator(".bulk").get_by_role("button", name="Cancel").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Cancel 1 run?")
+
+    second = site.start("nap", {}, tags=[mark])
+    page.evaluate(MISSED)
+    expect(dialog).to_be_visible()
+    dialog.get_by_role("button", name="Yes").click()
+
+    expect(page.locator(f"#run-{first}.canceled")).to_be_visible()
+    expect(page.locator(f"#run-{second}")).to_be_visible()
+    assert site.status(second) != "canceled"
 
 
 SEEN = """hidden => {
@@ -199,10 +236,9 @@ def test_however_much_happens_a_page_is_asked_for_twice_a_second_at_most(new_con
     page.goto(f"/tasks?tag={mark}")
     live(page, "live")
 
-    for _ in range(25):
-        last = site.start("nap", {}, tags=[mark])
-        page.evaluate("heard('changed')")
-    expect(page.locator(f"#run-{last}")).to_be_visible()
+    run_id = site.start("nap", {}, tags=[mark])
+    page.evaluate(MUCH)
+    expect(page.locator(f"#run-{run_id}")).to_be_visible()
 
     asked = page.evaluate(
         "performance.getEntriesByType('resource').filter(each => each.name === location.href).map(each => each.startTime)"

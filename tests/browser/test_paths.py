@@ -168,10 +168,10 @@ def test_an_address_shows_the_same_to_whoever_opens_it(page: Page, new_context: 
     page.locator("[data-step=greet] .tl-link").click()
     expect(page.locator("#step-panel")).to_contain_text("World")
     page.get_by_role("link", name="History").click()
-    expect(page.locator("#tab")).to_contain_text("Nobody has done anything")
+    expect(page.locator("#tab")).to_contain_text("begun by a worker")
 
     other = new_context().new_page()
     other.goto(page.url)
 
     expect(other.locator("#step-panel")).to_contain_text("World")
-    expect(other.locator("#tab")).to_contain_text("Nobody has done anything")
+    expect(other.locator("#tab")).to_contain_text("begun by a worker")

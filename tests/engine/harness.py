@@ -21,7 +21,7 @@ from tests.loops import JumpingLoop
 P = ParamSpec("P")
 
 WITHIN: Final = 50.0
-"""Seconds in which a test, or what it waits for, comes to an end, on a busy machine: just before pytest ends it without a word."""
+"""Seconds in which a test, or what it waits for, comes to an end, on a busy machine."""
 
 ONCE = Retry.never()
 TWICE = Retry(2, jitter=0)

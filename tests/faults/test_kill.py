@@ -16,6 +16,9 @@ from tests.faults.flows import bystander, effects, poison, three, times
 from tests.faults.processes import Program, until
 from tests.loops import on_a_loop
 
+BEFORE_A_RUN = 15
+"""Commits of a worker on a server until it has begun a run, or not quite."""
+
 
 def told(*arguments: object) -> list[dict[str, Any]]:
     """What the program of lives tells of each run; the last one is undisturbed."""
@@ -41,7 +44,10 @@ def check(report: dict[str, Any], undisturbed: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_worker_killed_at_any_commit_leaves_a_run_that_goes_on_from_what_is_recorded(folder: Path, side: str) -> None:
-    *killed, undisturbed = told(folder, "life", json.dumps([f"branch {number}" for number in range(50)]), side)
+    # The first ones are the same whatever the run is: the next test has all of them.
+    first = BEFORE_A_RUN if database_of(folder).is_postgres else 1
+
+    *killed, undisturbed = told(folder, "life", json.dumps([f"branch {number}" for number in range(50)]), side, first)
 
     assert len(killed) >= 10
     assert {report["lives"] for report in killed} == {2}

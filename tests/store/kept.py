@@ -72,12 +72,13 @@ async def postgres(url: str, *, skip_locked: bool) -> AsyncIterator[PostgresStor
     try:
         yield opened.store
     finally:
-        whole = await _emptied(opened, url)
-        if on_shared_loop and whole and opened.can_be_kept:
+        if on_shared_loop and opened.can_be_kept and await _emptied(opened):
             await _forget(opened)
             _KEPT[url, skip_locked] = opened
         else:
             await _close(opened)
+            async with await _connected(url) as connection:
+                await _empty(connection)
 
 
 async def _opened(url: str, *, skip_locked: bool) -> Open:
@@ -91,13 +92,11 @@ async def _connected(url: str) -> psycopg.AsyncConnection:
     return await psycopg.AsyncConnection.connect(url, autocommit=True, prepare_threshold=None)
 
 
-async def _emptied(opened: Open, url: str) -> bool:
-    """Empty it. Whether its connections are there still: some tests have the server end all of them."""
+async def _emptied(opened: Open) -> bool:
+    """Empty it. False: its connections are gone, as some tests have the server end all of them."""
     try:
         await _empty(opened.cleaner)
     except psycopg.OperationalError:
-        async with await _connected(url) as connection:
-            await _empty(connection)
         return False
     return True
 

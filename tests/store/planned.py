@@ -161,6 +161,7 @@ _SOME: Final[Mapping[str, Any]] = {
     "version": "v1",
     "queue": "default",
     "key": "charge",
+    "step": None,
     "keys": ["charge"],
     "body": "",
     "failed": [],
@@ -231,7 +232,9 @@ _OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "expire": {"runs": [[run, "{}"] for run in _FEW]},
     "news": {"runs": [[run, 0] for run in _FEW]},
     "outcomes": {"after": 0},
-    "logs": {"after": 0, "step": None, "levels": None},
+    "logs": {"after": 0, "step": None, "levels": ["warning", "error"]},
+    "last_logs": {"after": 0, "step": None, "levels": ["warning", "error"]},
+    "enqueue_events": {"events": [[run, NOW, "ada"] for run in _FEW]},
     "commit": {
         "runs": [[run, 1] for run in _FEW],
         "ends": _FEW,

@@ -12,7 +12,7 @@ from stepwell.core.records import Claimed, Tried
 from stepwell.core.registry import Lane
 from stepwell.core.status import Action, RunStatus
 from stepwell.store.port import Store, WorkerLost
-from tests.store.adapters import ADAPTERS, with_workers
+from tests.store.adapters import ADAPTERS, loop_for, with_workers
 from tests.store.making import (
     ALICE,
     BOB,
@@ -246,6 +246,7 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 INSTANTS = st.integers(0, 4 * 10**15).map(lambda microseconds: microseconds / 1e6)
 
 
+@pytest.mark.usefixtures("stores_are_kept")
 @pytest.mark.parametrize("adapter", ADAPTERS)
 @given(data=st.data())
 def test_what_was_written_comes_back_bit_for_bit(adapter: str, data: st.DataObject) -> None:
@@ -280,4 +281,5 @@ def test_what_was_written_comes_back_bit_for_bit(adapter: str, data: st.DataObje
             assert (again.input, again.created_at, again.started_at, again.tags) == (text, created, started, (text, "b"))
             assert again.tried["tried"] == Tried(tried.attempt, 1, tried.due or 0, evidence=True)
 
-    asyncio.run(scenario())
+    with loop_for(adapter) as runner:
+        runner.run(scenario())

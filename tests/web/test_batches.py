@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from stepwell.errors import DatabaseUnavailable
+from stepwell.errors import DatabaseUnavailable, TooSlow
 from stepwell.web.batches import Batches
 from tests.loops import on_a_loop
 
@@ -16,7 +16,8 @@ from tests.loops import on_a_loop
     ("error", "said"),
     [
         (None, "2 runs were paused"),
-        (DatabaseUnavailable("gone"), "Pause runs: stopped, gone; 1 run was paused"),
+        (TooSlow("take less"), "Pause runs: stopped, take less; 1 run was paused"),
+        (DatabaseUnavailable("postgres://ada@db"), "Pause runs: stopped, as the database does not answer; 1 run was paused"),
         (RuntimeError("hunter2"), "Pause runs: stopped by an error that the server's log shows; 1 run was paused"),
     ],
 )

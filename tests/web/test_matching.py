@@ -8,11 +8,14 @@ import re
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 from httpx import Response
 
 from stepwell import Stepwell
+from stepwell.errors import TooSlow
+from stepwell.testing import TestApp
 from stepwell.web import create_app
 from tests.engine.harness import scenario
 from tests.web.seeing import ADMIN, OPERATOR, VIEWER, app_in, seen, send_mail, text_of
@@ -77,6 +80,30 @@ async def test_what_an_operator_may_not_do_he_is_not_asked_and_a_viewer_is_asked
             assert (await viewer.get("/tasks/matching")).status_code == 403
             assert (await viewer.post(address, data=fields | {"action": "retry"})).status_code == 403
             assert (await handle.get()).status == "canceled"
+
+
+@scenario
+async def test_what_cannot_be_counted_in_time_is_said_to_be_uncounted_and_can_still_be_meant() -> None:
+    app = TestApp(send_mail, self_moving=False)
+    async with app, seen(app) as client:
+        app.store = Slow(app.store)  # type: ignore[assignment]  # all but one verb are the real ones
+        asked = text_of(await client.get("/tasks/matching?tag=acme"))
+
+    assert "could not be counted in time" in asked
+    assert "Cancel all that can be" in asked
+
+
+class Slow:
+    """A store in which runs take too long to count."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, verb: str) -> Any:
+        return getattr(self._store, verb)
+
+    async def tally(self, *_: object) -> object:
+        raise TooSlow("this takes too long to count")
 
 
 @pytest.mark.parametrize("to", ["//evil.example", "https://evil.example", "javascript:alert(1)", "", "tasks"])

@@ -16,7 +16,7 @@ from stepwell import Retry, RunFailed, Schedule, Step, workflow
 from stepwell.web.prose import HIDDEN
 from stepwell.web.redaction import Redactor
 from tests.engine.harness import scenario
-from tests.web.seeing import VIEWER, app_in, seen
+from tests.web.seeing import VIEWER, app_in, seen, text_of
 
 SECRET = "hunter2"
 
@@ -99,6 +99,11 @@ PLACES = (
     "/runs/{run}/rerun?as=json",
     "/runs/{run}/rerun?from_step=sign",
     "/runs/{run}?step=sign&attempt=1",
+    *(f"/runs/{{run}}?step={step}&tab={tab}" for step in ("sign", "look") for tab in ("output", "input", "error", "logs", "meta")),
+    *(f"/runs/{{run}}.json?{part}" for part in ("part=input", "part=output", "step=sign")),
+    "/tasks/matching?action=delete&from=all",
+    "/workers",
+    "/system",
     *(f"/runs/{{run}}?tab={tab}" for tab in ("input", "output", "error", "logs", "history", "json")),
     *(f"/api/runs/{{run}}{part}" for part in ("", "/steps", "/logs", "/events")),
 )
@@ -171,6 +176,19 @@ async def test_runs_with_a_hidden_value_cannot_be_counted_nor_canceled_by_it(tmp
         assert (await client.get(f"/api/runs/count?search={SECRET}")).json() == {"counts": {}}
         assert set((await client.get(f"/api/overview/tally?search={SECRET}")).json()["counts"].values()) <= {0}
         assert (await client.post("/api/runs/cancel_all", json={"search": SECRET})).json() == {"count": 0}
+
+
+@scenario
+async def test_whoever_acts_on_all_that_match_does_not_learn_how_many_have_a_hidden_value(tmp_path: Path) -> None:
+    async with app_in(tmp_path, sign_in) as app, seen(app) as client:
+        await app.start(sign_in, Account())
+        by_value, by_words, by_name = [
+            text_of(await client.get("/tasks/matching", params={"action": "cancel", "from": "all", "q": text}))
+            for text in (SECRET, "no such words", "sign_in")
+        ]
+
+    assert by_value.replace(SECRET, "") == by_words.replace("no such words", "")
+    assert by_name.replace("sign_in", "") != by_words.replace("no such words", "")
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/api/runs"])

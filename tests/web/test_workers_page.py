@@ -10,6 +10,7 @@ import pytest
 
 from stepwell import Step, workflow
 from stepwell.core.records import UNRESOLVED, Waiting, WorkerState, instant
+from stepwell.testing import TestApp
 from stepwell.web.workers import health_of, stranded
 from tests.engine.harness import scenario
 from tests.web.seeing import app_in, seen, send_mail, text_of, with_runs
@@ -80,6 +81,22 @@ async def test_the_page_shows_slots_and_health_and_what_nobody_can_run(tmp_path:
     assert "0/8" in text
     assert "No worker can run nobody_has_it : 1 run waits. Start a worker that has it." in text
     assert "No worker can run send_mail v1 : 1 run waits." in text
+
+
+@scenario
+async def test_where_no_worker_is_alive_the_page_says_what_to_do() -> None:
+    app = TestApp(hold, self_moving=False)
+    async with app, seen(app) as client:
+        alive = text_of(await client.get("/workers"))
+        await app.advance("10m")
+        (state,) = await app.workers.list()
+        app.clock.move_to(app.now() + 3_600)
+        text = text_of(await client.get("/workers"))
+
+    assert "No worker is alive" not in alive
+    assert state.lease < timedelta(hours=1)
+    assert "No worker is alive: runs wait until one is." in text
+    assert "✕ lost" in text
 
 
 @scenario

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Final, TypeAlias
 
-from stepwell.errors import StepwellError
+from stepwell.errors import DatabaseTooNew, DatabaseUnavailable, StepwellError
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,9 @@ class Batch:
             self._end = self._so_far
         except _Stopped:
             self._end = f"{self.label}: stopped by {self._stopped_by}; {self._so_far}, the others are as they were"
+        except (DatabaseUnavailable, DatabaseTooNew) as error:
+            log.warning("%s: %s", self.label, error)  # where it is, not all are to know who look at the page
+            self._end = f"{self.label}: stopped, as the database does not answer; {self._so_far}"
         except StepwellError as error:
             self._end = f"{self.label}: stopped, {error}; {self._so_far}"
         except Exception:

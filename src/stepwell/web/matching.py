@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from stepwell.core.status import Action, RunStatus, after
-from stepwell.errors import BadValue
+from stepwell.errors import BadValue, TooSlow
 from stepwell.web.access import Role
 from stepwell.web.choosing import ANY, PARAMETERS, Choice, chosen
 from stepwell.web.words import iso
@@ -55,18 +55,26 @@ async def show(visit: Visit) -> Response:
     visit.need(Role.OPERATOR)
     choice = _choice(visit)
     query = _fixed(visit, choice)
-    tally = await visit.app.overview.tally(COUNTED, **chosen(query, visit.now, visit.site.redact.names).filters)
+    tally = await _tally(visit, chosen(query, visit.now, visit.site.redact.names))
     return visit.page(
         "matching.html",
         tab="tasks",
         choice=choice,
         until=visit.now,
-        tally=[(status, tally[status]) for status in RunStatus if tally.get(status)],
+        tally=None if tally is None else [(status, tally[status]) for status in RunStatus if tally.get(status)],
         deeds=[(name, deed, _fitting(deed, tally)) for name, deed in DEEDS.items() if visit.user.may(deed.role)],
         cap=COUNTED,
         act=visit.url("act_on_tasks", query=query),
         back=visit.own(visit.query.get("next", "")),
     )
+
+
+async def _tally(visit: Visit, choice: Choice) -> Mapping[RunStatus, int] | None:
+    """How many there are; None: nobody could say in time."""
+    try:
+        return await visit.app.overview.tally(COUNTED, **choice.filters)
+    except TooSlow:
+        return None
 
 
 def _choice(visit: Visit) -> Choice:
@@ -83,8 +91,10 @@ def _fixed(visit: Visit, choice: Choice) -> dict[str, str]:
     return said | {"from": ANY if begin is None else iso(begin), "to": iso(visit.now if end is None else min(end, visit.now))}
 
 
-def _fitting(deed: Deed, tally: Mapping[RunStatus, int]) -> str:
+def _fitting(deed: Deed, tally: Mapping[RunStatus, int] | None) -> str:
     """To how many runs it can be done, as words; empty: to none."""
+    if tally is None:
+        return "all that can be"
     counts = [tally.get(status, 0) for status in deed.statuses]
     more = "+" if any(count > COUNTED for count in counts) else ""
     number = sum(min(count, COUNTED) for count in counts)

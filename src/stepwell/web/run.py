@@ -38,6 +38,9 @@ _LINES: Final = 500
 """Lines of log on a page."""
 _LINES_OF_STEP: Final = 100
 
+_NAMED: Final = 100
+"""Steps by which lines can be chosen from a list; others are typed."""
+
 _RAW: Final = 200
 """Attempts in the JSON on a page, of which the beginning is shown; all are in the file."""
 
@@ -101,6 +104,7 @@ async def show(visit: Visit) -> Response:
         tries=_tries(run, steps),
         logs=await _lines(visit, run_id) if tab == "logs" else None,
         levels=LEVELS,
+        keys=list(dict.fromkeys(step.key for step in steps))[:_NAMED],
         shown=tab,
         asked=asked,
         tabs=[name for name in TABS if name != "error" or run.error is not None],

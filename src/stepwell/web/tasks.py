@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from stepwell.core.records import RunSummary, StepChip
+    from stepwell.web.choosing import Choice
     from stepwell.web.site import Visit
 
 SIZES: Final = (25, 50, 100, 200)
@@ -37,44 +38,53 @@ async def show(visit: Visit) -> Response:
     choice = chosen(visit.query, visit.now, visit.site.redact.names, visit.zone)
     overview, size, cursor = visit.app.overview, _size(visit), visit.query.get("cursor") or None
     is_looking = bool(choice.chips or choice.problem or cursor)
-    active = await overview.active(_FEW + 1 if is_looking else _ACTIVE + 1, explain=False)
-    page: Page[RunSummary] = Page(items=())
-    slow = False
-    try:
-        page = await overview.runs(order=choice.order, limit=size, cursor=cursor, explain=False, **choice.filters)
-    except TooSlow:
-        slow = True
+    most = _FEW if is_looking else _ACTIVE
+    active = await overview.active(most + 1, explain=False)
+    page, slow = await _page(visit, choice, size, cursor)
+    shown = visit.site.redact.said(await overview.explain([*active[:most], *page]))  # of both lists at once
     tally = await overview.tally()
-    shown = visit.site.redact.said(await overview.explain([*active, *page]))  # of both lists at once
-    active, page = shown[: len(active)], replace(page, items=tuple(shown[len(active) :]))
-    has_more, active = len(active) > (_FEW if is_looking else _ACTIVE), active[: _FEW if is_looking else _ACTIVE]
-    said = {name: value for name, value in visit.query.items() if name in PARAMETERS and value}
     return visit.page(
         "tasks.html",
         tab="tasks",
         tally=tally,
         day=await visit.site.figures.ends(DAY, visit.now),
-        active=active,
-        has_more=has_more,
-        chips=await _chips(visit, [*active, *page]),
-        page=page,
+        active=shown[: len(active[:most])],
+        has_more=len(active) > _FEW,
+        chips=await _chips(visit, shown),
+        page=replace(page, items=tuple(shown[len(active[:most]) :])),
         slow=slow,
         is_new=not is_looking and not any(tally.values()),
         choice=choice,
-        periods=PERIODS,
-        further=further_back(choice.period),
-        further_words=dict(PERIODS)[further_back(choice.period)],
-        views=BUILT_IN,
-        saved=saved(visit.request.cookies.get(COOKIE, "")),
-        is_shown=is_shown,
-        query=urlencode(said),
-        filters={name: value for name, value in said.items() if name not in {"order", "size"}},
         size=size,
-        sizes=SIZES,
-        live=LIVE,
-        statuses=list(RunStatus),
         batches=visit.site.batches.shown(),
+        **_ways(visit, choice),
     )
+
+
+async def _page(visit: Visit, choice: Choice, size: int, cursor: str | None) -> tuple[Page[RunSummary], bool]:
+    """The runs that are listed, and whether they take too long to find."""
+    try:
+        return await visit.app.overview.runs(order=choice.order, limit=size, cursor=cursor, explain=False, **choice.filters), False
+    except TooSlow:
+        return Page(items=()), True
+
+
+def _ways(visit: Visit, choice: Choice) -> dict[str, Any]:
+    """What else can be chosen."""
+    said = {name: value for name, value in visit.query.items() if name in PARAMETERS and value}
+    return {
+        "query": urlencode(said),
+        "filters": {name: value for name, value in said.items() if name not in {"order", "size"}},
+        "periods": PERIODS,
+        "further": further_back(choice.period),
+        "further_words": dict(PERIODS)[further_back(choice.period)],
+        "views": BUILT_IN,
+        "saved": saved(visit.request.cookies.get(COOKIE, "")),
+        "is_shown": is_shown,
+        "sizes": SIZES,
+        "live": LIVE,
+        "statuses": list(RunStatus),
+    }
 
 
 async def _chips(visit: Visit, runs: Iterable[RunSummary]) -> dict[str, tuple[int, list[StepChip]]]:

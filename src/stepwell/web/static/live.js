@@ -13,6 +13,7 @@ const PAUSE = 500; // milliseconds between two looks at the most
 async function refresh(force = false) {
   if ($("#main [data-still]")) return; // what is being written there stays as it is
   if (page.busy) { page.again = true; return; }
+  if ($("#confirm[open]")) { page.missed = true; return; } // it is about what is there
   page.busy = true;
   try {
     const fresh = await asked(force);
@@ -170,7 +171,7 @@ function remember(name, value, storage = () => localStorage) {
   try { storage().setItem(name, value); } catch { /* it holds for this page */ }
 }
 
-const live = { on: remembered("stepwell-live") !== "off", state: "", source: null, timer: null, release: null };
+const live = { on: remembered("stepwell-live") !== "off", state: "", source: null, leads: false, timer: null, release: null };
 const channel = "BroadcastChannel" in window ? new BroadcastChannel(`stepwell ${document.body.dataset.events}`) : null;
 
 function follow() {
@@ -179,10 +180,12 @@ function follow() {
   const waiting = new AbortController();
   live.release = () => waiting.abort();
   navigator.locks.request(`stepwell ${document.body.dataset.events}`, { signal: waiting.signal }, () => new Promise((resolve) => {
-    live.release = () => { hush(); resolve(); };
+    live.release = () => { live.leads = false; hush(); resolve(); };
+    live.leads = true;
     listen();
   })).catch(() => {});
-  show("live");
+  show("live"); // unless the tab that leads says otherwise
+  channel.postMessage("state?");
   refreshSoon();
 }
 
@@ -253,7 +256,10 @@ function toggleLive() {
   if (live.on) { follow(); refresh(true); } else { leave(); show("paused"); }
 }
 
-if (channel) channel.addEventListener("message", (event) => heard(event.data));
+if (channel) channel.addEventListener("message", ({ data }) => {
+  if (data !== "state?") heard(data);
+  else if (live.leads) channel.postMessage(live.state);
+});
 document.addEventListener("visibilitychange", () => { if (document.hidden) leave(); else follow(); });
 addEventListener("pagehide", leave);
 addEventListener("pageshow", (event) => { if (event.persisted) follow(); });

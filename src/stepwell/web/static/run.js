@@ -37,7 +37,7 @@
   // From row to row, however fast: the panel shows the one where somebody rests.
   const REST = 120; // milliseconds
   document.addEventListener("keydown", (event) => {
-    const links = { ArrowUp: -1, ArrowDown: 1 }[event.key] && $("#step-panel") ? rows() : [];
+    const links = { ArrowUp: -1, ArrowDown: 1 }[event.key] && new URLSearchParams(location.search).has("step") ? rows() : [];
     const next = links[links.indexOf(document.activeElement) + (event.key === "ArrowUp" ? -1 : 1)];
     if (!next || !links.includes(document.activeElement) || event.ctrlKey || event.metaKey || event.altKey || root.dataset.keys === "off") return;
     event.preventDefault();
@@ -67,7 +67,7 @@
     if (part && !part.contains(chosen)) { if (!isSeen(part)) part.scrollIntoView({ block: "start" }); return; }
     if (!chosen) return;
     const link = $(".tl-link", chosen);
-    attend(link);
+    if (!document.activeElement || !document.activeElement.closest(".tl-rows")) attend(link); // somebody may be further by now
     announce(link.getAttribute("aria-label"));
   }
 

@@ -32,7 +32,7 @@ document.addEventListener("submit", (event) => {
   if (!question || form.dataset.sure) { once(event); return; }
   event.preventDefault();
   const dialog = $("#confirm");
-  $("[data-question]", dialog).textContent = question.replace("{count}", $$("[data-row] input:checked").length);
+  $("[data-question]", dialog).textContent = counted(question, $$("[data-row] input:checked").length);
   dialog.onclose = () => {
     if (dialog.returnValue !== "yes") return;
     form.dataset.sure = "yes";
@@ -42,6 +42,10 @@ document.addEventListener("submit", (event) => {
   dialog.returnValue = "";
   dialog.showModal();
 });
+
+function counted(question, count) {
+  return question.replace("{count} runs", count === 1 ? "1 run" : `${count} runs`);
+}
 
 // A second click while the answer is awaited would start a second run.
 const sent = new WeakMap();
