@@ -15,7 +15,12 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 INSTALLED := $(VENV)/.installed-$(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 
 # Four at once also where there are more cores: tests of leases and deadlines should not wait for a core.
-PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
+WORKERS := -n auto --maxprocesses 4 --dist worksteal
+PYTEST := $(PY) -m pytest $(WORKERS)
+
+# Where it is set, `make test` measures which branches the tests take, and `make coverage` reports that instead of running them again.
+MEASURE ?=
+MEASURED := $(PY) -m coverage run -m pytest $(WORKERS) -m "not proof"
 
 # What was compiled is kept, whatever the surroundings say: each worker of pytest, and each process that a test starts, would do it again.
 export PYTHONDONTWRITEBYTECODE :=
@@ -28,7 +33,13 @@ help: ## Say what can be made.
 
 .PHONY: test
 test: $(INSTALLED) ## Run every test.
+ifdef MEASURE
+	$(PY) -m coverage erase
+	$(MEASURED) $(ARGS)
+	$(PYTEST) -m proof tests/proof tests/simulation $(ARGS)
+else
 	$(PYTEST) $(ARGS)
+endif
 
 .PHONY: services
 services: ## Install what the tests run beside Python, where that can be done: pgbouncer, ip, nft, chromium.
@@ -62,8 +73,10 @@ typing: $(INSTALLED) ## Check the types of the code, and those that users see.
 
 .PHONY: coverage
 coverage: $(INSTALLED) ## Measure which branches the tests take, the long proofs left out.
+ifndef MEASURE
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not proof" --quiet $(ARGS)
+	$(MEASURED) --quiet $(ARGS)
+endif
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 

@@ -19,6 +19,7 @@ import httpx
 import psycopg
 from playwright.sync_api import sync_playwright
 
+from stepwell.core.records import Declaration, Definition, NewSchedule, NewWorker
 from stepwell.web import create_app
 from tests.browser.chromium import chromium, flags
 from tests.browser.served import Site, working
@@ -35,8 +36,14 @@ LISTS = {
     "Tasks, one workflow": "/tasks?workflow=payment&from=all",
     "Tasks, a rare status": "/tasks?status=canceled&from=all",
     "Tasks, search": "/tasks?q=user77&from=all",
+    "Tasks, a queue of nobody": "/tasks?queue=none&from=all",
+    "Tasks, also completed": "/tasks?queue=none&status=completed&from=all",
+    "Start a run": "/runs/new",
     "Workflows": "/workflows",
+    "Workflows, found": "/workflows?find=999",
+    "Workflow": "/workflows/nap",
     "Schedules": "/schedules",
+    "Schedules, found": "/schedules?find=nothing",
     "Workers": "/workers",
     "Charts, 30 days": "/charts?range=30d",
     "System": "/system",
@@ -45,6 +52,10 @@ FIRST_PAINT = """() => new Promise(done => new PerformanceObserver(list => {
     for (const each of list.getEntriesByName("first-contentful-paint")) done(each.startTime);
 }).observe({type: "paint", buffered: true}))"""
 BUDGETS = {"Tasks": 30, "Tasks, failed": 50, "Run, 500 steps": 50}
+WIDE = 10_000
+"""Workflows that are published, and schedules that are declared, besides."""
+LONG = 10_000
+"""Steps of a run, besides one of 500."""
 """Milliseconds on SQLite; 80 on PostgreSQL."""
 
 
@@ -69,10 +80,13 @@ def measure(site: Site, runs: int, repeat: int, budget: float | None) -> None:
         for name in ("nap", "payment", "hello"):
             site.start(name, "x" if name == "hello" else {"gate": "/nowhere"})
         site.becomes(long, "completed")
+        longer = site.start("mailing", {"count": LONG})
+        site.becomes(longer, "completed", within=600)
     began = time.perf_counter()
     seed(site, runs)
-    print(f"{runs:,} runs written in {time.perf_counter() - began:.0f} s")
-    pages = {**LISTS, "Run, 500 steps": f"/runs/{long}"}
+    site.do(publish(site), within=60)
+    print(f"{runs:,} runs, {WIDE:,} workflows and {WIDE:,} schedules written in {time.perf_counter() - began:.0f} s")
+    pages = {**LISTS, "Run, 500 steps": f"/runs/{long}", f"Run, {LONG:,} steps": f"/runs/{longer}"}
     for name, (middle, late) in site.do(served(site, pages, repeat), within=600).items():
         allowed = BUDGETS.get(name) and (budget or BUDGETS[name])
         verdict = "" if allowed is None else f"   budget {allowed:.0f}: {'kept' if late <= allowed else 'MISSED'}"
@@ -131,6 +145,28 @@ def seed(site: Site, count: int) -> None:
             copy.write_row(row)
     with psycopg.connect(site.database_url, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE pages.runs")
+
+
+async def publish(site: Site) -> None:
+    """Many workflows, a tenth of which have ten schedules each: by a worker that is gone, and not yet forgotten."""
+    store, now = site.app._home.store, site.app.now()
+    published = tuple(Definition(f"flow_{number:05}", None, "default", 0, None, False, "{}", "{}") for number in range(WIDE))
+    await store.register(
+        NewWorker(
+            id="wide",
+            name="wide",
+            host="elsewhere",
+            pid=1,
+            queues=None,
+            concurrency=10,
+            lease=3_600.0,
+            started_at=now,
+            definitions=published,
+        )
+    )
+    expression = ("*/5 * * * *", "UTC", "allow", "latest", None, "null", None, now + 300)
+    schedules = tuple(NewSchedule(f"s{number}", *expression) for number in range(WIDE // 1_000))
+    await store.declare("wide", [Declaration(each.name, "wide", schedules) for each in published[: WIDE // 10]], None, now)
 
 
 def rows(count: int) -> Iterator[tuple[Any, ...]]:

@@ -14,6 +14,7 @@ from stepwell.core.starting import checked_actor
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.runloop import refuse_in_body
 from stepwell.errors import ErrorInfo, RunCanceled, RunFailed, RunNotFound
+from stepwell.store.port import ALL
 
 if TYPE_CHECKING:
     from stepwell.core.records import Event, LogLine, Run, StepRecord
@@ -110,8 +111,7 @@ class Handle(Generic[Out_co]):
 
     async def events(self) -> list[Event]:
         """What was done to it, when and by whom. Raises RunNotFound."""
-        refuse_in_body(*LOOKS)
-        return await self._home.store.events(self.run_id)
+        return await get_events(self._home, self.run_id)
 
     async def pause(self, *, actor: str | None = None) -> Run:
         """Stop it before its next step; the one in progress goes on to its end, and its result is kept. Pausing twice changes nothing.
@@ -213,3 +213,9 @@ async def get_logs(
         lines = [*page, *lines] if last else [*lines, *page]
         if len(page) < portion or len(lines) == limit:
             return lines
+
+
+async def get_events(home: Home, run_id: str, limit: int | None = None) -> list[Event]:
+    """What was done to a run: the first `limit`, or all."""
+    refuse_in_body(*LOOKS)
+    return await home.store.events(run_id, ALL if limit is None else limit)

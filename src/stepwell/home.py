@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from stepwell.core.records import Definition, NewRun, Run, RunSummary, instant
+from stepwell.core.records import NewRun, Run, RunSummary, instant
 from stepwell.core.waiting import Surroundings, is_ready, waiting_for
 from stepwell.engine.clock import Clock, RunIds, SystemClock
 from stepwell.engine.counters import Counters
@@ -20,7 +20,7 @@ from stepwell.engine.service import Waker
 from stepwell.engine.waiters import Waiters
 from stepwell.engine.worker import MAX_PAYLOAD
 from stepwell.errors import DatabaseUnavailable
-from stepwell.store.port import Ended, Hint, Store
+from stepwell.store.port import Ended, Hint, Published, Store
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,15 @@ _BETWEEN_TRIES: Final = 0.25
 
 _FRESH: Final = 1.0
 """Seconds for which what workers have published is believed without another look."""
+
+_REMEMBERED: Final = 1_000
+"""Workflows of which that is remembered."""
+
+MAX_VERSIONS: Final = 10_000
+"""Versions of a workflow that are looked at: far more than there are."""
+
+_AROUND: Final = 10_000
+"""Workers, and what is paused, that are looked at to say why a run waits: far more than there are."""
 
 _FIRST_LOOK: Final = 0.01
 _LAST_LOOK: Final = 5.0
@@ -71,8 +80,7 @@ class Home:
         self._ids: RunIds
         self._waiters: Waiters
         self._tasks: set[asyncio.Task[None]] = set()
-        self._definitions: list[Definition] = []
-        self._definitions_at = float("-inf")
+        self._published: dict[str, tuple[float, Published]] = {}
 
     # -- its life
 
@@ -108,7 +116,7 @@ class Home:
         self._process = os.getpid()
         self._clock = self._given_clock or SystemClock()
         self._ids = RunIds(self._clock)
-        self._definitions_at = float("-inf")
+        self._published.clear()
         await self._open_store()
         self._waiters = Waiters(self._store, self._clock)
 
@@ -178,21 +186,24 @@ class Home:
         self._check_open()
         return await self._waiters.wait(run_id)
 
-    async def definitions(self) -> list[Definition]:
-        """What workers have published, at most a second ago."""
+    async def published(self, workflow: str) -> Published:
+        """What workers have published of a workflow, at most a second ago."""
         now = self.now()
-        if not now - _FRESH < self._definitions_at <= now:
-            self._definitions = await self.store.definitions()
-            self._definitions_at = now
-        return self._definitions
+        at, known = self._published.get(workflow, (float("-inf"), None))
+        if known is None or not now - _FRESH < at <= now:
+            known = await self.store.published(workflow, MAX_VERSIONS)
+            self._published.pop(workflow, None)  # the last in the order of the looks
+            self._published[workflow] = (now, known)
+            while len(self._published) > _REMEMBERED:
+                del self._published[next(iter(self._published))]
+        return known
 
     async def explained(self, runs: Sequence[AnyRun]) -> tuple[AnyRun, ...]:
         """The runs, and with those that are ready why they are not executed. Only then is the store asked for more."""
         now = instant(self.now())
         if not any(is_ready(run, now) for run in runs):
             return tuple(runs)
-        store = self.store
-        around = Surroundings(now, await store.halts(), await store.workers(), await store.lanes())
+        around = Surroundings(now, *await self.store.around(_AROUND))
         return tuple(replace(run, waiting_for=waiting_for(run, around)) if is_ready(run, now) else run for run in runs)
 
     # -- runs that are written in a transaction of the caller's

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import builtins
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from types import EllipsisType
 from typing import Any, Final, TypeAlias, Unpack
 
 from stepwell.core.codec import codec_of, input_value, payload_text
-from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, is_newest_first, run_filter
+from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, checked_text, is_newest_first, run_filter
 from stepwell.core.naming import checked_name, checked_signal
-from stepwell.core.policy import policy_of, policy_text
+from stepwell.core.policy import RetryPolicy, policy_of, policy_text
 from stepwell.core.records import (
     Definition,
     Event,
@@ -30,17 +30,20 @@ from stepwell.core.registry import Registry, natural_order
 from stepwell.core.retry import DEFAULT_RETRY
 from stepwell.core.starting import checked_actor, checked_run_id, checked_target, published_definition
 from stepwell.core.status import Action, RunStatus
-from stepwell.engine.publishing import definition_of, definitions_of
+from stepwell.engine.publishing import definition_of
 from stepwell.engine.runloop import refuse_in_body
 from stepwell.errors import BadValue, WorkerNotFound, WorkflowNotFound
-from stepwell.handle import ACTS, LOOKS, Handle, get_logs, worse_than
-from stepwell.home import Home
-from stepwell.store.port import Halt
+from stepwell.handle import ACTS, LOOKS, Handle, get_events, get_logs, worse_than
+from stepwell.home import MAX_VERSIONS, Home
+from stepwell.store.port import ALL, Halt, Story
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 500
 """Runs that one transaction acts on, and runs that are read at once by those who want all."""
+
+_MAX_QUEUES: Final = 10_000
+"""Queues that are told of: far more than there are."""
 
 _MOMENT: Final = 0.000_001
 """Seconds: what is created now is created earlier than a moment from now."""
@@ -65,6 +68,41 @@ class Runs:
     async def steps(self, run_id: str) -> builtins.list[StepRecord]:
         """Its steps, one record an attempt, in order of their start. Raises RunNotFound."""
         return await self._handle(run_id).steps()
+
+    async def story(self, run_id: str, *, limit: int = 1_000) -> Story:
+        """A run as it stands, the first `limit` things that were done to it, and how its steps are tried again, where that was published.
+
+        Raises:
+            RunNotFound: there is no such run.
+            TooSlow: the database is too busy to say it soon.
+        """
+        asked, wanted = checked_run_id(run_id), checked_limit(limit)
+        refuse_in_body(*LOOKS)
+        story = await self._home.store.story(asked, wanted)
+        (run,) = await self._home.explained([story.run])
+        return story._replace(run=run)
+
+    async def some_steps(
+        self, run_id: str, *, step: str | None = None, attempt: int | None = None, limit: int = 500, cursor: str | None = None
+    ) -> Page[StepRecord]:
+        """Some of what `steps` gives, in the same order. There is no page before.
+
+        Args:
+            run_id: the run.
+            step: only attempts of the step with this key.
+            attempt: only those of this number.
+            limit: how many at most, from 1 to 1,000.
+            cursor: the `next_cursor` of the page before.
+
+        Raises:
+            RunNotFound: there is no such run.
+            ValueError: the limit or the cursor is none.
+            TooSlow: it has very many steps, and it would take too long to find these.
+        """
+        asked, wanted = checked_run_id(run_id), checked_limit(limit)
+        refuse_in_body(*LOOKS)
+        key = None if step is None else checked_text(step, "step")
+        return await self._home.store.some_steps(asked, key, attempt, checked_cursor(cursor), wanted)
 
     async def logs(
         self,
@@ -92,9 +130,9 @@ class Runs:
         """
         return await get_logs(self._home, checked_run_id(run_id), after, limit, step=step, levels=worse_than(level), last=last)
 
-    async def events(self, run_id: str) -> builtins.list[Event]:
-        """What was done to it, when and by whom. Raises RunNotFound."""
-        return await self._handle(run_id).events()
+    async def events(self, run_id: str, *, limit: int | None = None) -> builtins.list[Event]:
+        """What was done to it, when and by whom: the first `limit`, or all. Raises RunNotFound."""
+        return await get_events(self._home, checked_run_id(run_id), limit)
 
     async def pause(self, run_id: str, *, actor: str | None = None) -> Run:
         """See `Handle.pause`."""
@@ -331,10 +369,10 @@ class Workers:
     def __init__(self, home: Home) -> None:
         self._home = home
 
-    async def list(self) -> builtins.list[WorkerState]:
-        """All workers that are registered, also those that were not heard of for a while (`beat_at`)."""
+    async def list(self, *, limit: int | None = None) -> builtins.list[WorkerState]:
+        """All workers that are registered, also those that were not heard of for a while (`beat_at`); or the `limit` that began first."""
         refuse_in_body(*LOOKS)
-        return await self._home.store.workers()
+        return await self._home.store.workers(ALL if limit is None else limit)
 
     async def drain(self, worker: str, *, actor: str | None = None) -> None:
         """Ask a worker to stop: it lets its steps end within its grace, hands its runs back, and leaves.
@@ -375,6 +413,31 @@ class Workflows:
         paused = await _halted(self._home, "workflow")
         return [_workflow_state(name, known.get(name, {}), name in paused) for name in sorted(known.keys() | paused)]
 
+    async def page(self, *, find: str = "", limit: int = 100, cursor: str | None = None) -> Page[WorkflowState]:
+        """A page of what `list` gives, by name. There is no page before.
+
+        Args:
+            find: only those that have this text in their names.
+            limit: how many at most, from 1 to 1,000.
+            cursor: the `next_cursor` of the page before, with the same text.
+
+        Raises:
+            ValueError: the limit is none.
+            TooSlow: it would take too long to find them.
+        """
+        text, wanted, after = checked_text(find, "find"), checked_limit(limit), checked_cursor(cursor) or ""
+        refuse_in_body(*LOOKS)
+        found = await self._home.store.catalog(text, after, wanted + 1)
+        known, paused = {each.name: dict(each.retries) for each in found}, {each.name for each in found if each.paused}
+        for name, version, retry in _declared(self._registry):
+            if name > after and text.casefold() in name.casefold():
+                known.setdefault(name, {})[version] = retry
+        # Of those that are further on than what was read, nothing is known but what is here: they come with another page.
+        end = found[-1].name if len(found) > wanted else None
+        names = [name for name in sorted(known) if end is None or name <= end]
+        states = tuple(_workflow_state(name, known[name], name in paused) for name in names[:wanted])
+        return Page(items=states, next_cursor=states[-1].name if len(names) > wanted else None)
+
     async def definitions(self, name: str) -> builtins.list[Definition]:
         """What this app and the workers have published of it, one for each version, the newest first; empty: nobody has it.
 
@@ -382,9 +445,19 @@ class Workflows:
         """
         wanted = checked_name(name, "workflow")
         refuse_in_body(*LOOKS)
-        known = [*await self._home.definitions(), *definitions_of(self._registry)]
-        found = {each.version: each for each in known if each.name == wanted}
+        return self._merged(wanted, (await self._home.published(wanted)).definitions)
+
+    def _merged(self, name: str, published: Iterable[Definition]) -> builtins.list[Definition]:
+        here = (definition_of(workflow) for workflow in self._registry if workflow.name == name)
+        found = {each.version: each for each in (*published, *here)}
         return [found[version] for version in sorted(found, key=natural_order, reverse=True)]
+
+    async def about(self, name: str) -> tuple[builtins.list[Definition], bool]:
+        """As `definitions`, as it is now, and whether the workflow is paused. Raises DefinitionError: it can be no name."""
+        wanted = checked_name(name, "workflow")
+        refuse_in_body(*LOOKS)
+        definitions, paused = await self._home.store.published(wanted, MAX_VERSIONS)
+        return self._merged(wanted, definitions), paused
 
     async def definition(self, name: str, version: str | None = None) -> Definition:
         """What is known of the workflow that takes a run of this name and version. Its version is the one that the run would have.
@@ -400,10 +473,18 @@ class Workflows:
         here = self._registry.resolve(name, version)
         if here is not None:
             return definition_of(here.workflow)._replace(version=here.version)
-        found = published_definition(name, version, await self._home.definitions())
+        found = published_definition(name, version, (await self._home.published(name)).definitions)
         if found is None:
             raise WorkflowNotFound(f"no worker has published {version_label(name, version)}", workflow=name, version=version)
         return found
+
+    def policy(self, name: str, version: str | None, published: str | None) -> RetryPolicy | None:
+        """How steps of this workflow are tried again: as this app says, else as was published; None: nobody has said."""
+        here = next(
+            (workflow.retry or DEFAULT_RETRY for workflow in self._registry if (workflow.name, workflow.version) == (name, version)), None
+        )
+        said = published if here is None else policy_text(here)
+        return None if said is None else policy_of(said)
 
     def is_here(self, name: str, version: str | None = None) -> bool:
         """Whether this app has the code that would take a run of this name and version, so that a start validates its input."""
@@ -448,12 +529,9 @@ class Queues:
     async def list(self) -> builtins.list[QueueState]:
         """Those that workflows name, those in which runs wait or have waited, and those that are paused; by name."""
         refuse_in_body(*LOOKS)
-        store = self._home.store
-        names = {workflow.queue for workflow in self._registry}
-        names |= {each.queue for each in await store.definitions()}
-        names |= {lane.queue for lane in await store.lanes()}
-        paused = await _halted(self._home, "queue")
-        return [QueueState(name=name, paused=name in paused) for name in sorted(names | paused)]
+        known = {state.name: state for state in await self._home.store.queues(_MAX_QUEUES)}
+        here = {workflow.queue: QueueState(name=workflow.queue, paused=False) for workflow in self._registry}
+        return [state for _, state in sorted((here | known).items())]
 
     async def pause(self, name: str, *, actor: str | None = None) -> None:
         """Begin no run that waits in this queue, until `resume`. It survives restarts. Runs that a worker has go on."""

@@ -24,7 +24,20 @@ from stepwell.core.filters import (
     is_newest_first,
     run_filter,
 )
-from stepwell.core.records import Backlog, DatabaseFacts, Ends, LiveVersion, Page, RunFilter, RunSummary, Speed, StepChip, Waits, instant
+from stepwell.core.records import (
+    Backlog,
+    DatabaseFacts,
+    Ends,
+    LiveVersion,
+    Page,
+    RunFilter,
+    RunSummary,
+    Speed,
+    StepChip,
+    StepRecord,
+    Waits,
+    instant,
+)
 from stepwell.core.starting import checked_run_id
 from stepwell.core.status import RunStatus
 from stepwell.engine.clock import Clock, SystemClock
@@ -141,23 +154,39 @@ class Overview:
         refuse_in_body(*LOOKS)
         return await self._home.store.ends(begin, end, (end - begin) / checked, name)
 
-    async def ends_by_workflow(self, since: datetime, until: datetime, intervals: int = 48) -> dict[str, builtins.list[Ends]]:
-        """As `ends`, of each workflow of which a run has ended in that time, by its name.
+    async def steps(self, run_id: str, limit: int = 1_000) -> builtins.list[StepRecord]:
+        """The newest attempts of steps of a run, up to `limit`, in order, without what they have returned; of an error, its type.
+
+        A run that is not there has none. `app.runs.some_steps` has the rest of it.
+
+        Raises:
+            ValueError: `limit` is no number from 1 to 100,000.
+            TooSlow: it has far too many.
+        """
+        asked, wanted = checked_run_id(run_id), _whole(limit, "limit", _MAX_CAP)
+        refuse_in_body(*LOOKS)
+        return await self._home.store.trace(asked, wanted)
+
+    async def ends_by_workflow(
+        self, since: datetime, until: datetime, intervals: int = 48, workflows: Iterable[str] | None = None
+    ) -> dict[str, builtins.list[Ends]]:
+        """As `ends`, of each of these workflows, or of all, of which a run has ended in that time, by its name.
 
         Raises:
             ValueError, TooSlow: as with `ends`.
         """
         begin, end, checked = _checked_intervals(since, until, intervals)
         refuse_in_body(*LOOKS)
-        return dict(await self._home.store.ends_by_workflow(begin, end, (end - begin) / checked))
+        names = None if workflows is None else builtins.list(workflows)
+        return dict(await self._home.store.ends_by_workflow(begin, end, (end - begin) / checked, names))
 
-    async def speeds(self) -> builtins.list[Speed]:
-        """How the newest runs of each workflow have ended, and how long they took; by name.
+    async def speeds(self, workflows: Iterable[str] | None = None) -> builtins.list[Speed]:
+        """How the newest runs of each of these workflows, or of all, have ended, and how long they took; by name: of 500 at most.
 
         Those are up to 100 that have ended, of its newest 1,000.
         """
         refuse_in_body(*LOOKS)
-        return await self._home.store.speeds(_TIMED)
+        return await self._home.store.speeds(_TIMED, None if workflows is None else builtins.list(workflows))
 
     async def waits(self, since: datetime, until: datetime, intervals: int = 48, workflow: str | None = None) -> builtins.list[Waits]:
         """How long runs have waited until they began, or wait now, by when they were created: the age of queues, over time.

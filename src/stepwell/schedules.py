@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from stepwell.core.cron import Cron
 from stepwell.core.definition import Workflow
-from stepwell.core.filters import checked_limit
+from stepwell.core.filters import checked_cursor, checked_limit, checked_text
 from stepwell.core.naming import checked_name
 from stepwell.core.options import Schedule
-from stepwell.core.records import TO_COMPUTE, Cursor, Event, NewRun, ScheduleState, Slot, instant, optional_instant
+from stepwell.core.records import TO_COMPUTE, Cursor, Event, NewRun, Page, ScheduleState, Slot, instant, optional_instant
 from stepwell.core.registry import Registry
 from stepwell.core.shards import shard_of_key
 from stepwell.core.slots import skipped_while_paused
@@ -30,6 +30,9 @@ MAX_BACKFILL: Final = 10_000
 
 _AT_ONCE: Final = 500
 """Runs that one transaction adds."""
+
+_CAP: Final = 10_000
+"""How many schedules are looked at, where they are counted."""
 
 _TRIES: Final = 10
 """How often a schedule is resumed that changes just then."""
@@ -60,6 +63,59 @@ class Schedules:
         mine = {key: state for key, state in self._mine() if key not in known and of in (None, key[0])}
         shown = [state for state in known.values() if state.declared or ended]
         return sorted([*shown, *mine.values()], key=lambda state: (state.workflow, state.name))
+
+    async def page(self, *, find: str = "", ended: bool = False, limit: int = 100, cursor: str | None = None) -> Page[ScheduleState]:
+        """A page of schedules: those that are declared, then the others, each by workflow and name. There is no page before.
+
+        Args:
+            find: only those that have this text in their name, or in that of the workflow.
+            ended: also those that no release declares any more.
+            limit: how many at most, from 1 to 1,000.
+            cursor: the `next_cursor` of the page before, with the same text.
+
+        Raises:
+            ValueError: the limit or the cursor is none.
+            TooSlow: it would take too long to find them.
+        """
+        text, wanted = checked_text(find, "find"), checked_limit(limit)
+        declared, others = (_FIRST, _FIRST) if cursor is None else _read_cursor(checked_cursor(cursor) or "")
+        refuse_in_body(*LOOKS)
+        found = await self._home.store.schedules_page(text, declared, others if ended else None, wanted + 1)
+        if len(found) <= wanted or not found[wanted].declared:  # those that are not declared have their turn on this page
+            found += await self._unknown(text, others, wanted + 1)
+        shown = sorted(found, key=_place)
+        return Page(items=tuple(shown[:wanted]), next_cursor=_cursor(shown[wanted - 1]) if len(shown) > wanted else None)
+
+    async def _unknown(self, find: str, after: tuple[str, str], limit: int) -> builtins.list[ScheduleState]:
+        """The first schedules of this app, after this one, that nobody has declared yet."""
+        wanted = find.casefold()
+        mine = {
+            key: (workflow, schedule)
+            for workflow in self._registry.newest()
+            for schedule in workflow.schedules
+            if (key := (workflow.name, schedule.name)) > after and any(wanted in part.casefold() for part in key)
+        }
+        unknown = await self._home.store.unknown_schedules(builtins.list(mine)) if mine else []
+        return [self._undeclared(*mine[key]) for key in sorted(unknown)[:limit]]
+
+    async def of_workflows(self, workflows: Iterable[str], limit: int = 100) -> dict[str, builtins.list[ScheduleState]]:
+        """The first schedules of each of up to 1,000 workflows, by name: up to `limit` that are declared, then others.
+
+        Where no worker has ever said which schedules a workflow has, they are those of this app.
+        """
+        names = [_workflow_name(workflow) for workflow in workflows]
+        wanted = checked_limit(limit)
+        refuse_in_body(*LOOKS)
+        found = dict(await self._home.store.schedules_of(names, wanted))
+        for workflow in self._registry.newest():
+            if workflow.name in names and workflow.name not in found and workflow.schedules:
+                found[workflow.name] = [self._undeclared(workflow, schedule) for schedule in workflow.schedules[:wanted]]
+        return found
+
+    async def due(self, late: timedelta = timedelta(minutes=1)) -> tuple[int, int]:
+        """How many schedules will fire, and how many of them should have fired before this time; 10,001 is more than 10,000."""
+        refuse_in_body(*LOOKS)
+        return await self._home.store.due_schedules(self._home.now() - late.total_seconds(), _CAP)
 
     async def get(self, workflow: Workflow[Any, Any] | str, name: str) -> ScheduleState:
         """The schedule as it stands, also one that no release declares any more. Raises ScheduleNotFound: there is none of this name."""
@@ -267,7 +323,9 @@ class Schedules:
         known = self._registry.find(state.workflow, state.version)
         if known is not None:
             return target_of(known, state.version)
-        return published_target(state.workflow, state.version, await self._home.definitions())._replace(version=state.version)
+        return published_target(state.workflow, state.version, (await self._home.published(state.workflow)).definitions)._replace(
+            version=state.version
+        )
 
     def _runs(self, state: ScheduleState, target: Target, slots: Sequence[float]) -> builtins.list[NewRun]:
         now, shard = self._home.now(), shard_of_key(state.workflow, state.name)
@@ -288,6 +346,30 @@ class Schedules:
             )
             for slot in slots
         ]
+
+
+_FIRST: Final = ("", "")
+"""Before all schedules."""
+
+
+def _place(state: ScheduleState) -> tuple[bool, str, str]:
+    """Of a schedule, in a list."""
+    return not state.declared, state.workflow, state.name
+
+
+def _cursor(last: ScheduleState) -> str:
+    return to_json([last.declared, last.workflow, last.name]).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[tuple[str, str] | None, tuple[str, str]]:
+    """After which schedules that are declared, and that are not, a page begins. None: after all. Raises ValueError."""
+    try:
+        declared, workflow, name = from_json(cursor)
+    except (ValueError, TypeError):
+        declared = workflow = name = None
+    if not isinstance(declared, bool) or not isinstance(workflow, str) or not isinstance(name, str) or "\0" in workflow + name:
+        raise BadValue(f"{cursor!r} is no cursor; give next_cursor of a page, or none for the first page")
+    return ((workflow, name), _FIRST) if declared else (None, (workflow, name))
 
 
 def _key(workflow: Workflow[Any, Any] | str, name: str) -> tuple[str, str]:

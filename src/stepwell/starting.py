@@ -287,7 +287,7 @@ class Starting:
         known = self._registry.resolve(name, version)
         if known is not None:
             return target_of(known.workflow, known.version)
-        return published_target(name, version, await self._home.definitions())
+        return published_target(name, version, (await self._home.published(name)).definitions)
 
     def _input_text(self, target: Target, value: Any) -> str:
         if value is None and target.input_optional:

@@ -121,15 +121,15 @@ class Site:
     def status(self, run_id: str) -> str:
         return str(self.do(self.app.runs.get(run_id)).status)
 
-    def becomes(self, run_id: str, status: str) -> None:
+    def becomes(self, run_id: str, status: str, within: float = WITHIN) -> None:
         """Wait until the run has this status."""
 
         async def look() -> None:
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(within):
                 while (await self.app.runs.get(run_id)).status != status:
                     await asyncio.sleep(0.05)
 
-        self.do(look())
+        self.do(look(), within + 1)
 
     def __enter__(self) -> Self:
         self._thread.start()

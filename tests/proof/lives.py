@@ -36,7 +36,8 @@ BODY_RETRY = Retry(2, "50ms", jitter=0.0)
 _LONGEST = 10**6  # seconds of a life: more than anything in a program waits for
 _MOST_LIVES = 60
 _LEASE = 10.0**7  # seconds: who is dead is told by hand
-_SKEW = 5.0  # seconds by which clocks may differ
+_SKEW = 0.5
+"""Seconds by which clocks may differ. A run that is due by one and not by another changes hands all the time meanwhile."""
 
 
 _SIGNALS = 400

@@ -21,9 +21,9 @@ from tests.proof.versions import replay, transcripts
 
 pytestmark = pytest.mark.proof
 
-PROGRAMS = 240
-WITH_MAIL = 80
-WITH_BOOKS = 80
+PROGRAMS = 120
+WITH_MAIL = 48
+WITH_BOOKS = 48
 CHUNKS = 8
 
 

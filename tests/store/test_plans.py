@@ -9,7 +9,7 @@ import pytest
 
 from stepwell.core.records import RunFilter
 from stepwell.core.status import RunStatus
-from stepwell.store.sql import reading, surveying
+from stepwell.store.sql import browsing, reading, surveying
 from stepwell.store.sql.transaction import at_once
 from stepwell.store.sqlite import SqliteStore
 from stepwell.store.sqlite.transaction import Transaction, statements_of
@@ -178,9 +178,21 @@ PAGES = {
     "live_versions": {"stepwell_runs_status"},
     "backlog": {"stepwell_runs_ready", "sqlite_autoindex_stepwell_lanes_1"},
     "oldest_ready": {"stepwell_runs_status"},
+    "around": set(),
+    "catalog": {"PRIMARY KEY"},
+    "published": {"PRIMARY KEY"},
+    "queues": {"PRIMARY KEY", "sqlite_autoindex_stepwell_lanes_1"},
+    "schedules_page": {"PRIMARY KEY"},
+    "unknown_schedules": {"PRIMARY KEY"},
+    "schedules_of": {"PRIMARY KEY"},
+    "due_schedules": set(),
+    "story": {"PRIMARY KEY", "stepwell_events_run"},
+    "trace": {"PRIMARY KEY"},
+    "some_steps": {"PRIMARY KEY"},
+    "events": {"PRIMARY KEY", "stepwell_events_run"},
 }
-FEW = r"^SCAN (stepwell_lanes|stepwell_definitions|l|\w+ VIRTUAL|\d+ CONSTANT|\(|[aswx]$)"
-"""What may be read as a whole: lanes, definitions, and what a query has within it."""
+FEW = r"^SCAN (stepwell_(lanes|definitions|halts|workers|schedules)|l|\w+ VIRTUAL|(\d+ )?CONSTANT|\(|[apqswx]$)"
+"""What may be read as a whole: lanes, definitions, workers, schedules to count them, and what a query has within it."""
 
 
 @pytest.mark.parametrize(("name", "indexes"), PAGES.items(), ids=list(PAGES))
@@ -269,13 +281,43 @@ def test_a_page_of_several_statuses_is_read_by_one_statement(connection: sqlite3
     assert plan(connection, statement).count("SEARCH r USING COVERING INDEX stepwell_runs_status (status=?)") == len(RunStatus)
 
 
+OWN_VALUES = {"story", "trace", "some_steps", "published", "unknown_schedules"}
+"""Statements with other values in them, or that are looked at by themselves below."""
 PAYLOADS = ("output", "value", "payload", "input,", ".input")
 
 
-@pytest.mark.parametrize("name", [*PAGES, "find", "find_newest", "filters"])
+@pytest.mark.parametrize("name", [*sorted(PAGES.keys() - OWN_VALUES), "find", "find_newest", "filters"])
 def test_no_statement_of_a_page_reads_a_payload(name: str) -> None:
     text = re.sub(
         r"--.*|json_each\(:\w+\) x( CROSS JOIN \w+ r ON r.id = x.value)?|(SELECT|=|<|tag =|WHERE) (x\.)?value", "", STATEMENTS.texts[name]
     )
 
     assert [payload for payload in PAYLOADS if re.search(rf"(?<!\w){re.escape(payload)}", text)] == []
+
+
+def test_a_timeline_reads_of_values_only_those_that_are_errors() -> None:
+    text = STATEMENTS.texts["trace"]
+
+    assert text.count("value") == 1
+    assert "CASE WHEN NOT ok THEN substr(value ->> 'type', 1, :characters) END" in text
+
+
+@pytest.mark.parametrize("name", ["catalog", "schedules_page"])
+def test_a_page_of_names_is_read_in_their_order_and_not_sorted(connection: sqlite3.Connection, name: str) -> None:
+    lines = plan(connection, STATEMENTS.texts[name])
+
+    assert sum("TEMP B-TREE" in line for line in lines) == (1 if name == "catalog" else 0)  # the versions of each workflow are
+
+
+def test_a_list_of_runs_is_found_and_shown_by_one_statement(connection: sqlite3.Connection) -> None:
+    where = RunFilter(id_from="01", statuses=FAILED, workflow="pay")
+    verbs = (
+        lambda transaction: surveying.summaries(transaction, where, True, 50, None),
+        lambda transaction: surveying.active(transaction, 20),
+        lambda transaction: browsing.around(transaction, 100),
+        lambda transaction: browsing.trace(transaction, "01", 100),
+    )
+
+    for verb in verbs:
+        (statement,) = _asked(connection, verb)
+        assert [line for line in plan(connection, statement) if line.startswith("SCAN") and not re.search(FEW, line)] == []

@@ -215,9 +215,10 @@ async def test_workflows_queues_and_workers_are_listed_and_stopped() -> None:
         (worker,) = (await site.get("/workers"))["workers"]
         await site.post("/workers/till%2F1/drain", status=204)
 
-    ((order,),) = workflows.values()
+    (order,) = workflows["workflows"]
     assert (order["name"], order["versions"], order["paused"]) == ("order", [None], True)
     assert order["retry"]["max_attempts"] == 1
+    assert workflows["next_cursor"] is None
     assert {"name": "mail/out", "paused": True} in queues["queues"]
     assert (worker["name"], worker["lease"]) == ("till/1", 30.0)
     assert "serves" not in worker

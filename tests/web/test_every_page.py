@@ -162,10 +162,11 @@ async def test_where_there_is_nothing_a_page_says_what_to_do(path: str, taught: 
 
 
 COSTS = (
-    ("/workflows", {"definitions", "halts", "live_versions", "schedules", "speeds", "ends_by_workflow"}),
-    ("/schedules", {"schedules"}),
+    ("/workflows", {"catalog", "live_versions", "schedules_of", "speeds", "ends_by_workflow"}),
+    ("/workflows/send_mail", {"published", "live_versions", "schedules_of", "speeds", "summaries", "ends"}),
+    ("/schedules", {"schedules_page", "unknown_schedules"}),
     ("/schedules/send_mail/every_morning", {"schedules", "slots"}),
-    ("/workers", {"workers", "backlog", "definitions", "lanes", "halts", "summaries"}),
+    ("/workers", {"workers", "backlog", "queues", "summaries"}),
     ("/charts", {"ends", "waits", "speeds", "backlog"}),
     ("/system", {"facts", "workers", "backlog", "summaries"}),
 )

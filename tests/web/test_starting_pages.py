@@ -482,10 +482,10 @@ async def test_nobody_starts_a_run_without_the_right_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "verbs"),
     [
-        ("/runs/new", {"definitions", "halts"}),
-        ("/runs/new?workflow=pay", {"definitions"}),
-        ("/runs/{run_id}/rerun", {"definitions", "get", "steps", "halts", "workers", "lanes"}),
-        ("/runs/{run_id}.json", {"get", "steps", "events", "halts", "workers", "lanes"}),
+        ("/runs/new", {"catalog"}),
+        ("/runs/new?workflow=pay", {"published"}),
+        ("/runs/{run_id}/rerun", {"published", "get", "trace", "around"}),
+        ("/runs/{run_id}.json", {"get", "some_steps", "events", "around"}),
     ],
 )
 @scenario

@@ -107,7 +107,7 @@ def test_the_newest_version_is_the_one_that_a_start_by_name_gets() -> None:
         LiveVersion(workflow="mail", version="v1", count=2),
     ]
 
-    mail, pay = rows_of(states, live, [], {})
+    mail, pay = rows_of(states, live, {}, {})
 
     assert [each.version for each in pay.versions if each.newest] == ["v10"]
     assert [each.version for each in pay.versions if each.is_old] == ["v9"]

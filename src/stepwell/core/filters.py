@@ -146,6 +146,11 @@ def checked_cursor(cursor: object) -> str | None:
     return _text(cursor, "cursor")
 
 
+def checked_text(value: object, what: str) -> str:
+    """A text that is looked for. Raises TypeError, ValueError: it is none."""
+    return _text(value, what) or ""
+
+
 def checked_instant(value: object, what: str) -> float:
     """Seconds since 1970. Raises TypeError, ValueError: it is no datetime with a timezone."""
     instant = _instant(value, what)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Outcome,
         Page,
         Progress,
+        QueueState,
         Run,
         RunFilter,
         RunSummary,
@@ -56,6 +57,9 @@ T = TypeVar("T")
 MAX_SIGNALS: Final = 10_000
 """In the mailbox of a run, read or not, until it goes on as new."""
 
+
+ALL: Final = 1 << 31
+"""As a limit: none."""
 
 MAX_CHIPPED: Final = 10_000
 """Steps of a run that are looked at for `chips`."""
@@ -160,6 +164,43 @@ class Halt(NamedTuple):
     kind: str
     """`workflow` or `queue`."""
     name: str
+
+
+class Around(NamedTuple):
+    """What decides whether a run is claimed, beside the run itself."""
+
+    halts: Collection[Halt]
+    workers: Sequence[WorkerState]
+    lanes: Collection[Lane]
+    """Those of runs whose version nobody knows yet."""
+
+
+class Known(NamedTuple):
+    """A workflow that somebody has published or paused."""
+
+    name: str
+    retries: Mapping[str | None, str]
+    """By version: how its steps are tried again, as `core.policy` writes it."""
+    paused: bool
+    """As a whole."""
+
+
+class Published(NamedTuple):
+    """What is known of a workflow."""
+
+    definitions: Sequence[Definition]
+    """What workers have published of it, one for each version."""
+    paused: bool
+    """As a whole."""
+
+
+class Story(NamedTuple):
+    """A run, and what is told with it."""
+
+    run: Run
+    events: Sequence[Event]
+    retry: str | None
+    """How its steps are tried again, as `core.policy` writes it; None: nobody has published its workflow in this version."""
 
 
 class Portion(NamedTuple):
@@ -350,8 +391,8 @@ class Store(Protocol):
     async def slots(self, workflow: str, name: str, limit: int, before: int | None = None) -> list[Slot]:
         """What has become of its slots, the newest record first; with `before`, those with a smaller number."""
 
-    async def schedule_events(self, workflow: str, name: str) -> list[Event]:
-        """Who has paused and resumed it, in order; none of one that nobody has declared."""
+    async def schedule_events(self, workflow: str, name: str, limit: int = ALL) -> list[Event]:
+        """Who has paused and resumed it, in order: the first `limit`; none of one that nobody has declared."""
 
     async def forget_slots(self, keys: Collection[tuple[str, str]], keep: int) -> None:
         """Forget records of slots of these schedules, but for the newest `keep` of each."""
@@ -501,8 +542,8 @@ class Store(Protocol):
         Only what this step has said, and only lines of these levels. Raises RunNotFound.
         """
 
-    async def events(self, run_id: str) -> list[Event]:
-        """What was done to it, in order. Raises RunNotFound."""
+    async def events(self, run_id: str, limit: int = ALL) -> list[Event]:
+        """What was done to it, in order: the first `limit`. Raises RunNotFound."""
 
     async def history(self, run_id: str) -> Claimed:
         """The run as a worker would get it, without claiming it. Raises RunNotFound."""
@@ -510,8 +551,8 @@ class Store(Protocol):
     async def lanes(self) -> Collection[Lane]:
         """Where runs wait, or have waited."""
 
-    async def workers(self) -> list[WorkerState]:
-        """Those that are registered."""
+    async def workers(self, limit: int = ALL) -> list[WorkerState]:
+        """Those that are registered, by the time of their start: the first `limit`."""
 
     async def pulse(self) -> str:
         """A text that is another one when something was written meanwhile, and sometimes for nothing. Cheap to ask for."""
@@ -540,11 +581,13 @@ class Store(Protocol):
     async def ends(self, since: float, until: float, width_seconds: float, workflow: str | None = None) -> list[Ends]:
         """How many runs have ended from `since` until before `until`, in intervals of this width, each of which is there."""
 
-    async def ends_by_workflow(self, since: float, until: float, width_seconds: float) -> Mapping[str, list[Ends]]:
-        """As `ends`, of each workflow of which a run has ended in that time."""
+    async def ends_by_workflow(
+        self, since: float, until: float, width_seconds: float, workflows: Collection[str] | None = None
+    ) -> Mapping[str, list[Ends]]:
+        """As `ends`, of each of these workflows, or of all, of which a run has ended in that time."""
 
-    async def speeds(self, limit: int) -> list[Speed]:
-        """How fast each workflow is that somebody has published or started, by name.
+    async def speeds(self, limit: int, workflows: Collection[str] | None = None) -> list[Speed]:
+        """How fast each of these workflows is, or each that somebody has published or started, by name: of `MAX_LISTED` at most.
 
         Looked at are its newest `limit` runs that have ended, of its newest ten times as many.
         """
@@ -567,3 +610,58 @@ class Store(Protocol):
 
     async def facts(self, now: Callable[[], float]) -> DatabaseFacts:
         """What the database is. `now` is the clock of this machine, with which its own is compared; it is called from whatever thread."""
+
+    # -- lists that pages turn: each is read from a place on, as far as a page goes, and may raise TooSlow
+
+    async def around(self, limit: int) -> Around:
+        """What decides whether a run is claimed: up to `limit` of each. Of workers, those that were heard of last."""
+
+    async def catalog(self, find: str, after: str, limit: int) -> list[Known]:
+        """Workflows that somebody has published or paused, by name: up to `limit` of those after `after` with this text in their names.
+
+        Great and small letters are alike; on SQLite, those of ASCII. Of each workflow the `MAX_LISTED` versions are told that were
+        published last.
+        """
+
+    async def published(self, workflow: str, limit: int) -> Published:
+        """What is known of this workflow: up to `limit` versions."""
+
+    async def queues(self, limit: int) -> list[QueueState]:
+        """Those that workflows name, in which runs wait or have waited, and that are paused: the first `limit`, by name."""
+
+    async def schedules_page(
+        self, find: str, declared: tuple[str, str] | None, others: tuple[str, str] | None, limit: int
+    ) -> list[ScheduleState]:
+        """Up to `limit` schedules with this text in a name: those after `declared` that are, then those after `others` that are not.
+
+        Each by workflow and name. None instead of a place: none of them. The text is looked for as by `catalog`.
+        """
+
+    async def unknown_schedules(self, keys: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Which of these (workflow and name) nobody has ever declared."""
+
+    async def schedules_of(self, workflows: Collection[str], limit: int) -> Mapping[str, list[ScheduleState]]:
+        """Of each of these workflows the first `limit` schedules, by name: those that are declared, then the others.
+
+        Without workflows that have none.
+        """
+
+    async def due_schedules(self, before: float, cap: int) -> tuple[int, int]:
+        """How many schedules will fire, and how many of them should have before this time, of `cap` + 1 that are looked at."""
+
+    async def story(self, run_id: str, limit: int) -> Story:
+        """A run, the first `limit` things that were done to it, and how its steps are tried again. Raises RunNotFound."""
+
+    async def trace(self, run_id: str, limit: int) -> list[StepRecord]:
+        """The newest `limit` attempts of a run, as `steps` has them, but for what they have returned; of an error, its type.
+
+        A run that is not there has none.
+        """
+
+    async def some_steps(self, run_id: str, key: str | None, attempt: int | None, cursor: str | None, limit: int) -> Page[StepRecord]:
+        """Up to `limit` attempts of a run, as `steps` has them: only of this step, and of this number. There is no page before.
+
+        Raises:
+            RunNotFound: there is no such run.
+            ValueError: the cursor is none of this verb's.
+        """

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from stepwell.core.failure import error_from
 from stepwell.core.naming import name_of
 from stepwell.core.records import Ends, Kind, Speed, StepRecord, instant, optional_instant
-from stepwell.errors import BadValue
+from stepwell.errors import BadValue, ErrorInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,6 +62,82 @@ def unsettled(
         finished_at=optional_instant(finished_at),
         retry_at=optional_instant(due),
     )
+
+
+def step_traced(
+    key: str,
+    attempt: int,
+    kind: int,
+    how: int,
+    error: str | None,
+    child: str | None,
+    started_at: float,
+    finished_at: float | None,
+    due: float | None,
+) -> StepRecord:
+    """An attempt as timelines show it: of what it has returned or raised, only the type of the error."""
+    return StepRecord(
+        key=key,
+        name=name_of(key),
+        kind=Kind(kind).name.lower(),
+        status=HOW[how],
+        attempt=attempt,
+        output=None,
+        error=None if error is None else ErrorInfo(error, ""),
+        started_at=instant(started_at),
+        finished_at=optional_instant(finished_at),
+        child_id=child,
+        retry_at=optional_instant(due),
+    )
+
+
+def step_at(
+    key: str,
+    attempt: int,
+    kind: int,
+    how: int,
+    payload: str | None,
+    child: str | None,
+    started_at: float,
+    finished_at: float | None,
+    due: float | None,
+) -> StepRecord:
+    """An attempt with what it has returned or raised."""
+    return replace(
+        step_traced(key, attempt, kind, how, None, child, started_at, finished_at, due),
+        output=from_json(payload) if how == COMPLETED and payload is not None else None,
+        error=None if how == COMPLETED or payload is None else error_from(payload),
+    )
+
+
+COMPLETED: Final = 1
+HOW: Final = {COMPLETED: "completed", 0: "failed", -1: "canceled", -2: "running"}
+"""What statements say of an attempt."""
+
+FIRST_STEP: Final = (-(1 << 62), 0, 0, "")
+"""The place before all attempts: when they began, in microseconds, how they were asked for, attempt, and key."""
+
+
+def place_after(place: tuple[int, int, int, str]) -> str:
+    """The cursor of a page that begins after this attempt."""
+    return to_json(place).decode()
+
+
+def read_place(cursor: str) -> tuple[int, int, int, str]:
+    """What `place_after` was given. Raises ValueError: no page had this cursor."""
+    try:
+        began, asked, attempt, key = from_json(cursor)
+    except (ValueError, TypeError):
+        began = asked = attempt = key = None
+    whole = (began, asked, attempt)
+    if (
+        not isinstance(key, str)
+        or "\0" in key
+        or not all(type(each) is int and abs(each) < 1 << 63 for each in whole)
+        or attempt >= 1 << 31
+    ):
+        raise BadValue(f"{cursor!r} is no cursor; give next_cursor of a page, or none for the first page")
+    return began, asked, attempt, key
 
 
 def read_cursor(cursor: str) -> tuple[str, str]:

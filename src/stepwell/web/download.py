@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
+
+from stepwell.web.attempts import attempts_of, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
-    from stepwell.core.records import Event, Run, StepRecord
+    from stepwell.core.records import Event, Page, Run, StepRecord
     from stepwell.web.redaction import Redactor
     from stepwell.web.site import Visit
+
+_STEPS: Final = 500
+"""Attempts that are read at once: each may have a large result, and for each portion all are looked at."""
 
 
 async def run_json(visit: Visit) -> Response:
@@ -25,14 +30,29 @@ async def run_json(visit: Visit) -> Response:
     """
     run_id, runs = visit.request.path_params["run_id"], visit.app.runs
     redact = visit.site.redact
-    run = redact.said(await runs.get(run_id))
     part, step = visit.query.get("part", ""), visit.query.get("step", "")
+    if step and not part:
+        return _file(f"{run_id}-step", redact((await _attempt(visit, run_id, step)).output))
+    run = redact.said(await runs.get(run_id))
     if part:
         return _file(f"{run.id}-{part}", redact(_part(run, part)))
-    steps = redact.said(await runs.steps(run_id))
-    if step:
-        return _file(f"{run.id}-step", redact(_attempt(steps, step, visit.query.get("attempt", "")).output))
-    return _file(run.id, plain_run(redact, run, steps, await runs.events(run_id)))
+    events, first = await runs.events(run_id), await runs.some_steps(run_id, limit=_STEPS)
+    return StreamingResponse(_pieces(visit, run, first, events), media_type="application/json", headers=_headers(run.id))
+
+
+async def _pieces(visit: Visit, run: Run, page: Page[StepRecord], events: Sequence[Event]) -> AsyncIterator[str]:
+    """The whole file, read and sent piece by piece: steps may have large results."""
+    redact, between = visit.site.redact, "\n"
+    known = plain_run(redact, run, (), events)
+    yield f'{{\n"run": {_text(known["run"])},\n"steps": ['
+    while True:
+        for step in plain_run(redact, run, redact.said(page.items), ())["steps"]:
+            yield between + _text(step)
+            between = ",\n"
+        if page.next_cursor is None:
+            break
+        page = await visit.app.runs.some_steps(run.id, limit=_STEPS, cursor=page.next_cursor)
+    yield f'\n],\n"events": {_text(known["events"])}\n}}\n'
 
 
 def plain_run(redact: Redactor, run: Run, steps: Sequence[StepRecord], events: Sequence[Event]) -> dict[str, Any]:
@@ -51,11 +71,13 @@ def _part(run: Run, name: str) -> Any:
     return run.input if name == "input" else run.output
 
 
-def _attempt(steps: Sequence[StepRecord], key: str, number: str) -> StepRecord:
-    found = [step for step in steps if step.key == key and number in ("", str(step.attempt))]
-    if not found:
+async def _attempt(visit: Visit, run_id: str, key: str) -> StepRecord:
+    """Without a number, the last one."""
+    number = visit.query.get("attempt", "")
+    known = [each for each in (await attempts_of(visit, run_id))[0] if each.key == key and number in ("", str(each.attempt))]
+    if not known:
         raise HTTPException(404, f"the run has no attempt {number} of a step {key!r}")
-    return found[-1]
+    return await whole(visit, run_id, known[-1])
 
 
 def _plain(value: Any) -> Any:
@@ -72,8 +94,12 @@ def _plain(value: Any) -> Any:
 
 
 def _file(name: str, value: Any) -> Response:
-    return Response(
-        json.dumps(value, indent=2, ensure_ascii=False),
-        media_type="application/json",
-        headers={"content-disposition": f'attachment; filename="{name}.json"', "cache-control": "no-store"},
-    )
+    return Response(_text(value), media_type="application/json", headers=_headers(name))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _headers(name: str) -> dict[str, str]:
+    return {"content-disposition": f'attachment; filename="{name}.json"', "cache-control": "no-store"}

@@ -6,7 +6,7 @@ What would take too long to count is None, and a page says so where the figures 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -63,12 +63,12 @@ class Figures:
         overview = self._app.overview
         return await self._fresh(("ends", span.name, since, workflow), now, lambda: overview.ends(since, until, span.intervals, workflow))
 
-    async def ends_by_workflow(self, span: Span, now: datetime) -> dict[str, list[Ends]] | None:
-        """The same of each workflow of which a run has ended in that time."""
+    async def ends_by_workflow(self, span: Span, now: datetime, workflows: Sequence[str]) -> dict[str, list[Ends]] | None:
+        """The same of each of these workflows of which a run has ended in that time."""
         since, until = span.bounds(now)
         overview = self._app.overview
-        key = ("ends by workflow", span.name, since)
-        return await self._fresh(key, now, lambda: overview.ends_by_workflow(since, until, span.intervals))
+        key = ("ends by workflow", span.name, since, tuple(workflows))
+        return await self._fresh(key, now, lambda: overview.ends_by_workflow(since, until, span.intervals, workflows))
 
     async def waits(self, span: Span, now: datetime, workflow: str | None = None) -> list[Waits] | None:
         """How long runs that were created in each interval of the span have waited for a worker."""
@@ -77,9 +77,10 @@ class Figures:
         key = ("waits", span.name, since, workflow)
         return await self._fresh(key, now, lambda: overview.waits(since, until, span.intervals, workflow))
 
-    async def speeds(self, now: datetime) -> dict[str, Speed] | None:
-        """How the newest runs of each workflow have ended, and how long they took, by its name."""
-        found = await self._fresh("speeds", now, self._app.overview.speeds)
+    async def speeds(self, now: datetime, workflows: Sequence[str] | None = None) -> dict[str, Speed] | None:
+        """How the newest runs of each of these workflows, or of all, have ended, and how long they took, by its name."""
+        key = ("speeds", None if workflows is None else tuple(workflows))
+        found = await self._fresh(key, now, lambda: self._app.overview.speeds(workflows))
         return None if found is None else {speed.workflow: speed for speed in found}
 
     async def _fresh(self, key: Any, now: datetime, ask: Callable[[], Awaitable[T]]) -> T | None:

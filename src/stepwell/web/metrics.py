@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
-from stepwell.core.records import ScheduleState, WorkerState, instant
+from stepwell.core.records import WorkerState, instant
 from stepwell.web.access import NotAllowed, Role
 from stepwell.web.exposition import MEDIA_TYPE, Exposition
+from stepwell.web.workers import MOST
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -33,8 +34,8 @@ async def show(site: Site, _: Request, user: User) -> Response:
     exposition = Exposition()
     await _add_runs(exposition, site)
     now = instant(site.app.now())
-    _add_workers(exposition, await site.app.workers.list(), now)
-    _add_schedules(exposition, await site.app.schedules.list(), now)
+    _add_workers(exposition, await site.app.workers.list(limit=MOST), now)
+    _add_schedules(exposition, *await site.app.schedules.due(LATE))
     await _add_database(exposition, site)
     if site.app.counters.workers:
         _add_counters(exposition, site.app.counters)
@@ -67,10 +68,8 @@ def _add_workers(exposition: Exposition, workers: list[WorkerState], now: dateti
     exposition.gauge("stepwell_parked_runs", "Runs that wait in the memory of live workers.", [({}, sum(each.parked for each in live))])
 
 
-def _add_schedules(exposition: Exposition, schedules: list[ScheduleState], now: datetime) -> None:
-    due = [each.next_at for each in schedules if each.declared and not each.paused and each.next_at is not None]
-    late = sum(now - at > LATE for at in due)
-    exposition.gauge("stepwell_schedules", "Schedules that fire.", [({}, len(due))])
+def _add_schedules(exposition: Exposition, due: int, late: int) -> None:
+    exposition.gauge("stepwell_schedules", "Schedules that fire. 10001 means that there are more than 10000.", [({}, due)])
     exposition.gauge("stepwell_schedules_overdue", "Schedules whose next slot is more than a minute ago.", [({}, late)])
 
 

@@ -1,19 +1,16 @@
-"""Pages of lists that are known as a whole: those whose names have a text in them, from a name on. Pure."""
+"""Pages of lists by name: what an address asks for, and what is said around the rows. Pure."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
+
+from stepwell.core.records import Page
 
 T = TypeVar("T")
 
 SIZE: Final = 100
 """Rows on a page."""
-
-
-_LONGEST: Final = 4_000
-"""Characters of a place in a list: three names, and what JSON adds."""
 
 
 class Part(NamedTuple, Generic[T]):
@@ -30,24 +27,23 @@ class Part(NamedTuple, Generic[T]):
     """Whether a search is worth its place."""
 
 
-def part_of(items: Sequence[T], names: Callable[[T], tuple[str, ...]], query: Mapping[str, str]) -> Part[T]:
-    """The page that an address asks for with `find` and `after`. The order is that of the names."""
-    searched = query.get("find", "").strip()
-    wanted = searched.casefold()
-    found = [item for item in items if any(wanted in name.casefold() for name in names(item))]
-    start = _names(query.get("after", ""))
-    left = [item for item in sorted(found, key=names) if names(item) > start]
-    page, more = left[:SIZE], len(left) > SIZE
-    after = json.dumps(names(page[-1]), ensure_ascii=False) if more else None
-    return Part(tuple(page), searched, not start, after, is_long=bool(searched) or len(items) > SIZE)
+class Asked(NamedTuple):
+    """What an address asks for with `find` and `after`."""
+
+    find: str
+    cursor: str | None
 
 
-def _names(text: str) -> tuple[str, ...]:
-    """Of the last row on the page before. What nobody has made here is the beginning."""
-    if len(text) > _LONGEST:
-        return ()
-    try:
-        names = json.loads(text)
-    except ValueError:
-        return ()
-    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
+def asked(query: Mapping[str, str]) -> Asked:
+    """Of an address with these parameters."""
+    return Asked(query.get("find", "").strip(), query.get("after") or None)
+
+
+def part_of(page: Page[T], wanted: Asked) -> Part[T]:
+    """The page that was asked for."""
+    return part(page.items, page.next_cursor, wanted)
+
+
+def part(items: Sequence[T], after: str | None, wanted: Asked) -> Part[T]:
+    """The same, of its rows and where the next one begins."""
+    return Part(tuple(items), wanted.find, wanted.cursor is None, after, is_long=bool(wanted.find or wanted.cursor or after))

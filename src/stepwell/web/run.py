@@ -9,11 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from stepwell.core.codec import codec_of
-from stepwell.core.policy import policy_of
 from stepwell.core.records import LEVELS
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.errors import BadValue
 from stepwell.web.access import Role
+from stepwell.web.attempts import attempts_of, first_of, whole
 from stepwell.web.download import plain_run
 from stepwell.web.past import past_of
 from stepwell.web.timeline import View, timeline_of
@@ -24,13 +24,15 @@ from stepwell.web.values import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stepwell.core.policy import RetryPolicy
     from stepwell.core.records import LogLine, Run, StepRecord
     from stepwell.web.site import Visit
 
 TABS: Final = ("output", "input", "error", "logs", "history", "json")
 PARTS: Final = ("output", "input", "error", "logs", "meta")
 """Of a step."""
+
+_EVENTS: Final = 1_000
+"""Things that were done to a run, on its page."""
 
 _LINES: Final = 500
 """Lines of log on a page."""
@@ -83,12 +85,13 @@ class Chosen:
 async def show(visit: Visit) -> Response:
     """The page."""
     run_id, runs, said = visit.request.path_params["run_id"], visit.app.runs, visit.site.redact.said
-    run = said(await runs.get(run_id))
-    steps = await runs.steps(run_id)
-    events = await runs.events(run_id)
+    story = await runs.story(run_id, limit=_EVENTS)
+    run, events = said(story.run), story.events
+    steps, left_out = await attempts_of(visit, run_id)
     chosen = await _chosen(visit, steps)
     asked = _asked_tab(visit, is_of_step=chosen is not None)
     tab = _tab(run, asked)
+    raw = await first_of(visit, run_id, _RAW) if tab == "json" else []
     return visit.page(
         "run.html",
         tab="tasks",
@@ -96,7 +99,8 @@ async def show(visit: Visit) -> Response:
         timeline=timeline_of(run, steps, events, visit.now, _view(visit)),
         chosen=chosen,
         past=past_of(run, events),
-        policy=await _policy(visit, run),
+        left_out=left_out,
+        policy=visit.app.workflows.policy(run.workflow, run.version, story.retry),
         tries=_tries(run, steps),
         logs=await _lines(visit, run_id) if tab == "logs" else None,
         levels=LEVELS,
@@ -106,7 +110,7 @@ async def show(visit: Visit) -> Response:
         tabs=[name for name in TABS if name != "error" or run.error is not None],
         may={action.value: after(run.status, action) not in (None, run.status) for action in _ACTIONS},
         values=lambda value: shown(visit.site.redact(value)),
-        whole=lambda: shown(plain_run(visit.site.redact, run, said(steps[:_RAW]), events)),
+        whole=lambda: shown(plain_run(visit.site.redact, run, said(raw), events)),
         trace_of=trace_of,
     )
 
@@ -117,12 +121,6 @@ def _tries(run: Run, steps: Sequence[StepRecord]) -> str:
     counts = [step.attempt for step in steps if step.key in failed or (not run.status.ended and step.retry_at is not None)]
     most = max(counts, default=run.attempt)
     return "" if most <= 1 else f"{most}/{most}" if failed else str(most)
-
-
-async def _policy(visit: Visit, run: Run) -> RetryPolicy | None:
-    """How what fails in it is tried again; None: nobody has said."""
-    known = {each.version: each.retry for each in await visit.app.workflows.definitions(run.workflow)}
-    return policy_of(known[run.version]) if run.version in known else None
 
 
 _ACTIONS: Final = (Action.PAUSE, Action.RESUME, Action.CANCEL, Action.RETRY)
@@ -174,8 +172,9 @@ async def _chosen(visit: Visit, steps: Sequence[StepRecord]) -> Chosen | None:
     if not found:
         return None
     place = found[-1]
-    step, numbers = visit.site.redact.said(attempts[place]), [each.attempt for each in attempts]
-    lines = await visit.app.runs.logs(visit.request.path_params["run_id"], limit=_LINES_OF_STEP + 1, step=step.key)
+    run_id, numbers = visit.request.path_params["run_id"], [each.attempt for each in attempts]
+    step = visit.site.redact.said(await whole(visit, run_id, attempts[place]))
+    lines = await visit.app.runs.logs(run_id, limit=_LINES_OF_STEP + 1, step=step.key)
     parts = tuple(part for part in PARTS if part != "error" or step.error is not None)
     wanted = visit.query.get("tab", "")
     return Chosen(

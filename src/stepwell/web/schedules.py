@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 from starlette.exceptions import HTTPException
 
 from stepwell.core.cron import in_words
-from stepwell.errors import BadValue, RunNotFound
+from stepwell.errors import BadValue
 from stepwell.web.access import Role
-from stepwell.web.paging import part_of
+from stepwell.web.paging import SIZE, asked, part_of
 from stepwell.web.words import duration
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from stepwell.core.records import Run, ScheduleState
+    from stepwell.core.records import RunSummary, ScheduleState
     from stepwell.web.site import Visit
 
 _SECOND: Final = timedelta(seconds=1)
@@ -33,8 +33,8 @@ _SLOTS: Final = 50
 
 async def show(visit: Visit) -> Response:
     """The page of all of them: those that fire, and those that nobody declares."""
-    states = await visit.app.schedules.list(ended=True)
-    part = part_of(states, _place, visit.query)
+    wanted = asked(visit.query)
+    part = part_of(await visit.app.schedules.page(find=wanted.find, ended=True, limit=SIZE, cursor=wanted.cursor), wanted)
     return visit.page(
         "schedules.html",
         tab="schedules",
@@ -45,11 +45,6 @@ async def show(visit: Visit) -> Response:
             ("No worker declares these", [state for state in part.items if not state.declared]),
         ],
     )
-
-
-def _place(state: ScheduleState) -> tuple[str, str, str]:
-    """In the list: those that nobody declares come last."""
-    return ("" if state.declared else "not declared", state.workflow, state.name)
 
 
 async def show_one(visit: Visit) -> Response:
@@ -105,14 +100,10 @@ def _before(visit: Visit) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < len("1000000000000000000") else None
 
 
-async def _last_run(visit: Visit, state: ScheduleState) -> Run | None:
+async def _last_run(visit: Visit, state: ScheduleState) -> RunSummary | None:
     """The run that was started last; None: there is none, or not any more."""
-    if state.last_run_id is None:
-        return None
-    try:
-        return await visit.app.runs.get(state.last_run_id)
-    except RunNotFound:
-        return None
+    run_id = state.last_run_id
+    return None if run_id is None else (await visit.app.overview.summaries([run_id])).get(run_id)
 
 
 async def act(visit: Visit) -> Response:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -225,7 +225,7 @@ class Site:
             "percent": words.percent,
             "rate": words.rate,
             "columns": columns,
-            "in_words": in_words,
+            "in_words": lru_cache(maxsize=1_000)(in_words),  # of few expressions, for many rows
             "Role": Role,
         }
         return templates

@@ -13,6 +13,7 @@ from stepwell.web.access import Role
 from stepwell.web.checking import Misfit
 from stepwell.web.fields import MISSING
 from stepwell.web.forms import Form, form_of
+from stepwell.web.paging import SIZE, asked, part_of
 from stepwell.web.start_options import OPTIONS, StartOptions, options_of, read_options
 from stepwell.web.turning import turned
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _LISTED: Final = 200
 """Steps to choose from. In a run with more, the step is written."""
+
+_ATTEMPTS: Final = 2_000
+"""Of steps, that are looked at for that."""
 
 _REFUSED: Final = (InvalidInput, NotSerializable, PayloadTooLarge, DefinitionError)
 
@@ -73,7 +77,9 @@ async def show(visit: Visit) -> Response:
     """The form; where no workflow is named, those to choose from."""
     visit.need(Role.OPERATOR)
     if not visit.query.get("workflow"):
-        return visit.page("choose.html", tab="tasks", workflows=await visit.app.workflows.list())
+        wanted = asked(visit.query)
+        page = await visit.app.workflows.page(find=wanted.find, limit=SIZE, cursor=wanted.cursor)
+        return visit.page("choose.html", tab="tasks", part=part_of(page, wanted))
     return _page(visit, await _new(visit))
 
 
@@ -106,7 +112,7 @@ async def start_again(visit: Visit) -> Response:
 async def _again(visit: Visit) -> Start:
     run_id = visit.request.path_params["run_id"]
     run = await visit.app.runs.get(run_id)
-    steps = dict.fromkeys(step.key for step in await visit.app.runs.steps(run_id))
+    steps = dict.fromkeys(step.key for step in await visit.app.overview.steps(run_id, _ATTEMPTS))
     begun = await _start(visit, run.workflow, _version(visit, run.version), run)
     return replace(begun, from_step=visit.query.get("from_step") or None, steps=tuple(steps) if len(steps) <= _LISTED else ())
 

@@ -14,7 +14,7 @@ from stepwell.errors import TooSlow
 from stepwell.web import words
 from stepwell.web.access import Role
 from stepwell.web.live import MAX_STREAMS
-from stepwell.web.workers import backlog_of, health_of, stranded
+from stepwell.web.workers import MOST, backlog_of, health_of, stranded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ class Finding:
 async def show(visit: Visit) -> Response:
     """The page."""
     facts = await visit.app.overview.facts()
-    states = await visit.app.workers.list()
+    states = await visit.app.workers.list(limit=MOST)
     backlog = await backlog_of(visit)
     findings = [_database(facts), clock_of(facts), _workers(visit, states, backlog), _served(visit, states, backlog), _pace(visit, backlog)]
     pending = await _oldest_pending(visit)

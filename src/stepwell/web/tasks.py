@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
+from stepwell.core.records import Page, RunSummary
 from stepwell.core.status import RunStatus
 from stepwell.errors import BadValue, IllegalTransition, RunNotFound, TooSlow
 from stepwell.web import matching
@@ -39,18 +40,25 @@ async def show(visit: Visit) -> Response:
     is_looking = bool(choice.chips or choice.problem or cursor)
     most = _FEW if is_looking else _ACTIVE
     active = await overview.active(most + 1, explain=False)
-    page = await overview.runs(order=choice.order, limit=size, cursor=cursor, explain=False, **choice.filters)
+    page: Page[RunSummary] = Page(items=())
+    slow = False
+    try:
+        page = await overview.runs(order=choice.order, limit=size, cursor=cursor, explain=False, **choice.filters)
+    except TooSlow:
+        slow = True
+    tally = await overview.tally()
     shown = visit.site.redact.said(await overview.explain([*active[:most], *page]))  # of both lists at once
     return visit.page(
         "tasks.html",
         tab="tasks",
-        tally=await overview.tally(),
+        tally=tally,
         day=await visit.site.figures.ends(DAY, visit.now),
         active=shown[: len(active[:most])],
-        has_more=len(active) > _FEW,
+        has_more=len(active) > _FEW,  # of which a phone shows no more
         chips=await _chips(visit, shown),
         page=replace(page, items=tuple(shown[len(active[:most]) :])),
-        is_new=not (page.items or is_looking or active) and not (await overview.runs(limit=1)).items,
+        slow=slow,
+        is_new=not is_looking and not any(tally.values()),
         choice=choice,
         size=size,
         batches=visit.site.batches.shown(),

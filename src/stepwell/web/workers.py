@@ -32,6 +32,9 @@ _BANNERS: Final = 5
 SLOTS_WIDTH: Final = 80
 """Of the bar that shows how many slots are taken."""
 
+MOST: Final = 1_000
+"""Workers that are looked at: more than anybody has."""
+
 _LATE: Final = 3
 """Leases after which a worker that was not heard of counts as lost."""
 
@@ -66,7 +69,7 @@ class QueueRow:
 async def show(visit: Visit) -> Response:
     """The page."""
     app = visit.app
-    states = await app.workers.list()
+    states = await app.workers.list(limit=MOST)
     backlog = await backlog_of(visit)
     runs = await _runs_of(visit) if states else {}
     rows = sorted((_row(state, visit.now, runs.get(state.id, [])) for state in states), key=_place)

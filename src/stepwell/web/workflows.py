@@ -12,14 +12,16 @@ from stepwell.core.records import UNRESOLVED, Definition, Ends, LiveVersion, Run
 from stepwell.core.registry import natural_order
 from stepwell.errors import BadValue, TooSlow, WorkflowNotFound
 from stepwell.web.figures import DAY
-from stepwell.web.paging import part_of
+from stepwell.web.paging import SIZE, asked, part
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.responses import Response
 
     from stepwell.core.policy import RetryPolicy
+    from stepwell.core.records import Page
+    from stepwell.web.paging import Asked
     from stepwell.web.redaction import Redactor
     from stepwell.web.site import Visit
 
@@ -28,6 +30,12 @@ LOOKED_AT: Final = 2_500
 
 _RECENT: Final = 10
 """Runs on the page of a workflow."""
+
+_SCHEDULES: Final = 4
+"""That are read of each workflow in the list: three are shown, and that there are more."""
+
+_MOST_SCHEDULES: Final = 100
+"""On the page of a workflow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,39 +88,60 @@ class WorkflowRow:
 
 async def show(visit: Visit) -> Response:
     """The page of all of them."""
-    app = visit.app
-    states, live, schedules = await app.workflows.list(), await _live(visit), await app.schedules.list()
-    speeds = await visit.site.figures.speeds(visit.now)
-    ends = await visit.site.figures.ends_by_workflow(DAY, visit.now)
-    part = part_of(rows_of(states, live or [], schedules, speeds or {}), lambda row: (row.name,), visit.query)
+    app, figures, wanted = visit.app, visit.site.figures, asked(visit.query)
+    page = await app.workflows.page(find=wanted.find, limit=SIZE, cursor=wanted.cursor)
+    live = await _live(visit)
+    names, after = _listed(page, live or [], wanted)
+    schedules = await app.schedules.of_workflows(names, _SCHEDULES)
+    speeds, ends = await figures.speeds(visit.now, names), await figures.ends_by_workflow(DAY, visit.now, names)
+    rows = rows_of(
+        [state for state in page if state.name in names], [each for each in live or [] if each.workflow in names], schedules, speeds or {}
+    )
     return visit.page(
         "workflows.html",
         tab="workflows",
-        part=part._replace(items=tuple(replace(row, day=tuple((ends or {}).get(row.name, ())) or None) for row in part.items)),
+        part=part([replace(row, day=tuple((ends or {}).get(row.name, ())) or None) for row in rows], after, wanted),
         looked_at=LOOKED_AT,
         slow=None in (live, speeds, ends),
     )
 
 
+def _listed(page: Page[WorkflowState], live: Sequence[LiveVersion], wanted: Asked) -> tuple[list[str], str | None]:
+    """The workflows on a page, with those that only have runs; and after which of them the next one begins."""
+    text, end = wanted.find.casefold(), page.next_cursor
+    running = {each.workflow for each in live if each.workflow > (wanted.cursor or "") and text in each.workflow.casefold()}
+    names = sorted({state.name for state in page} | {name for name in running if end is None or name <= end})
+    return names[:SIZE], names[SIZE - 1] if len(names) > SIZE else end
+
+
 async def show_one(visit: Visit) -> Response:
     """The page of one."""
     name, app, figures = visit.request.path_params["name"], visit.app, visit.site.figures
-    states, live, schedules = await app.workflows.list(), await _live(visit), await app.schedules.list()
-    speeds = await figures.speeds(visit.now)
-    row = next((row for row in rows_of(states, live or [], schedules, speeds or {}) if row.name == name), None)
+    definitions, paused = await app.workflows.about(name)
+    live = await _live(visit)
+    schedules, speeds = await app.schedules.of_workflows([name], _MOST_SCHEDULES), await figures.speeds(visit.now, [name])
+    known = [_state(name, definitions, paused)] if definitions or paused else []
+    row = next(iter(rows_of(known, [each for each in live or [] if each.workflow == name], schedules, speeds or {})), None)
     recent = await _recent(visit, name)
-    if row is None and not recent:
+    if row is None and recent == ():
         raise WorkflowNotFound(f"nobody has published a workflow {name!r}, and no run is of it", workflow=name)
     return visit.page(
         "workflow.html",
         tab="workflows",
         name=name,
         row=row or WorkflowRow(name=name, paused=False, versions=(), schedules=(), speed=None),
-        definitions=[(each, _schema(each, visit.site.redact), policy_of(each.retry)) for each in await app.workflows.definitions(name)],
+        definitions=[(each, _schema(each, visit.site.redact), policy_of(each.retry)) for each in definitions],
         day=await figures.ends(DAY, visit.now, name),
         recent=recent,
         looked_at=LOOKED_AT,
     )
+
+
+def _state(name: str, definitions: Sequence[Definition], paused: bool) -> WorkflowState:
+    versions = tuple(each.version for each in definitions)
+    retries = {each.version: each.retry for each in definitions}
+    retry = policy_of(retries[newest_of(versions)]) if versions else None
+    return WorkflowState(name=name, versions=versions, paused=paused, retry=retry)
 
 
 async def act(visit: Visit) -> Response:
@@ -137,8 +166,11 @@ async def _live(visit: Visit) -> list[LiveVersion] | None:
         return None
 
 
-async def _recent(visit: Visit, name: str) -> Sequence[RunSummary]:
-    page = await visit.app.overview.runs(workflow=name, limit=_RECENT)
+async def _recent(visit: Visit, name: str) -> Sequence[RunSummary] | None:
+    try:
+        page = await visit.app.overview.runs(workflow=name, limit=_RECENT, explain=False)
+    except TooSlow:
+        return None
     return visit.site.redact.said(page.items)
 
 
@@ -149,23 +181,23 @@ def _schema(definition: Definition, redact: Redactor) -> str | None:
 
 
 def rows_of(
-    states: Sequence[WorkflowState], live: Sequence[LiveVersion], schedules: Sequence[ScheduleState], speeds: dict[str, Speed]
+    states: Sequence[WorkflowState],
+    live: Sequence[LiveVersion],
+    schedules: Mapping[str, Sequence[ScheduleState]],
+    speeds: Mapping[str, Speed],
 ) -> list[WorkflowRow]:
     """What is known of each workflow, by name: also of those that only have runs."""
     known = {state.name: state for state in states}
     counts: defaultdict[str, dict[str | None, int]] = defaultdict(dict)
     for each in live:
         counts[each.workflow][each.version] = each.count
-    scheduled: defaultdict[str, list[ScheduleState]] = defaultdict(list)
-    for schedule in schedules:
-        scheduled[schedule.workflow].append(schedule)
     return [
         WorkflowRow(
             name=name,
             paused=name in known and known[name].paused,
             retry=known[name].retry if name in known else None,
             versions=_versions(known.get(name), counts[name]),
-            schedules=tuple(scheduled[name]),
+            schedules=tuple(schedules.get(name, ())),
             speed=speeds.get(name) if name not in speeds or speeds[name].runs else None,
         )
         for name in sorted(known.keys() | counts.keys())

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from stepwell.core.records import DatabaseFacts, News, Page
 from stepwell.core.status import after as status_after
 from stepwell.errors import DefinitionError, IllegalTransition, MailboxFull
-from stepwell.store.memory import acting, claiming, mailing, scheduling, showing, surveying, writing
+from stepwell.store.memory import acting, browsing, claiming, mailing, scheduling, showing, surveying, writing
 from stepwell.store.memory.finding import matching, page
 from stepwell.store.memory.tables import Tables, WorkerRow
-from stepwell.store.port import Beat, Ended, Hint, Look, Notices, Peer, Portion, WorkerLost
+from stepwell.store.port import ALL, Beat, Ended, Hint, Look, Notices, Peer, Portion, WorkerLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         NewSlot,
         NewWorker,
         Outcome,
+        QueueState,
         Run,
         RunFilter,
         RunSummary,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from stepwell.core.registry import Lane
     from stepwell.core.status import Action, RunStatus
     from stepwell.store.memory.tables import Row
-    from stepwell.store.port import Batch, Effect, Halt, Pin
+    from stepwell.store.port import Around, Batch, Effect, Halt, Known, Pin, Published, Story
 
 
 class Faults(Protocol):
@@ -268,10 +269,10 @@ class MemoryStore:
         """See `Store.slots`."""
         return scheduling.slots(self._tables, (workflow, name), limit, before)
 
-    async def schedule_events(self, workflow: str, name: str) -> list[Event]:
+    async def schedule_events(self, workflow: str, name: str, limit: int = ALL) -> list[Event]:
         """See `Store.schedule_events`."""
         fired = self._tables.schedules.fired.get((workflow, name))
-        return [] if fired is None else list(fired.events)
+        return [] if fired is None else fired.events[:limit]
 
     async def forget_slots(self, keys: Collection[tuple[str, str]], keep: int) -> None:
         """See `Store.forget_slots`."""
@@ -460,9 +461,9 @@ class MemoryStore:
         """See `Store.logs`."""
         return showing.lines(self._tables.row(run_id), after, limit, step, levels, last=last)
 
-    async def events(self, run_id: str) -> list[Event]:
+    async def events(self, run_id: str, limit: int = ALL) -> list[Event]:
         """See `Store.events`."""
-        return list(self._tables.row(run_id).events)
+        return self._tables.row(run_id).events[:limit]
 
     async def history(self, run_id: str) -> Claimed:
         """See `Store.history`."""
@@ -473,10 +474,9 @@ class MemoryStore:
         """See `Store.lanes`."""
         return frozenset(self._tables.lanes)
 
-    async def workers(self) -> list[WorkerState]:
+    async def workers(self, limit: int = ALL) -> list[WorkerState]:
         """See `Store.workers`."""
-        living = [known for known in self._tables.workers.values() if not known.dead]
-        return [showing.worker(known) for known in sorted(living, key=lambda known: (known.new.started_at, known.new.name))]
+        return showing.workers(self._tables)[:limit]
 
     async def pulse(self) -> str:
         """See `Store.pulse`."""
@@ -511,13 +511,15 @@ class MemoryStore:
         """See `Store.ends`."""
         return surveying.ends(self._tables, since, until, width_seconds, workflow)
 
-    async def ends_by_workflow(self, since: float, until: float, width_seconds: float) -> Mapping[str, list[Ends]]:
+    async def ends_by_workflow(
+        self, since: float, until: float, width_seconds: float, workflows: Collection[str] | None = None
+    ) -> Mapping[str, list[Ends]]:
         """See `Store.ends_by_workflow`."""
-        return surveying.ends_by_workflow(self._tables, since, until, width_seconds)
+        return surveying.ends_by_workflow(self._tables, since, until, width_seconds, workflows)
 
-    async def speeds(self, limit: int) -> list[Speed]:
+    async def speeds(self, limit: int, workflows: Collection[str] | None = None) -> list[Speed]:
         """See `Store.speeds`."""
-        return surveying.speeds(self._tables, limit)
+        return surveying.speeds(self._tables, limit, workflows)
 
     async def waits(self, parts: Sequence[tuple[str, str]], limit: int, now: float, workflow: str | None = None) -> list[list[float]]:
         """See `Store.waits`."""
@@ -534,6 +536,55 @@ class MemoryStore:
     async def facts(self, now: Callable[[], float]) -> DatabaseFacts:
         """See `Store.facts`."""
         return DatabaseFacts(kind="memory", version="", size=None, migrations=(), clock_skew=None)
+
+    # -- lists that pages turn
+
+    async def around(self, limit: int) -> Around:
+        """See `Store.around`. Here all are told."""
+        return browsing.around(self._tables)
+
+    async def catalog(self, find: str, after: str, limit: int) -> list[Known]:
+        """See `Store.catalog`."""
+        return browsing.catalog(self._tables, find, after)[:limit]
+
+    async def published(self, workflow: str, limit: int) -> Published:
+        """See `Store.published`."""
+        return browsing.published(self._tables, workflow, limit)
+
+    async def queues(self, limit: int) -> list[QueueState]:
+        """See `Store.queues`."""
+        return browsing.queues(self._tables)[:limit]
+
+    async def schedules_page(
+        self, find: str, declared: tuple[str, str] | None, others: tuple[str, str] | None, limit: int
+    ) -> list[ScheduleState]:
+        """See `Store.schedules_page`."""
+        return browsing.schedules_page(self._tables, find, declared, others)[:limit]
+
+    async def unknown_schedules(self, keys: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+        """See `Store.unknown_schedules`."""
+        return [key for key in keys if key not in self._tables.schedules.said]
+
+    async def schedules_of(self, workflows: Collection[str], limit: int) -> Mapping[str, list[ScheduleState]]:
+        """See `Store.schedules_of`."""
+        return browsing.schedules_of(self._tables, workflows, limit)
+
+    async def due_schedules(self, before: float, cap: int) -> tuple[int, int]:
+        """See `Store.due_schedules`."""
+        return browsing.due_schedules(self._tables, before, cap)
+
+    async def story(self, run_id: str, limit: int) -> Story:
+        """See `Store.story`."""
+        return browsing.story(self._tables, self._tables.row(run_id), limit)
+
+    async def trace(self, run_id: str, limit: int) -> list[StepRecord]:
+        """See `Store.trace`."""
+        row = self._tables.rows.get(run_id)
+        return [] if row is None else browsing.trace(row)[-limit:]
+
+    async def some_steps(self, run_id: str, key: str | None, attempt: int | None, cursor: str | None, limit: int) -> Page[StepRecord]:
+        """See `Store.some_steps`."""
+        return browsing.some_steps(self._tables.row(run_id), key, attempt, cursor, limit)
 
     def _matching(self, where: RunFilter) -> list[Row]:
         return matching(self._tables.rows.values(), where)

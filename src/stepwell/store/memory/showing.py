@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import from_json
 
@@ -33,7 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from stepwell.core.records import LogEntry, Progress
-    from stepwell.store.memory.tables import Row, WorkerRow
+    from stepwell.store.memory.tables import Row, Tables, WorkerRow
+
+MICROSECONDS: Final = 1_000_000
+UNASKED: Final = (1 << 63) - 1
+"""The number of what has not settled: after all others."""
 
 
 def run(row: Row) -> Run:
@@ -102,11 +105,21 @@ def _progress(known: Progress | None) -> RunProgress | None:
 
 def steps(row: Row) -> list[StepRecord]:
     """One record an attempt, in the order in which they were started."""
+    return [step(row, each) for each in begun(row)]
+
+
+def begun(row: Row) -> list[Attempt | Outcome | Started]:
+    """Attempts that are shown, in the order in which they were started."""
     begun: list[Attempt | Outcome | Started] = [attempt for attempt in row.attempts.values() if attempt.key != BODY]
     begun += [outcome for outcome in row.outcomes.values() if outcome.kind != Kind.TIMER]
     begun += [started for started in row.started.values() if goes_on(row, started)]
-    begun.sort(key=lambda each: (each.started_at, math.inf if isinstance(each, Started) else each.asked, each.attempt))
-    return [_step(row, each) for each in begun]
+    return sorted(begun, key=place)
+
+
+def place(each: Attempt | Outcome | Started) -> tuple[int, int, int, str]:
+    """In that order: microseconds, and how it was asked for."""
+    asked = UNASKED if isinstance(each, Started) else each.asked
+    return round(each.started_at * MICROSECONDS), asked, each.attempt, each.key
 
 
 def goes_on(row: Row, started: Started) -> bool:
@@ -117,7 +130,8 @@ def goes_on(row: Row, started: Started) -> bool:
     return owned and not over
 
 
-def _step(row: Row, each: Attempt | Outcome | Started) -> StepRecord:
+def step(row: Row, each: Attempt | Outcome | Started) -> StepRecord:
+    """The attempt, as users read it."""
     if isinstance(each, Outcome):
         return settled(each)
     if isinstance(each, Started):
@@ -138,6 +152,12 @@ def line(entry: LogEntry) -> LogLine:
     """A line as it was said."""
     fields: dict[str, Any] = from_json(entry.fields)
     return LogLine(at=instant(entry.at), level=entry.level, message=entry.message, fields=fields, step=entry.step)
+
+
+def workers(tables: Tables) -> list[WorkerState]:
+    """Those that live, by the time of their start."""
+    living = [known for known in tables.workers.values() if not known.dead]
+    return [worker(known) for known in sorted(living, key=lambda known: (known.new.started_at, known.new.name))]
 
 
 def worker(known: WorkerRow) -> WorkerState:

@@ -14,7 +14,7 @@ from stepwell.store.port import MAX_CHIPPED, MAX_LISTED
 from stepwell.store.shown import LOOKED_AT, intervals, speed_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from stepwell.core.records import Ends, RunFilter, Speed
     from stepwell.store.memory.tables import Row, Tables
@@ -72,19 +72,21 @@ def ends(tables: Tables, since: float, until: float, width: float, workflow: str
     return intervals(since, until, width, ((place, status, count) for (place, status), count in counts.items()))
 
 
-def ends_by_workflow(tables: Tables, since: float, until: float, width: float) -> dict[str, list[Ends]]:
+def ends_by_workflow(tables: Tables, since: float, until: float, width: float, workflows: Collection[str] | None) -> dict[str, list[Ends]]:
     """See `Store.ends_by_workflow`."""
     ended = {
         row.new.workflow
         for row in tables.rows.values()
         if row.status.ended and row.finished_at is not None and since <= row.finished_at < until
     }
-    return {workflow: ends(tables, since, until, width, workflow) for workflow in sorted(ended)}
+    wanted = ended if workflows is None else ended & set(workflows)
+    return {workflow: ends(tables, since, until, width, workflow) for workflow in sorted(wanted)}
 
 
-def speeds(tables: Tables, limit: int) -> list[Speed]:
+def speeds(tables: Tables, limit: int, workflows: Collection[str] | None) -> list[Speed]:
     """See `Store.speeds`."""
-    names = {name for name, _ in tables.definitions} | {lane.workflow for lane in tables.lanes}
+    known = {name for name, _ in tables.definitions} | {lane.workflow for lane in tables.lanes}
+    names = known if workflows is None else set(workflows)
     newest = _newest(tables)
     return [speed_of(name, _ended_of(newest, name, limit)) for name in sorted(names)[:MAX_LISTED]]
 

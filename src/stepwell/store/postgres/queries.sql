@@ -1038,40 +1038,48 @@ WHERE r.id = :run AND coalesce(r.worker, '') <> '' AND r.status IN ('running', '
     AND NOT EXISTS (SELECT 1 FROM stepwell.attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt);
 
 -- name: logs
-SELECT at, level, message, fields, step
-FROM stepwell.logs
-WHERE run = :run AND (:step::text IS NULL OR step = :step)
-    AND (:levels::text IS NULL OR level = ANY (ARRAY(SELECT jsonb_array_elements_text(:levels::jsonb))))
-ORDER BY at, id, after, n
+-- A run without any has one row of nothing.
+SELECT l.at, l.level, l.message, l.fields, l.step
+FROM stepwell.runs r
+LEFT JOIN stepwell.logs l ON l.run = r.id AND (:step::text IS NULL OR l.step = :step)
+    AND (:levels::text IS NULL OR l.level = ANY (ARRAY(SELECT jsonb_array_elements_text(:levels::jsonb))))
+WHERE r.id = :run
+ORDER BY l.at, l.id, l.after, l.n
 LIMIT :limit OFFSET :after;
 
 -- name: last_logs
 -- The same from their end.
-SELECT at, level, message, fields, step
-FROM stepwell.logs
-WHERE run = :run AND (:step::text IS NULL OR step = :step)
-    AND (:levels::text IS NULL OR level = ANY (ARRAY(SELECT jsonb_array_elements_text(:levels::jsonb))))
-ORDER BY at DESC, id DESC, after DESC, n DESC
+SELECT l.at, l.level, l.message, l.fields, l.step
+FROM stepwell.runs r
+LEFT JOIN stepwell.logs l ON l.run = r.id AND (:step::text IS NULL OR l.step = :step)
+    AND (:levels::text IS NULL OR l.level = ANY (ARRAY(SELECT jsonb_array_elements_text(:levels::jsonb))))
+WHERE r.id = :run
+ORDER BY l.at DESC, l.id DESC, l.after DESC, l.n DESC
 LIMIT :limit OFFSET :after;
 
 -- name: events
-SELECT at, action, actor
-FROM stepwell.events
-WHERE run = :run
-ORDER BY id;
+-- A run without any has one row of nothing.
+SELECT e.at, e.action, e.actor
+FROM stepwell.runs r
+LEFT JOIN stepwell.events e ON e.run = r.id
+WHERE r.id = :run
+ORDER BY e.id
+LIMIT :limit;
 
 -- name: subject_events
 -- Of a workflow, a queue, a schedule or a worker.
 SELECT at, action, actor
 FROM stepwell.events
 WHERE run IS NULL AND subject = :subject
-ORDER BY id;
+ORDER BY id
+LIMIT :limit;
 
 -- name: workers
 SELECT id, name, host, pid, queues, concurrency, lease, serves, running, parked, draining, started_at, beat_at
 FROM stepwell.workers
 WHERE NOT dead
-ORDER BY started_at, name, id;
+ORDER BY started_at, name, id
+LIMIT :limit;
 
 -- name: pulse
 -- Where the log of the whole server ends.
@@ -1125,6 +1133,14 @@ FROM jsonb_array_elements_text(:runs::jsonb) WITH ORDINALITY x (id, place)
 CROSS JOIN LATERAL (SELECT * FROM stepwell.runs WHERE id = x.id OFFSET 0) r
 ORDER BY x.place;
 
+-- name: found
+-- In the place of what `summaries` reads from: the runs of a list. Their order is added.
+FROM (
+:found
+) x
+CROSS JOIN LATERAL (SELECT * FROM stepwell.runs WHERE id = x.id OFFSET 0) r
+;
+
 -- name: chips
 -- Of each run: how many of its steps have an outcome, the newest of these, and those that are tried again or under way, in their order.
 -- Of more outcomes than `most` the others are not read.
@@ -1177,13 +1193,15 @@ WHERE status IN ('completed', 'failed', 'canceled') AND finished_at IS NOT NULL 
 GROUP BY 1, 2;
 
 -- name: ends_by_workflow
+-- Of these, or of all.
 SELECT workflow, floor((finished_at - :since::float8) / :width::float8)::integer AS place, status, count(*)
 FROM stepwell.runs
 WHERE status IN ('completed', 'failed', 'canceled') AND finished_at IS NOT NULL AND finished_at >= :since AND finished_at < :until
+    AND (:workflows::text IS NULL OR workflow IN (SELECT jsonb_array_elements_text(:workflows::jsonb)))
 GROUP BY 1, 2, 3;
 
 -- name: speeds
--- Of each workflow: how those have ended that have, of its newest.
+-- Of these workflows, or of each that somebody has published or started: how those have ended that have, of its newest.
 SELECT w.name, (
     SELECT coalesce(json_agg(json_build_array(status, round((finished_at - started_at) * 1e6)::bigint)), '[]')
     FROM (
@@ -1202,9 +1220,13 @@ SELECT w.name, (
 FROM (
     SELECT workflow COLLATE "C" AS name
     FROM stepwell.lanes
+    WHERE :workflows::text IS NULL
     UNION
     SELECT name COLLATE "C"
     FROM stepwell.definitions
+    WHERE :workflows::text IS NULL
+    UNION
+    SELECT jsonb_array_elements_text(:workflows::jsonb) COLLATE "C"
     ORDER BY 1
     LIMIT :most
 ) w
@@ -1363,6 +1385,187 @@ FROM (
     LIMIT :limit
 ) oldest
 WHERE worker IS NULL AND due IS NULL;
+
+-- name: around
+-- What decides whether a run is claimed, beside the run itself: what is paused, who is there, and the lanes of versions that nobody knows.
+SELECT (SELECT coalesce(json_agg(json_build_array(kind, name)), '[]') FROM (SELECT kind, name FROM stepwell.halts LIMIT :limit) h),
+    (
+        SELECT coalesce(json_agg(json_build_array(id, name, host, pid, queues, concurrency, lease, serves, running, parked, draining,
+            (started_at * 1e6)::bigint, (beat_at * 1e6)::bigint)), '[]')
+        FROM (SELECT * FROM stepwell.workers WHERE NOT dead ORDER BY beat_at DESC LIMIT :limit) w
+    ),
+    (
+        SELECT coalesce(json_agg(json_build_array(queue, workflow, version)), '[]')
+        FROM (SELECT queue, workflow, version FROM stepwell.lanes WHERE version = '*' LIMIT :limit) l
+    );
+
+-- name: catalog
+-- Workflows that somebody has published or paused, from the one after `after` on: their versions, and whether they are paused.
+SELECT w.name,
+    (
+        SELECT coalesce(json_agg(json_build_array(version, retry)), '[]')
+        FROM (SELECT version, retry FROM stepwell.definitions WHERE name = w.name ORDER BY published_at DESC LIMIT :most) d
+    ),
+    EXISTS (SELECT 1 FROM stepwell.halts WHERE kind = 'workflow' AND name = w.name)
+FROM (
+    SELECT name
+    FROM stepwell.definitions
+    WHERE name > :after AND (:find::text IS NULL OR name ILIKE :find)
+    UNION
+    SELECT name COLLATE "C"
+    FROM stepwell.halts
+    WHERE kind = 'workflow' AND name COLLATE "C" > :after AND (:find::text IS NULL OR name ILIKE :find)
+    ORDER BY 1
+    LIMIT :limit
+) w
+ORDER BY w.name;
+
+-- name: published
+-- Of one workflow. If nobody has published it, there is one row, which says whether it is paused.
+SELECT EXISTS (SELECT 1 FROM stepwell.halts WHERE kind = 'workflow' AND name = w.name),
+    d.name, d.version, d.queue, d.priority, d.timeout, d.takes_version, d.input_schema, d.output_schema, d.retry
+FROM (SELECT :workflow::text COLLATE "C" AS name) w
+LEFT JOIN stepwell.definitions d ON d.name = w.name
+ORDER BY d.version
+LIMIT :limit;
+
+-- name: queues
+-- Those that are named by workflows, in which runs wait or have waited, and that are paused.
+SELECT q.name, EXISTS (SELECT 1 FROM stepwell.halts WHERE kind = 'queue' AND name = q.name)
+FROM (
+    SELECT queue COLLATE "C" AS name
+    FROM stepwell.definitions
+    UNION
+    SELECT queue COLLATE "C"
+    FROM stepwell.lanes
+    UNION
+    SELECT name COLLATE "C"
+    FROM stepwell.halts
+    WHERE kind = 'queue'
+    ORDER BY 1
+    LIMIT :limit
+) q
+ORDER BY q.name;
+
+-- name: schedules_page
+-- Those that are declared from the one after this one on, then the others from the one after that one on. After NULL, there is none.
+SELECT *
+FROM (
+    SELECT *
+    FROM stepwell.schedules
+    WHERE (workflow, name) > (:workflow::text, :name::text) AND declared
+        AND (:find::text IS NULL OR workflow ILIKE :find OR name ILIKE :find)
+    ORDER BY workflow, name
+    LIMIT :limit
+) declared
+UNION ALL
+SELECT *
+FROM (
+    SELECT *
+    FROM stepwell.schedules
+    WHERE (workflow, name) > (:other_workflow::text, :other_name::text) AND NOT declared
+        AND (:find::text IS NULL OR workflow ILIKE :find OR name ILIKE :find)
+    ORDER BY workflow, name
+    LIMIT :limit
+) others;
+
+-- name: unknown_schedules
+-- Those of them that nobody has ever declared.
+SELECT x.value ->> 0, x.value ->> 1
+FROM jsonb_array_elements(:keys::jsonb) x
+WHERE NOT EXISTS (SELECT 1 FROM stepwell.schedules WHERE workflow = x.value ->> 0 AND name = x.value ->> 1)
+LIMIT :limit;
+
+-- name: schedules_of
+-- Of each of these workflows the first: those that are declared before the others.
+SELECT s.*
+FROM jsonb_array_elements_text(:workflows::jsonb) x (name)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM stepwell.schedules
+    WHERE workflow = x.name
+    ORDER BY declared DESC, name
+    LIMIT :limit
+) s;
+
+-- name: due_schedules
+-- How many fire, and how many should have fired before this time.
+SELECT count(*), count(*) FILTER (WHERE next_at < :before)
+FROM (SELECT next_at FROM stepwell.schedules WHERE declared AND paused_at IS NULL AND next_at IS NOT NULL LIMIT :limit) due;
+
+-- name: story
+-- A run, what was done to it, and how its steps are tried again, where that was published.
+SELECT r.*, i.input,
+    (
+        SELECT coalesce(json_agg(json_build_array((at * 1e6)::bigint, action, actor) ORDER BY id), '[]')
+        FROM (SELECT id, at, action, actor FROM stepwell.events WHERE run = r.id ORDER BY id LIMIT :limit) e
+    ) AS events,
+    (SELECT retry FROM stepwell.definitions WHERE name = r.workflow AND version = r.version) AS retry
+FROM stepwell.runs r
+JOIN stepwell.inputs i ON i.run = r.id
+WHERE r.id = :run;
+
+-- name: trace
+-- What a timeline shows of a run: the newest attempts, the last one first, without what they have returned; of an error, its type.
+-- How: 1 completed, 0 failed, -1 canceled, -2 under way.
+SELECT key, attempt, kind, how, error, child, (began * 1e6)::bigint, (ended * 1e6)::bigint, (due * 1e6)::bigint
+FROM (
+    SELECT key, attempt, asked::bigint AS asked, kind, ok::integer AS how,
+        CASE WHEN NOT ok THEN left(value::json ->> 'type', :characters::integer) END AS error, child, started_at AS began, at AS ended,
+        NULL::float8 AS due
+    FROM stepwell.outcomes
+    WHERE run = :run AND kind <> 3
+    UNION ALL
+    SELECT key, attempt, asked, 0, -canceled::integer, left(error::json ->> 'type', :characters::integer), NULL, started_at, finished_at,
+        CASE WHEN NOT void THEN due END
+    FROM stepwell.attempts
+    WHERE run = :run AND key <> :body
+    UNION ALL
+    SELECT s.key, s.attempt, 9223372036854775807, 0, -2, NULL, NULL, s.started_at, NULL, NULL
+    FROM stepwell.runs r
+    JOIN stepwell.started s ON s.run = r.id AND s.claim = r.claim
+    WHERE r.id = :run AND coalesce(r.worker, '') <> '' AND r.status IN ('running', 'paused')
+        AND NOT EXISTS (SELECT 1 FROM stepwell.outcomes o WHERE o.run = s.run AND o.key = s.key)
+        AND NOT EXISTS (SELECT 1 FROM stepwell.attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt)
+) begun
+ORDER BY began DESC, asked DESC, attempt DESC, key DESC
+LIMIT :limit;
+
+-- name: some_steps
+-- Attempts of a run, or of a step of it, from the one after this place on, in order. What they have returned is read of these only.
+SELECT key, attempt, asked, kind, how,
+    CASE
+        WHEN how = -2 THEN NULL
+        WHEN settled THEN (SELECT value FROM stepwell.outcomes WHERE run = :run AND key = p.key)
+        ELSE (SELECT error FROM stepwell.attempts WHERE run = :run AND key = p.key AND attempt = p.attempt)
+    END,
+    child, began, ended, due
+FROM (
+    SELECT key, attempt, asked, kind, how, settled, child, began, ended, due
+    FROM (
+        SELECT key, attempt, asked::bigint AS asked, kind, ok::integer AS how, true AS settled, child, (started_at * 1e6)::bigint AS began,
+            (at * 1e6)::bigint AS ended, NULL::bigint AS due
+        FROM stepwell.outcomes
+        WHERE run = :run AND kind <> 3
+        UNION ALL
+        SELECT key, attempt, asked, 0, -canceled::integer, false, NULL, (started_at * 1e6)::bigint, (finished_at * 1e6)::bigint,
+            (CASE WHEN NOT void THEN due END * 1e6)::bigint
+        FROM stepwell.attempts
+        WHERE run = :run AND key <> :body
+        UNION ALL
+        SELECT s.key, s.attempt, 9223372036854775807, 0, -2, false, NULL, (s.started_at * 1e6)::bigint, NULL, NULL
+        FROM stepwell.runs r
+        JOIN stepwell.started s ON s.run = r.id AND s.claim = r.claim
+        WHERE r.id = :run AND coalesce(r.worker, '') <> '' AND r.status IN ('running', 'paused')
+            AND NOT EXISTS (SELECT 1 FROM stepwell.outcomes o WHERE o.run = s.run AND o.key = s.key)
+            AND NOT EXISTS (SELECT 1 FROM stepwell.attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt)
+    ) begun
+    WHERE (began, asked, attempt, key) > (:began::bigint, :asked::bigint, :attempt::integer, :after::text)
+        AND (:key::text IS NULL OR key = :key::text) AND (:number::integer IS NULL OR attempt = :number::integer)
+    ORDER BY began, asked, attempt, key
+    LIMIT :limit
+) p
+ORDER BY began, asked, attempt, key;
 
 -- name: facts
 -- Version, bytes, what was applied, and the time where it may be another than the caller's.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from pydantic_core import from_json, to_json
 
@@ -35,10 +36,11 @@ from stepwell.store.shown import read_cursor, settled, unsettled
 from stepwell.store.sql.claiming import outcomes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from stepwell.store.sql.transaction import Transaction
 
+T = TypeVar("T")
 
 STATUS: Final = {str(status): status for status in RunStatus}
 """By the text of the column: ten times as fast as to call the enum."""
@@ -55,10 +57,11 @@ async def get(transaction: Transaction, run_id: str) -> Run:
     rows = await transaction.records("get", run=run_id)
     if not rows:
         raise RunNotFound(run_id)
-    return _run(rows[0])
+    return run_of(rows[0])
 
 
-def _run(row: dict[str, Any]) -> Run:
+def run_of(row: dict[str, Any]) -> Run:
+    """A run from its row."""
     progress = None if row["progress"] is None else from_json(row["progress"])
     return Run(
         id=row["id"],
@@ -96,24 +99,32 @@ async def find(transaction: Transaction, where: RunFilter, newest: bool, limit: 
     """See `Store.find`."""
     page = await ids_of_page(transaction, where, newest, limit, cursor)
     rows = await transaction.records("shown", runs=to_json(page.items).decode())
-    return replace(page, items=tuple(_run(row) for row in rows))
+    return replace(page, items=tuple(run_of(row) for row in rows))
 
 
 async def ids_of_page(transaction: Transaction, where: RunFilter, newest: bool, limit: int, cursor: str | None) -> Page[Any]:
     """A page with the ids of its runs."""
+    direction, start = turn_of(newest, cursor)
+    return page_of(await matching(transaction, where, newest=direction, limit=limit + 1, start=start), limit, cursor, str)
+
+
+def turn_of(newest: bool, cursor: str | None) -> tuple[bool, str | None]:
+    """Whether a page is read from the newest on, and from which run. A page before another is read from its end. Raises ValueError."""
     direction, start = ("n", None) if cursor is None else read_cursor(cursor)
-    backwards = direction == "p"
-    # A page before another is read from its end.
-    ids = await matching(transaction, where, newest=newest is not backwards, limit=limit + 1, start=start)
-    more = len(ids) > limit
-    ids = ids[:limit]
+    return newest is not (direction == "p"), start
+
+
+def page_of(found: Sequence[T], limit: int, cursor: str | None, id_of: Callable[[T], str]) -> Page[T]:
+    """A page of what was found as `turn_of` says: up to one more than fits on it."""
+    more, items = len(found) > limit, tuple(found[:limit])
+    backwards = cursor is not None and cursor.startswith("p")
     if backwards:
-        ids.reverse()
-    has_next, has_previous = (bool(ids), more) if backwards else (more, cursor is not None and bool(ids))
+        items = items[::-1]
+    has_next, has_previous = (bool(items), more) if backwards else (more, cursor is not None and bool(items))
     return Page(
-        items=tuple(ids),
-        next_cursor=f"n:{ids[-1]}" if has_next else None,
-        previous_cursor=f"p:{ids[0]}" if has_previous else None,
+        items=items,
+        next_cursor=f"n:{id_of(items[-1])}" if has_next else None,
+        previous_cursor=f"p:{id_of(items[0])}" if has_previous else None,
     )
 
 
@@ -148,14 +159,30 @@ async def matching(
 
     With `by_end`, of those that ended before a time the first that did are taken: no other is looked at.
     """
+    asked = asked_for(transaction, where, limit=limit, newest=newest, start=start, by_end=by_end)
+    found = [] if asked is None else await transaction.query(asked.text, asked.parameters)
+    return sorted((row[0] for row in found), reverse=newest)[:limit]
+
+
+class Asked(NamedTuple):
+    """A statement that was put together."""
+
+    text: str
+    parameters: dict[str, Any]
+    parts: int
+    """How many statements it is made of: each has an order, and a limit of its own."""
+
+
+def asked_for(
+    transaction: Transaction, where: RunFilter, *, limit: int, newest: bool, start: str | None = None, by_end: bool = False
+) -> Asked | None:
+    """What finds the runs that match: up to `limit` of each status, in no order. None: none can match."""
     span = span_of(where, start, newest=newest)
     beyond = "AND r.id <> :start" if start is not None else ""
     parts = parts_of(transaction, where, by_end=by_end)
     statements = [listing(transaction, where, part, span, newest=newest, also=beyond) for part in parts]
-    if not statements:
-        return []
-    found = await transaction.query(united(statements), {**parameters(where, span), "limit": limit, "start": start})
-    return sorted((row[0] for row in found), reverse=newest)[:limit]
+    given = {**parameters(where, span), "limit": limit, "start": start}
+    return Asked(united(statements), given, len(statements)) if statements else None
 
 
 def span_of(where: RunFilter, start: str | None = None, *, newest: bool = False) -> Span:
@@ -234,7 +261,7 @@ def parameters(where: RunFilter, span: Span) -> dict[str, Any]:
         "finished_before": where.finished_before,
         "tags": to_json(where.tags).decode() if where.tags else None,
         "tag": where.tags[0] if where.tags else None,
-        "search": None if where.search is None else f"%{_escaped(where.search)}%",
+        "search": None if where.search is None else like(where.search),
         "unseen": to_json([_in_any_case(part) for part in where.unseen]).decode() if where.unseen else None,
         "id_from": where.id_from,
         "id_below": where.id_below,
@@ -244,8 +271,12 @@ def parameters(where: RunFilter, span: Span) -> dict[str, Any]:
     }
 
 
+def like(text: str) -> str:
+    """The pattern of LIKE for what has this text in it."""
+    return f"%{_escaped(text)}%"
+
+
 def _escaped(text: str) -> str:
-    """As part of a pattern of LIKE."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
@@ -298,7 +329,7 @@ async def ended(transaction: Transaction, run_ids: Collection[str]) -> dict[str,
 
 async def steps(transaction: Transaction, run_id: str) -> list[StepRecord]:
     """See `Store.steps`."""
-    await _check(transaction, run_id)
+    await check(transaction, run_id)
     records: list[tuple[tuple[float, float, int], StepRecord]] = [
         ((outcome.started_at, outcome.asked, outcome.attempt), settled(outcome))
         for outcome in await outcomes_of(transaction, run_id)
@@ -316,7 +347,8 @@ async def steps(transaction: Transaction, run_id: str) -> list[StepRecord]:
     return [record for _, record in records]
 
 
-async def _check(transaction: Transaction, run_id: str) -> None:
+async def check(transaction: Transaction, run_id: str) -> None:
+    """Raises RunNotFound."""
     if await transaction.one("is_there", run=run_id) is None:
         raise RunNotFound(run_id)
 
@@ -325,22 +357,25 @@ async def logs(
     transaction: Transaction, run_id: str, after: int, limit: int, step: str | None, levels: Collection[str] | None, last: bool
 ) -> list[LogLine]:
     """See `Store.logs`."""
-    await _check(transaction, run_id)
     if step is not None and "\0" in step:
         return []  # no step has such a key, and no database takes it
     wanted = None if levels is None else to_json(list(levels)).decode()
     rows = await transaction.many("last_logs" if last else "logs", run=run_id, after=after, limit=limit, step=step, levels=wanted)
+    if not rows:
+        await check(transaction, run_id)
     return [
         LogLine(at=instant(at), level=level, message=message, fields=from_json(fields), step=by)
         for at, level, message, fields, by in (reversed(rows) if last else rows)
+        if level is not None
     ]
 
 
-async def events(transaction: Transaction, run_id: str) -> list[Event]:
+async def events(transaction: Transaction, run_id: str, limit: int) -> list[Event]:
     """See `Store.events`."""
-    await _check(transaction, run_id)
-    rows = await transaction.many("events", run=run_id)
-    return [Event(at=instant(at), action=action, actor=actor) for at, action, actor in rows]
+    rows = await transaction.many("events", run=run_id, limit=limit)
+    if not rows:
+        raise RunNotFound(run_id)
+    return [Event(at=instant(at), action=action, actor=actor) for at, action, actor in rows if action is not None]
 
 
 # -- workers, and what else is known of a whole
@@ -348,10 +383,13 @@ async def events(transaction: Transaction, run_id: str) -> list[Event]:
 
 async def definitions(transaction: Transaction) -> list[Definition]:
     """See `Store.definitions`."""
-    return [
-        Definition(name, version or None, queue, priority, timeout, bool(takes_version), *texts)
-        for name, version, queue, priority, timeout, takes_version, *texts in await transaction.many("definitions")
-    ]
+    return [definition_of(row) for row in await transaction.many("definitions")]
+
+
+def definition_of(row: Sequence[Any]) -> Definition:
+    """What is published, from its row."""
+    name, version, queue, priority, timeout, takes_version, *texts = row
+    return Definition(name, version or None, queue, priority, timeout, bool(takes_version), *texts)
 
 
 async def halts(transaction: Transaction) -> frozenset[Halt]:
@@ -370,16 +408,15 @@ async def standing(transaction: Transaction, worker: str) -> dict[str, tuple[int
     return {run_id: (claim, STATUS[status]) for run_id, claim, status in await transaction.many("standing", worker=worker)}
 
 
-async def workers(transaction: Transaction) -> list[WorkerState]:
+async def workers(transaction: Transaction, limit: int) -> list[WorkerState]:
     """See `Store.workers`."""
-    return [_worker(*row) for row in await transaction.many("workers")]
+    return [worker_of(row) for row in await transaction.many("workers", limit=limit)]
 
 
-def _worker(
-    worker: str, name: str, host: str, pid: int, queues: str | None, concurrency: int, lease: float, serves: str, running: int, parked: int,
-    draining: int, started_at: float, beat_at: float,
-) -> WorkerState:  # fmt: skip
-    served = [(workflow, version) for workflow, version in from_json(serves)]
+def worker_of(row: Sequence[Any]) -> WorkerState:
+    """A worker from its row."""
+    worker, name, host, pid, queues, concurrency, lease, serves, running, parked, draining, started_at, beat_at = row
+    definitions, served = _served(serves)
     return WorkerState(
         id=worker,
         name=name,
@@ -389,13 +426,21 @@ def _worker(
         concurrency=concurrency,
         running=running,
         parked=parked,
-        definitions=tuple(version_label(workflow, version) for workflow, version in served if version != UNRESOLVED),
+        definitions=definitions,
         lease=timedelta(seconds=lease),
         draining=bool(draining),
         started_at=instant(started_at),
         beat_at=instant(beat_at),
-        serves=frozenset(served),
+        serves=served,
     )
+
+
+@lru_cache(maxsize=64)
+def _served(text: str) -> tuple[tuple[str, ...], frozenset[tuple[str, str | None]]]:
+    """What a worker can run, as people call it and as runs ask for it. Workers of one release say the same, and it may be long."""
+    served = [(workflow, version) for workflow, version in from_json(text)]
+    labels = tuple(version_label(workflow, version) for workflow, version in served if version != UNRESOLVED)
+    return labels, frozenset(served)
 
 
 async def pulse(transaction: Transaction) -> str:

@@ -169,10 +169,11 @@ async def forget_slots(transaction: Transaction, keys: Collection[tuple[str, str
 
 async def schedules(transaction: Transaction, workflow: str | None, name: str | None) -> list[ScheduleState]:
     """See `Store.schedules`."""
-    return [_state(row) for row in await transaction.records("schedules", workflow=workflow, name=name)]
+    return [state_of(row) for row in await transaction.records("schedules", workflow=workflow, name=name)]
 
 
-def _state(row: dict[str, Any]) -> ScheduleState:
+def state_of(row: dict[str, Any]) -> ScheduleState:
+    """A schedule from its row."""
     paused = row["paused_at"] is not None
     return ScheduleState(
         workflow=row["workflow"],
@@ -239,9 +240,9 @@ async def _keep_event(transaction: Transaction, workflow: str, name: str, now: f
     await transaction.execute("event", run=None, subject=_subject(workflow, name), at=now, action=action, actor=actor)
 
 
-async def events(transaction: Transaction, workflow: str, name: str) -> list[Event]:
+async def events(transaction: Transaction, workflow: str, name: str, limit: int) -> list[Event]:
     """See `Store.schedule_events`."""
-    rows = await transaction.many("subject_events", subject=_subject(workflow, name))
+    rows = await transaction.many("subject_events", subject=_subject(workflow, name), limit=limit)
     return [Event(at=instant(at), action=action, actor=actor) for at, action, actor in rows]
 
 

@@ -28,7 +28,7 @@ from stepwell.core.records import (
 from stepwell.core.status import RunStatus
 from stepwell.store.port import MAX_CHIPPED, MAX_LISTED
 from stepwell.store.shown import LOOKED_AT, MAX_ERROR, intervals, speed_of
-from stepwell.store.sql.reading import STATUS, Span, ids_of_page, listing, of_status, parameters, parts_of, span_of
+from stepwell.store.sql.reading import STATUS, Span, asked_for, listing, of_status, page_of, parameters, parts_of, span_of, turn_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -46,51 +46,63 @@ _HOW: Final = {-2: "running", -1: "retrying", 0: "failed", 1: "completed"}
 
 async def summaries(transaction: Transaction, where: RunFilter, newest: bool, limit: int, cursor: str | None) -> Page[RunSummary]:
     """See `Store.summaries`."""
-    page = await ids_of_page(transaction, where, newest, limit, cursor)
-    return replace(page, items=await _summaries(transaction, page.items))
+    direction, start = turn_of(newest, cursor)
+    asked = asked_for(transaction, where, limit=limit + 1, newest=direction, start=start)
+    if asked is None:
+        return Page(items=())
+    way = "DESC" if direction else "ASC"
+    # Of what several parts have found, only so much is looked at as is shown.
+    found = asked.text if asked.parts == 1 else f"SELECT * FROM (\n{asked.text}\n) listed\nORDER BY id {way}\nLIMIT :limit"  # noqa: S608
+    shown = await _found(transaction, found, f"ORDER BY r.id {way}", asked.parameters)
+    return page_of(shown, limit, cursor, lambda run: run.id)
 
 
 async def summaries_of(transaction: Transaction, run_ids: Collection[str]) -> dict[str, RunSummary]:
     """See `Store.summaries_of`."""
-    return {summary.id: summary for summary in await _summaries(transaction, [run_id for run_id in run_ids if "\0" not in run_id])}
+    known = to_json([run_id for run_id in run_ids if "\0" not in run_id]).decode()
+    rows = await transaction.many("summaries", runs=known, characters=MAX_ERROR)
+    return {summary.id: summary for summary in (_summary(row) for row in rows)}
 
 
 async def active(transaction: Transaction, limit: int) -> list[RunSummary]:
     """See `Store.active`."""
-    rows = await transaction.many("active", limit=limit)
-    return list(await _summaries(transaction, [run_id for run_id, _ in rows]))
+    return await _found(transaction, transaction.part("active"), "ORDER BY x.place, r.id DESC", {"limit": limit})
 
 
-async def _summaries(transaction: Transaction, run_ids: Sequence[str]) -> tuple[RunSummary, ...]:
-    if not run_ids:
-        return ()
-    rows = await transaction.records("summaries", runs=to_json(run_ids).decode(), characters=MAX_ERROR)
-    return tuple(_summary(row) for row in rows)
+async def _found(transaction: Transaction, found: str, order: str, given: dict[str, Any]) -> list[RunSummary]:
+    """What is shown of the runs that a statement finds: both at once."""
+    columns, _, _ = transaction.part("summaries").partition("\nFROM ")
+    text = f"{columns}\n{transaction.part('found').replace(':found', found)}\n{order}\nLIMIT :limit"
+    return [_summary(row) for row in await transaction.query(text, {**given, "characters": MAX_ERROR})]
 
 
-def _summary(row: dict[str, Any]) -> RunSummary:
+def _summary(row: Sequence[Any]) -> RunSummary:
+    (
+        run_id, workflow, version, status, preview, attempt, key, queue, priority, tags, parent_id, forked_from, schedule, scheduled_at,
+        progress, created_at, available_at, started_at, finished_at, worker, error,
+    ) = row  # fmt: skip
     return RunSummary(
-        id=row["id"],
-        workflow=row["workflow"],
-        version=None if row["version"] == UNRESOLVED else row["version"] or None,
-        status=STATUS[row["status"]],
-        preview=row["preview"],
-        attempt=row["attempt"],
-        key=row["key"],
-        queue=row["queue"],
-        priority=row["priority"],
-        tags=tuple(from_json(row["tags"])) if row["tags"] else (),
-        parent_id=row["parent_id"],
-        forked_from=row["forked_from"],
-        schedule=row["schedule"],
-        scheduled_at=optional_instant(row["scheduled_at"]),
-        progress=None if row["progress"] is None else RunProgress(**from_json(row["progress"])),
-        created_at=instant(row["created_at"]),
-        available_at=instant(row["available_at"]),
-        started_at=optional_instant(row["started_at"]),
-        finished_at=optional_instant(row["finished_at"]),
-        worker=row["worker"],
-        error=row["short_error"],
+        id=run_id,
+        workflow=workflow,
+        version=None if version == UNRESOLVED else version or None,
+        status=STATUS[status],
+        preview=preview,
+        attempt=attempt,
+        key=key,
+        queue=queue,
+        priority=priority,
+        tags=tuple(from_json(tags)) if tags else (),
+        parent_id=parent_id,
+        forked_from=forked_from,
+        schedule=schedule,
+        scheduled_at=optional_instant(scheduled_at),
+        progress=None if progress is None else RunProgress(**from_json(progress)),
+        created_at=instant(created_at),
+        available_at=instant(available_at),
+        started_at=optional_instant(started_at),
+        finished_at=optional_instant(finished_at),
+        worker=worker,
+        error=error,
     )
 
 
@@ -153,18 +165,26 @@ async def ends(transaction: Transaction, since: float, until: float, width: floa
     return intervals(since, until, width, ((place, status, count) for place, status, count in rows))
 
 
-async def ends_by_workflow(transaction: Transaction, since: float, until: float, width: float) -> dict[str, list[Ends]]:
+async def ends_by_workflow(
+    transaction: Transaction, since: float, until: float, width: float, workflows: Collection[str] | None = None
+) -> dict[str, list[Ends]]:
     """See `Store.ends_by_workflow`."""
     found: dict[str, list[tuple[int, str, int]]] = {}
-    for workflow, *counted in await transaction.many("ends_by_workflow", since=since, until=until, width=width):
+    given = {"since": since, "until": until, "width": width, "workflows": _names(workflows)}
+    for workflow, *counted in await transaction.many("ends_by_workflow", **given):
         found.setdefault(workflow, []).append((counted[0], counted[1], counted[2]))
     return {workflow: intervals(since, until, width, found[workflow]) for workflow in sorted(found)}
 
 
-async def speeds(transaction: Transaction, limit: int) -> list[Speed]:
+async def speeds(transaction: Transaction, limit: int, workflows: Collection[str] | None = None) -> list[Speed]:
     """See `Store.speeds`."""
-    rows = await transaction.many("speeds", limit=limit, looked=limit * LOOKED_AT, most=MAX_LISTED)
+    given = {"limit": limit, "looked": limit * LOOKED_AT, "most": MAX_LISTED, "workflows": _names(workflows)}
+    rows = await transaction.many("speeds", **given)
     return [speed_of(name, [(status, _seconds(took)) for status, took in ended]) for name, ended in rows]
+
+
+def _names(workflows: Collection[str] | None) -> str | None:
+    return None if workflows is None else to_json([name for name in workflows if "\0" not in name]).decode()
 
 
 async def waits(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from stepwell.store.sql import acting, claiming, keeping, mailing, reading, scheduling, starting, surveying, writing
+from stepwell.store.port import ALL
+from stepwell.store.sql import acting, browsing, claiming, keeping, mailing, reading, scheduling, starting, surveying, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         NewWorker,
         Outcome,
         Page,
+        QueueState,
         Run,
         RunFilter,
         RunSummary,
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     )  # fmt: skip
     from stepwell.core.registry import Lane
     from stepwell.core.status import Action, RunStatus
-    from stepwell.store.port import Batch, Ended, Halt, Look, Notices, Pin, Portion
+    from stepwell.store.port import Around, Batch, Ended, Halt, Known, Look, Notices, Pin, Portion, Published, Story
     from stepwell.store.sql.starting import Lanes
     from stepwell.store.sql.transaction import Verb
 
@@ -170,9 +172,9 @@ class Verbs:
         """See `Store.slots`."""
         return await self._opened.search(scheduling.slots, workflow, name, limit, before)
 
-    async def schedule_events(self, workflow: str, name: str) -> list[Event]:
+    async def schedule_events(self, workflow: str, name: str, limit: int = ALL) -> list[Event]:
         """See `Store.schedule_events`."""
-        return await self._opened.search(scheduling.events, workflow, name)
+        return await self._opened.search(scheduling.events, workflow, name, limit)
 
     async def forget_slots(self, keys: Collection[tuple[str, str]], keep: int) -> None:
         """See `Store.forget_slots`."""
@@ -287,9 +289,9 @@ class Verbs:
         """See `Store.logs`."""
         return await self._opened.search(reading.logs, run_id, after, limit, step, levels, last)
 
-    async def events(self, run_id: str) -> list[Event]:
+    async def events(self, run_id: str, limit: int = ALL) -> list[Event]:
         """See `Store.events`."""
-        return await self._opened.search(reading.events, run_id)
+        return await self._opened.search(reading.events, run_id, limit)
 
     async def history(self, run_id: str) -> Claimed:
         """See `Store.history`."""
@@ -299,9 +301,9 @@ class Verbs:
         """See `Store.lanes`."""
         return await self._opened.search(reading.lanes)
 
-    async def workers(self) -> list[WorkerState]:
+    async def workers(self, limit: int = ALL) -> list[WorkerState]:
         """See `Store.workers`."""
-        return await self._opened.search(reading.workers)
+        return await self._opened.search(reading.workers, limit)
 
     async def pulse(self) -> str:
         """See `Store.pulse`."""
@@ -333,13 +335,15 @@ class Verbs:
         """See `Store.ends`."""
         return await self._opened.show(surveying.ends, since, until, width_seconds, workflow)
 
-    async def ends_by_workflow(self, since: float, until: float, width_seconds: float) -> Mapping[str, list[Ends]]:
+    async def ends_by_workflow(
+        self, since: float, until: float, width_seconds: float, workflows: Collection[str] | None = None
+    ) -> Mapping[str, list[Ends]]:
         """See `Store.ends_by_workflow`."""
-        return await self._opened.show(surveying.ends_by_workflow, since, until, width_seconds)
+        return await self._opened.show(surveying.ends_by_workflow, since, until, width_seconds, workflows)
 
-    async def speeds(self, limit: int) -> list[Speed]:
+    async def speeds(self, limit: int, workflows: Collection[str] | None = None) -> list[Speed]:
         """See `Store.speeds`."""
-        return await self._opened.show(surveying.speeds, limit)
+        return await self._opened.show(surveying.speeds, limit, workflows)
 
     async def waits(self, parts: Sequence[tuple[str, str]], limit: int, now: float, workflow: str | None = None) -> list[list[float]]:
         """See `Store.waits`."""
@@ -356,3 +360,51 @@ class Verbs:
     async def facts(self, now: Callable[[], float]) -> DatabaseFacts:
         """See `Store.facts`."""
         return await self._opened.show(surveying.facts, self.kind, now)
+
+    # -- lists that pages turn
+
+    async def around(self, limit: int) -> Around:
+        """See `Store.around`."""
+        return await self._opened.show(browsing.around, limit)
+
+    async def catalog(self, find: str, after: str, limit: int) -> list[Known]:
+        """See `Store.catalog`."""
+        return await self._opened.show(browsing.catalog, find, after, limit)
+
+    async def published(self, workflow: str, limit: int) -> Published:
+        """See `Store.published`."""
+        return await self._opened.glance(browsing.published, workflow, limit)
+
+    async def queues(self, limit: int) -> list[QueueState]:
+        """See `Store.queues`."""
+        return await self._opened.show(browsing.queues, limit)
+
+    async def schedules_page(
+        self, find: str, declared: tuple[str, str] | None, others: tuple[str, str] | None, limit: int
+    ) -> list[ScheduleState]:
+        """See `Store.schedules_page`."""
+        return await self._opened.show(browsing.schedules_page, find, declared, others, limit)
+
+    async def unknown_schedules(self, keys: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+        """See `Store.unknown_schedules`."""
+        return await self._opened.show(browsing.unknown_schedules, keys)
+
+    async def schedules_of(self, workflows: Collection[str], limit: int) -> Mapping[str, list[ScheduleState]]:
+        """See `Store.schedules_of`."""
+        return await self._opened.show(browsing.schedules_of, workflows, limit)
+
+    async def due_schedules(self, before: float, cap: int) -> tuple[int, int]:
+        """See `Store.due_schedules`."""
+        return await self._opened.show(browsing.due_schedules, before, cap)
+
+    async def story(self, run_id: str, limit: int) -> Story:
+        """See `Store.story`."""
+        return await self._opened.show(browsing.story, run_id, limit)
+
+    async def trace(self, run_id: str, limit: int) -> list[StepRecord]:
+        """See `Store.trace`."""
+        return await self._opened.show(browsing.trace, run_id, limit)
+
+    async def some_steps(self, run_id: str, key: str | None, attempt: int | None, cursor: str | None, limit: int) -> Page[StepRecord]:
+        """See `Store.some_steps`."""
+        return await self._opened.show(browsing.some_steps, run_id, key, attempt, cursor, limit)

@@ -915,38 +915,46 @@ WHERE r.id = :run AND r.worker IS NOT NULL AND r.status IN ('running', 'paused')
     AND NOT EXISTS (SELECT 1 FROM stepwell_attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt);
 
 -- name: logs
-SELECT at, level, message, fields, step
-FROM stepwell_logs
-WHERE run = :run AND (:step IS NULL OR step = :step) AND (:levels IS NULL OR level IN (SELECT value FROM json_each(:levels)))
-ORDER BY at, id
+-- A run without any has one row of nothing.
+SELECT l.at, l.level, l.message, l.fields, l.step
+FROM stepwell_runs r
+LEFT JOIN stepwell_logs l ON l.run = r.id AND (:step IS NULL OR l.step = :step) AND (:levels IS NULL OR l.level IN (SELECT value FROM json_each(:levels)))
+WHERE r.id = :run
+ORDER BY l.at, l.id
 LIMIT :limit OFFSET :after;
 
 -- name: last_logs
 -- The same from their end.
-SELECT at, level, message, fields, step
-FROM stepwell_logs
-WHERE run = :run AND (:step IS NULL OR step = :step) AND (:levels IS NULL OR level IN (SELECT value FROM json_each(:levels)))
-ORDER BY at DESC, id DESC
+SELECT l.at, l.level, l.message, l.fields, l.step
+FROM stepwell_runs r
+LEFT JOIN stepwell_logs l ON l.run = r.id AND (:step IS NULL OR l.step = :step) AND (:levels IS NULL OR l.level IN (SELECT value FROM json_each(:levels)))
+WHERE r.id = :run
+ORDER BY l.at DESC, l.id DESC
 LIMIT :limit OFFSET :after;
 
 -- name: events
-SELECT at, action, actor
-FROM stepwell_events
-WHERE run = :run
-ORDER BY id;
+-- A run without any has one row of nothing.
+SELECT e.at, e.action, e.actor
+FROM stepwell_runs r
+LEFT JOIN stepwell_events e ON e.run = r.id
+WHERE r.id = :run
+ORDER BY e.id
+LIMIT :limit;
 
 -- name: subject_events
 -- Of a workflow, a queue, a schedule or a worker.
 SELECT at, action, actor
 FROM stepwell_events
 WHERE run IS NULL AND subject = :subject
-ORDER BY id;
+ORDER BY id
+LIMIT :limit;
 
 -- name: workers
 SELECT id, name, host, pid, queues, concurrency, lease, serves, running, parked, draining, started_at, beat_at
 FROM stepwell_workers
 WHERE NOT dead
-ORDER BY started_at, name, id;
+ORDER BY started_at, name, id
+LIMIT :limit;
 
 -- name: pulse
 -- What other connections have written changes the first, what this one has, the second.
@@ -976,6 +984,14 @@ SELECT r.id, r.workflow, r.version, r.status, r.preview, r.attempt, r.key, r.que
 FROM json_each(:runs) x
 CROSS JOIN stepwell_runs r ON r.id = x.value
 ORDER BY x.key;
+
+-- name: found
+-- In the place of what `summaries` reads from: the runs of a list. Their order is added.
+FROM (
+:found
+) x
+CROSS JOIN stepwell_runs r ON r.id = x.id
+;
 
 -- name: chips
 -- Of each run: how many of its steps have an outcome, the newest of these, and those that are tried again or under way, in their order.
@@ -1040,16 +1056,18 @@ FROM (
 );
 
 -- name: ends_by_workflow
+-- Of these, or of all.
 SELECT json_group_array(json_array(workflow, place, status, n))
 FROM (
     SELECT workflow, CAST((finished_at - :since) / :width AS INTEGER) AS place, status, count(*) AS n
     FROM stepwell_runs
     WHERE status IN ('completed', 'failed', 'canceled') AND finished_at IS NOT NULL AND finished_at >= :since AND finished_at < :until
+        AND (:workflows IS NULL OR +workflow IN (SELECT value FROM json_each(:workflows)))
     GROUP BY +workflow, 2, 3
 );
 
 -- name: speeds
--- Of each workflow: how those have ended that have, of its newest.
+-- Of these workflows, or of each that somebody has published or started: how those have ended that have, of its newest.
 SELECT json_group_array(json_array(w.name, json((
     SELECT json_group_array(json_array(status, CAST(round((finished_at - started_at) * 1e6) AS INTEGER)))
     FROM (
@@ -1062,9 +1080,14 @@ SELECT json_group_array(json_array(w.name, json((
 FROM (
     SELECT workflow AS name
     FROM stepwell_lanes
+    WHERE :workflows IS NULL
     UNION
     SELECT name
     FROM stepwell_definitions
+    WHERE :workflows IS NULL
+    UNION
+    SELECT value
+    FROM json_each(:workflows)
     ORDER BY 1
     LIMIT :most
 ) w;
@@ -1182,6 +1205,189 @@ FROM (
     LIMIT :limit
 )
 WHERE worker IS NULL AND due IS NULL;
+
+-- name: around
+-- What decides whether a run is claimed, beside the run itself: what is paused, who is there, and the lanes of versions that nobody knows.
+SELECT json_group_array(json_array(
+    json((SELECT json_group_array(json_array(kind, name)) FROM (SELECT kind, name FROM stepwell_halts LIMIT :limit))),
+    json((
+        SELECT json_group_array(json_array(id, name, host, pid, queues, concurrency, lease, serves, running, parked, draining,
+            CAST(round(started_at * 1e6) AS INTEGER), CAST(round(beat_at * 1e6) AS INTEGER)))
+        FROM (SELECT * FROM stepwell_workers WHERE NOT dead ORDER BY beat_at DESC LIMIT :limit)
+    )),
+    json((
+        SELECT json_group_array(json_array(queue, workflow, version))
+        FROM (SELECT queue, workflow, version FROM stepwell_lanes WHERE version = '*' LIMIT :limit)
+    ))
+));
+
+-- name: catalog
+-- Workflows that somebody has published or paused, from the one after `after` on: their versions, and whether they are paused.
+SELECT json_group_array(json_array(w.name,
+    json((
+        SELECT json_group_array(json_array(version, retry))
+        FROM (SELECT version, retry FROM stepwell_definitions WHERE name = w.name ORDER BY published_at DESC LIMIT :most)
+    )),
+    EXISTS (SELECT 1 FROM stepwell_halts WHERE kind = 'workflow' AND name = w.name)
+))
+FROM (
+    SELECT name
+    FROM stepwell_definitions
+    WHERE name > :after AND (:find IS NULL OR name LIKE :find ESCAPE '\')
+    UNION
+    SELECT name
+    FROM stepwell_halts
+    WHERE kind = 'workflow' AND name > :after AND (:find IS NULL OR name LIKE :find ESCAPE '\')
+    ORDER BY 1
+    LIMIT :limit
+) w;
+
+-- name: published
+-- Of one workflow. If nobody has published it, there is one row, which says whether it is paused.
+SELECT EXISTS (SELECT 1 FROM stepwell_halts WHERE kind = 'workflow' AND name = w.name),
+    d.name, d.version, d.queue, d.priority, d.timeout, d.takes_version, d.input_schema, d.output_schema, d.retry
+FROM (SELECT :workflow AS name) w
+LEFT JOIN stepwell_definitions d ON d.name = w.name
+ORDER BY d.version
+LIMIT :limit;
+
+-- name: queues
+-- Those that are named by workflows, in which runs wait or have waited, and that are paused.
+SELECT json_group_array(json_array(q.name, EXISTS (SELECT 1 FROM stepwell_halts WHERE kind = 'queue' AND name = q.name)))
+FROM (
+    SELECT queue AS name
+    FROM stepwell_definitions
+    UNION
+    SELECT queue
+    FROM stepwell_lanes
+    UNION
+    SELECT name
+    FROM stepwell_halts
+    WHERE kind = 'queue'
+    ORDER BY 1
+    LIMIT :limit
+) q;
+
+-- name: schedules_page
+-- Those that are declared from the one after this one on, then the others from the one after that one on. After NULL, there is none.
+SELECT *
+FROM (
+    SELECT *
+    FROM stepwell_schedules
+    WHERE (workflow, name) > (:workflow, :name) AND declared
+        AND (:find IS NULL OR workflow LIKE :find ESCAPE '\' OR name LIKE :find ESCAPE '\')
+    ORDER BY workflow, name
+    LIMIT :limit
+)
+UNION ALL
+SELECT *
+FROM (
+    SELECT *
+    FROM stepwell_schedules
+    WHERE (workflow, name) > (:other_workflow, :other_name) AND NOT declared
+        AND (:find IS NULL OR workflow LIKE :find ESCAPE '\' OR name LIKE :find ESCAPE '\')
+    ORDER BY workflow, name
+    LIMIT :limit
+);
+
+-- name: unknown_schedules
+-- Those of them that nobody has ever declared.
+SELECT x.value ->> 0, x.value ->> 1
+FROM json_each(:keys) x
+WHERE NOT EXISTS (SELECT 1 FROM stepwell_schedules WHERE workflow = x.value ->> 0 AND name = x.value ->> 1)
+LIMIT :limit;
+
+-- name: schedules_of
+-- Of each of these workflows the first: those that are declared before the others.
+SELECT s.*
+FROM json_each(:workflows) x
+CROSS JOIN stepwell_schedules s ON s.workflow = x.value AND s.name IN (
+    SELECT name
+    FROM stepwell_schedules
+    WHERE workflow = x.value
+    ORDER BY declared DESC, name
+    LIMIT :limit
+);
+
+-- name: due_schedules
+-- How many fire, and how many should have fired before this time.
+SELECT count(*), coalesce(sum(next_at < :before), 0)
+FROM (SELECT next_at FROM stepwell_schedules WHERE declared AND paused_at IS NULL AND next_at IS NOT NULL LIMIT :limit);
+
+-- name: story
+-- A run, what was done to it, and how its steps are tried again, where that was published.
+SELECT r.*, i.input,
+    (
+        SELECT json_group_array(json_array(CAST(round(at * 1e6) AS INTEGER), action, actor))
+        FROM (SELECT at, action, actor FROM stepwell_events WHERE run = r.id ORDER BY id LIMIT :limit)
+    ) AS events,
+    (SELECT retry FROM stepwell_definitions WHERE name = r.workflow AND version = r.version) AS retry
+FROM stepwell_runs r
+JOIN stepwell_inputs i ON i.run = r.id
+WHERE r.id = :run;
+
+-- name: trace
+-- What a timeline shows of a run: the newest attempts, the last one first, without what they have returned; of an error, its type.
+-- How: 1 completed, 0 failed, -1 canceled, -2 under way.
+SELECT json_group_array(json_array(key, attempt, kind, how, error, child, began, ended, due))
+FROM (
+    SELECT key, attempt, kind, how, error, child, CAST(round(began * 1e6) AS INTEGER) AS began, CAST(round(ended * 1e6) AS INTEGER) AS ended,
+        CAST(round(due * 1e6) AS INTEGER) AS due
+    FROM (
+        SELECT key, attempt, asked, kind, ok AS how, CASE WHEN NOT ok THEN substr(value ->> 'type', 1, :characters) END AS error, child,
+            started_at AS began, at AS ended, NULL AS due
+        FROM stepwell_outcomes
+        WHERE run = :run AND kind <> 3
+        UNION ALL
+        SELECT key, attempt, asked, 0, -canceled, substr(error ->> 'type', 1, :characters), NULL, started_at, finished_at, iif(void, NULL, due)
+        FROM stepwell_attempts
+        WHERE run = :run AND key <> :body
+        UNION ALL
+        SELECT s.key, s.attempt, 9223372036854775807, 0, -2, NULL, NULL, s.started_at, NULL, NULL
+        FROM stepwell_runs r
+        JOIN stepwell_started s ON s.run = r.id AND s.claim = r.claim
+        WHERE r.id = :run AND r.worker IS NOT NULL AND r.status IN ('running', 'paused')
+            AND NOT EXISTS (SELECT 1 FROM stepwell_outcomes o WHERE o.run = s.run AND o.key = s.key)
+            AND NOT EXISTS (SELECT 1 FROM stepwell_attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt)
+    )
+    ORDER BY began DESC, asked DESC, attempt DESC, key DESC
+    LIMIT :limit
+);
+
+-- name: some_steps
+-- Attempts of a run, or of a step of it, from the one after this place on, in order. What they have returned is read of these only.
+SELECT json_group_array(json_array(key, attempt, asked, kind, how,
+    CASE
+        WHEN how = -2 THEN NULL
+        WHEN settled THEN (SELECT value FROM stepwell_outcomes WHERE run = :run AND key = p.key)
+        ELSE (SELECT error FROM stepwell_attempts WHERE run = :run AND key = p.key AND attempt = p.attempt)
+    END,
+    child, began, ended, due
+))
+FROM (
+    SELECT key, attempt, asked, kind, how, settled, child, began, ended, due
+    FROM (
+        SELECT key, attempt, asked, kind, ok AS how, 1 AS settled, child, CAST(round(started_at * 1e6) AS INTEGER) AS began,
+            CAST(round(at * 1e6) AS INTEGER) AS ended, NULL AS due
+        FROM stepwell_outcomes
+        WHERE run = :run AND kind <> 3
+        UNION ALL
+        SELECT key, attempt, asked, 0, -canceled, 0, NULL, CAST(round(started_at * 1e6) AS INTEGER), CAST(round(finished_at * 1e6) AS INTEGER),
+            CAST(round(iif(void, NULL, due) * 1e6) AS INTEGER)
+        FROM stepwell_attempts
+        WHERE run = :run AND key <> :body
+        UNION ALL
+        SELECT s.key, s.attempt, 9223372036854775807, 0, -2, 0, NULL, CAST(round(s.started_at * 1e6) AS INTEGER), NULL, NULL
+        FROM stepwell_runs r
+        JOIN stepwell_started s ON s.run = r.id AND s.claim = r.claim
+        WHERE r.id = :run AND r.worker IS NOT NULL AND r.status IN ('running', 'paused')
+            AND NOT EXISTS (SELECT 1 FROM stepwell_outcomes o WHERE o.run = s.run AND o.key = s.key)
+            AND NOT EXISTS (SELECT 1 FROM stepwell_attempts a WHERE a.run = s.run AND a.key = s.key AND a.attempt = s.attempt)
+    )
+    WHERE (began, asked, attempt, key) > (:began, :asked, :attempt, :after) AND (:key IS NULL OR key = :key) AND (:number IS NULL OR attempt = :number)
+    ORDER BY began, asked, attempt, key
+    LIMIT :limit
+) p;
 
 -- name: facts
 -- Version, bytes, what was applied, and the time where it may be another than the caller's.

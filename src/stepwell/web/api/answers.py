@@ -87,9 +87,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """The steps of a run, one record an attempt, in order of their start."""
+    """Some of the steps of a run, one record an attempt, in order of their start."""
 
     steps: list[StepRecord]
+    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +111,10 @@ class Events:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedules:
-    """Schedules."""
+    """Some of the schedules."""
 
     schedules: list[ScheduleState]
+    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +134,10 @@ class SlotPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workflows:
-    """Workflows."""
+    """Some of the workflows."""
 
     workflows: list[WorkflowState]
+    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -205,11 +205,38 @@ class Lines(Given):
     """How many at most."""
 
 
+class Attempts(Given):
+    """Which attempts of steps."""
+
+    step: str | None = None
+    """Only those of the step with this key."""
+    attempt: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    """Only those of this number."""
+    limit: Limit = 100
+    cursor: str | None = None
+    """`next_cursor` of the page before."""
+
+
+class Named(Given):
+    """Which workflows."""
+
+    find: str = ""
+    """Only those with this text in their names."""
+    limit: Limit = 100
+    cursor: str | None = None
+    """`next_cursor` of the page before, with the same text."""
+
+
 class ScheduleList(Given):
     """Which schedules."""
 
     ended: bool = False
     """Also those that no release declares any more."""
+    find: str = ""
+    """Only those with this text in their names, or in those of their workflows."""
+    limit: Limit = 100
+    cursor: str | None = None
+    """`next_cursor` of the page before, with the same text."""
 
 
 class Preview(Given):

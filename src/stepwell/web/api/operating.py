@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from stepwell.web.api.answers import Queues, Workers, Workflows
 from stepwell.web.api.calls import Call
-from stepwell.web.api.given import Nothing
+from stepwell.web.api.given import Named, Nothing
+from stepwell.web.workers import MOST
 
 
-async def list_workflows(call: Call[Nothing]) -> Workflows:
-    """List workflows, those of this app and those that any worker has published."""
-    return Workflows(workflows=await call.app.workflows.list())
+async def list_workflows(call: Call[Named]) -> Workflows:
+    """List workflows, those of this app and those that any worker has published, by name."""
+    given = call.given
+    page = await call.app.workflows.page(find=given.find, limit=given.limit, cursor=given.cursor)
+    return Workflows(workflows=list(page), next_cursor=page.next_cursor)
 
 
 async def pause_workflow(call: Call[Nothing]) -> None:
@@ -39,7 +42,7 @@ async def resume_queue(call: Call[Nothing]) -> None:
 
 async def list_workers(call: Call[Nothing]) -> Workers:
     """List workers, also those that were not heard of for a while."""
-    return Workers(workers=await call.app.workers.list())
+    return Workers(workers=await call.app.workers.list(limit=MOST))
 
 
 async def drain_worker(call: Call[Nothing]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from stepwell.core.records import Run
 from stepwell.web.api.answers import Count, Counts, Events, LogPage, Reply, RunIds, RunPage, Steps
 from stepwell.web.api.calls import Call
-from stepwell.web.api.given import All, Fork, Lines, Listed, Nothing, Signal, SignalAll, Start, Started, StartMany, Which
+from stepwell.web.api.given import All, Attempts, Fork, Lines, Listed, Nothing, Signal, SignalAll, Start, Started, StartMany, Which
 from stepwell.web.api.inputs import Inputs
+
+_EVENTS: Final = 10_000
+"""That are told of one run."""
 
 # -- starts
 
@@ -120,9 +123,13 @@ async def get_run(call: Call[Nothing]) -> Run:
     return await call.app.runs.get(call.path("run_id"))
 
 
-async def get_steps(call: Call[Nothing]) -> Steps:
+async def get_steps(call: Call[Attempts]) -> Steps:
     """List the steps of a run, one record an attempt, in order of their start."""
-    return Steps(steps=await call.app.runs.steps(call.path("run_id")))
+    given = call.given
+    page = await call.app.runs.some_steps(
+        call.path("run_id"), step=given.step, attempt=given.attempt, limit=given.limit, cursor=given.cursor
+    )
+    return Steps(steps=list(page), next_cursor=page.next_cursor)
 
 
 async def get_logs(call: Call[Lines]) -> LogPage:
@@ -137,8 +144,8 @@ async def get_logs(call: Call[Lines]) -> LogPage:
 
 
 async def get_events(call: Call[Nothing]) -> Events:
-    """List what was done to a run, when and by whom."""
-    return Events(events=await call.app.runs.events(call.path("run_id")))
+    """List what was done to a run, when and by whom: the first 10,000 things."""
+    return Events(events=await call.app.runs.events(call.path("run_id"), limit=_EVENTS))
 
 
 async def pause_run(call: Call[Nothing]) -> Run:

@@ -9,8 +9,10 @@ from stepwell.web.api.given import Backfill, Nothing, Preview, ScheduleList, Slo
 
 
 async def list_schedules(call: Call[ScheduleList]) -> Schedules:
-    """List schedules, by workflow and name."""
-    return Schedules(schedules=await call.app.schedules.list(ended=call.given.ended))
+    """List schedules: those that are declared, then the others, each by workflow and name."""
+    given = call.given
+    page = await call.app.schedules.page(find=given.find, ended=given.ended, limit=given.limit, cursor=given.cursor)
+    return Schedules(schedules=list(page), next_cursor=page.next_cursor)
 
 
 async def get_schedule(call: Call[Nothing]) -> ScheduleState:

@@ -15,6 +15,7 @@ async function refresh(force = false) {
   if (page.busy) { page.again = true; return; }
   if ($("#confirm[open]")) { page.missed = true; return; } // it is about what is there
   page.busy = true;
+  page.last = Date.now();
   try {
     const fresh = await asked(force);
     if (fresh) {
@@ -52,7 +53,7 @@ async function asked(force) {
 
 function morph(old, fresh) {
   const follows = isSeen($("[data-follow] .running"));
-  const selected = getSelection().isCollapsed ? null : getSelection();
+  const selected = getSelection().isCollapsed ? null : getSelection(), refocus = focusIn(old);
   Idiomorph.morph(old, [...fresh.childNodes], {
     morphStyle: "innerHTML",
     ignoreActiveValue: true,
@@ -63,10 +64,23 @@ function morph(old, fresh) {
       beforeNodeRemoved: (node) => node.id !== "said", // until the next page
     },
   });
+  refocus();
   afterChange();
   const running = $("[data-follow] .running");
   if (follows && running && !isSeen(running)) running.scrollIntoView({ block: "nearest" }); // whoever looks at what runs goes on doing so
   document.dispatchEvent(new Event("stepwell:morphed"));
+}
+
+// How to give the focus back: a node that is moved or made anew loses it.
+function focusIn(part) {
+  const active = document.activeElement, near = active && part.contains(active) && active.closest("[id]");
+  if (!near) return () => {};
+  const place = $$(active.tagName, near).indexOf(active);
+  return () => {
+    if (document.activeElement === active) return;
+    const now = document.getElementById(near.id), target = active.isConnected ? active : now && (near === active ? now : $$(active.tagName, now)[place]);
+    if (target) target.focus({ preventScroll: true });
+  };
 }
 
 function isLeaf(node) {
