@@ -13,7 +13,7 @@ from stepwell import RunFailed, RunStatus, Stepwell
 from tests.faults.beginnings import STATEMENTS
 from tests.faults.databases import database_of, on_sqlite
 from tests.faults.flows import bystander, effects, poison, three, times
-from tests.faults.processes import Program, until
+from tests.faults.processes import LIVES, Program, until
 from tests.loops import on_a_loop
 
 BEFORE_A_RUN = 15
@@ -23,7 +23,7 @@ BEFORE_A_RUN = 15
 def told(*arguments: object) -> list[dict[str, Any]]:
     """What the program of lives tells of each run; the last one is undisturbed."""
     with Program("lives", *arguments) as program:
-        assert program.ends() == 0, program.errors
+        assert program.ends(LIVES) == 0, program.errors
     return [json.loads(line) for line in program.said]
 
 
@@ -139,7 +139,7 @@ async def ended_or_dead(app: Stepwell, worker: Program) -> bool:
 
 def test_a_process_killed_while_it_makes_tables_or_starts_a_run_leaves_all_of_it_or_nothing(folder: Path) -> None:
     with Program("beginnings", folder) as program:
-        assert program.ends() == 0, program.errors
+        assert program.ends(LIVES) == 0, program.errors
 
     made = [f"{statements} made 2 1" for statements in STATEMENTS]
     assert program.said == [*made, "before made 2 1", "after found 2 1"]
