@@ -13,7 +13,7 @@ from stepwell.core.records import LEVELS
 from stepwell.core.starting import checked_actor
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import ErrorInfo, RunCanceled, RunFailed, RunNotFound
+from stepwell.errors import BadValue, ErrorInfo, RunCanceled, RunFailed, RunNotFound
 from stepwell.store.port import ALL
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def worse_than(level: str | None) -> tuple[str, ...] | None:
     if level in (None, LEVELS[0]):
         return None
     if level not in LEVELS:
-        raise ValueError(f"there is no level {level!r}; there are {', '.join(LEVELS)}")
+        raise BadValue(f"there is no level {level!r}; there are {', '.join(LEVELS)}")
     return LEVELS[LEVELS.index(level) :]
 
 
