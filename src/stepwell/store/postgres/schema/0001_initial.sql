@@ -168,7 +168,7 @@ CREATE TABLE stepwell.logs (
 CREATE TABLE stepwell.events (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     run text COLLATE "C", -- NULL: of a workflow, a queue, a schedule or a worker
-    subject text NOT NULL,
+    subject text NOT NULL, -- of a signal, its name; else what it was done to
     at float8 NOT NULL,
     action text NOT NULL,
     actor text

@@ -153,7 +153,7 @@ CREATE TABLE stepwell_logs (
 CREATE TABLE stepwell_events (
     id INTEGER PRIMARY KEY,
     run TEXT, -- NULL: of a workflow, a queue, a schedule or a worker
-    subject TEXT NOT NULL,
+    subject TEXT NOT NULL, -- of a signal, its name; else what it was done to
     at REAL NOT NULL,
     action TEXT NOT NULL,
     actor TEXT
