@@ -3,7 +3,8 @@ CREATE SCHEMA IF NOT EXISTS stepwell;
 -- Which of these files have been applied.
 CREATE TABLE stepwell.schema (
     number integer PRIMARY KEY,
-    name text NOT NULL
+    name text NOT NULL,
+    digest text -- of what was applied
 );
 
 -- By which a connection of somebody else's is known to lead here.

@@ -1,7 +1,8 @@
 -- Which of these files have been applied.
 CREATE TABLE stepwell_schema (
     number INTEGER PRIMARY KEY,
-    name TEXT NOT NULL
+    name TEXT NOT NULL,
+    digest TEXT -- of what was applied
 );
 
 -- Where runs of one kind wait. Lanes are never taken away, so a worker may keep them in memory.
