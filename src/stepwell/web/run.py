@@ -215,7 +215,7 @@ async def act(visit: Visit) -> Response:
             return visit.go(visit.url("tasks"), f"run {run_id} was deleted")
         case "signal":
             name = fields.get("name", "").strip()
-            await visit.app.runs.signal(run_id, name, _payload(fields.get("payload", "")))
+            await visit.app.runs.signal(run_id, name, _payload(fields.get("payload", "")), actor=visit.user.actor)
             return visit.back(fields, page, f"signal {name} was sent")
         case "fork":
             handle = await visit.app.runs.fork(run_id, from_step=fields.get("from_step", ""), actor=visit.user.actor)
