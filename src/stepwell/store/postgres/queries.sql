@@ -985,7 +985,7 @@ WHERE true;
         OR ((r.error::jsonb ->> 'type') || ': ' || (r.error::jsonb ->> 'message') ILIKE :search
             -- Nor in a message: under such a name, in a URL, or in a header that says who asks.
             AND (:unseen::text IS NULL OR NOT (
-                r.error::jsonb ->> 'message' ~* '://.*@|bearer |basic '
+                r.error::jsonb ->> 'message' ~* '://.*@|bearer.|basic.'
                 OR EXISTS (
                     SELECT 1
                     FROM jsonb_array_elements_text(coalesce(:unseen::jsonb, '[]')) x (name)

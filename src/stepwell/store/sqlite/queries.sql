@@ -863,8 +863,8 @@ WHERE true;
             -- Nor in a message: under such a name, in a URL, or in a header that says who asks.
             AND (:unseen IS NULL OR NOT (
                 r.error ->> 'message' LIKE '%://%@%'
-                OR r.error ->> 'message' LIKE '%bearer %'
-                OR r.error ->> 'message' LIKE '%basic %'
+                OR r.error ->> 'message' LIKE '%bearer_%'
+                OR r.error ->> 'message' LIKE '%basic_%'
                 OR EXISTS (
                     SELECT 1 FROM (SELECT value AS name FROM json_each(:unseen)) WHERE r.error ->> 'message' GLOB '*' || name || '*[=:]*'
                 )))))
