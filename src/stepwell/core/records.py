@@ -488,6 +488,8 @@ class RunSummary:
     worker: str | None
     error: str | None
     """`Type: message`, at most 200 characters of it."""
+    paused_by: str | None = None
+    """Who has paused it, while it is paused, and if he has said who he is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1125,10 +1125,18 @@ ORDER BY place, id DESC
 LIMIT :limit;
 
 -- name: summaries
--- Without payloads; of an error, what fits into a line.
+-- Without payloads; of an error, what fits into a line. Whoever has paused it is not named once somebody let it go on: code that has changed
+-- pauses runs, too, and leaves no event.
 SELECT r.id, r.workflow, r.version, r.status, r.preview, r.attempt, r.key, r.queue, r.priority, r.tags, r.parent_id, r.forked_from, r.schedule,
     r.scheduled_at, r.progress, r.created_at, r.available_at, r.started_at, r.finished_at, r.worker,
-    left((r.error::json ->> 'type') || coalesce(': ' || nullif(r.error::json ->> 'message', ''), ''), :characters::integer) AS short_error
+    left((r.error::json ->> 'type') || coalesce(': ' || nullif(r.error::json ->> 'message', ''), ''), :characters::integer) AS short_error,
+    CASE WHEN r.status = 'paused' THEN (
+        SELECT CASE WHEN s.action = 'pause' THEN s.actor END
+        FROM (SELECT id, action, actor FROM stepwell.events WHERE run = r.id ORDER BY id DESC LIMIT :looked) s
+        WHERE s.action IN ('pause', 'resume', 'cancel')
+        ORDER BY s.id DESC
+        LIMIT 1
+    ) END AS paused_by
 FROM jsonb_array_elements_text(:runs::jsonb) WITH ORDINALITY x (id, place)
 CROSS JOIN LATERAL (SELECT * FROM stepwell.runs WHERE id = x.id OFFSET 0) r
 ORDER BY x.place;

@@ -977,10 +977,18 @@ ORDER BY place, id DESC
 LIMIT :limit;
 
 -- name: summaries
--- Without payloads; of an error, what fits into a line.
+-- Without payloads; of an error, what fits into a line. Whoever has paused it is not named once somebody let it go on: code that has changed
+-- pauses runs, too, and leaves no event.
 SELECT r.id, r.workflow, r.version, r.status, r.preview, r.attempt, r.key, r.queue, r.priority, r.tags, r.parent_id, r.forked_from, r.schedule,
     r.scheduled_at, r.progress, r.created_at, r.available_at, r.started_at, r.finished_at, r.worker,
-    substr((r.error ->> 'type') || coalesce(': ' || nullif(r.error ->> 'message', ''), ''), 1, :characters) AS short_error
+    substr((r.error ->> 'type') || coalesce(': ' || nullif(r.error ->> 'message', ''), ''), 1, :characters) AS short_error,
+    CASE WHEN r.status = 'paused' THEN (
+        SELECT CASE WHEN s.action = 'pause' THEN s.actor END
+        FROM (SELECT id, action, actor FROM stepwell_events WHERE run = r.id ORDER BY id DESC LIMIT :looked) s
+        WHERE s.action IN ('pause', 'resume', 'cancel')
+        ORDER BY s.id DESC
+        LIMIT 1
+    ) END AS paused_by
 FROM json_each(:runs) x
 CROSS JOIN stepwell_runs r ON r.id = x.value
 ORDER BY x.key;
