@@ -110,10 +110,23 @@ def test_the_application_beside_django_gets_what_is_below_its_prefix(shop: Path)
     (shop / "shop/asgi.py").write_text(DJANGO)
 
     ada = {"x-role": "viewer"}
-    said = answers(shop, "shop.asgi", "application", ("/stepwell/tasks", ada), ("/stepwell/tasks", {}), ("/tasks", {}), ("/stepwell", ada), ("/stepwells", ada))
+    said = answers(
+        shop,
+        "shop.asgi",
+        "application",
+        ("/stepwell/tasks", ada),
+        ("/stepwell/tasks", {}),
+        ("/tasks", {}),
+        ("/stepwell", ada),
+        ("/stepwells", ada),
+    )
 
     assert [line.rpartition(" ")[0] for line in said] == [
-        "/stepwell/tasks 200", "/stepwell/tasks 401", "/tasks 200", "/stepwell 307", "/stepwells 200",
+        "/stepwell/tasks 200",
+        "/stepwell/tasks 401",
+        "/tasks 200",
+        "/stepwell 307",
+        "/stepwells 200",
     ]
 
 
