@@ -54,6 +54,7 @@ async def show(visit: Visit) -> Response:
         tally=tally,
         day=await visit.site.figures.ends(DAY, visit.now),
         active=shown[: len(active[:most])],
+        is_looking=is_looking,
         has_more=len(active) > _FEW,  # of which a phone shows no more
         chips=await _chips(visit, shown),
         page=replace(page, items=tuple(shown[len(active[:most]) :])),
