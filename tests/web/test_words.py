@@ -6,7 +6,7 @@ import pytest
 
 from stepwell import Retry
 from stepwell.core.policy import RetryPolicy, policy_of, policy_text
-from stepwell.web.words import rate, retries, tries
+from stepwell.web.words import rate, retries, step_name, tries
 
 
 def policy(retry: Retry) -> RetryPolicy:
@@ -52,3 +52,11 @@ def test_a_retry_policy_is_told_by_its_delays(retry: Retry, said: str, short: st
 )
 def test_a_rate_is_told_in_the_smallest_unit_of_which_there_is_one(number: int, seconds: float, said: str) -> None:
     assert rate(number, seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [("send", "send"), ("@0.1/send%2Fmail", "send/mail"), ("tick:1", "tick#2"), ("@1/a%3A7", "a:7"), ("@1/a%3A7:2", "a:7#3")],
+)
+def test_a_step_is_called_by_its_name_and_which_of_several_it_is(key: str, said: str) -> None:
+    assert step_name(key) == said
