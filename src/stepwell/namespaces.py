@@ -70,7 +70,7 @@ class Runs:
         return await self._handle(run_id).steps()
 
     async def story(self, run_id: str, *, limit: int = 1_000) -> Story:
-        """A run as it stands, the first `limit` things that were done to it, and how its steps are tried again, where that was published.
+        """A run as it stands, the last `limit` things that were done to it, and how its steps are tried again, where that was published.
 
         Raises:
             RunNotFound: there is no such run.
@@ -150,9 +150,9 @@ class Runs:
         """See `Handle.retry`."""
         return await self._handle(run_id).retry(actor=actor)
 
-    async def signal(self, run_id: str, name: str, payload: Any = None) -> None:
+    async def signal(self, run_id: str, name: str, payload: Any = None, *, actor: str | None = None) -> None:
         """See `Handle.signal`."""
-        await self._handle(run_id).signal(name, payload)
+        await self._handle(run_id).signal(name, payload, actor=actor)
 
     async def delete(self, run_id: str, *, actor: str | None = None) -> None:
         """Forget an ended run, with its steps, logs and events. Who did it is logged: nothing is left to keep it with.
@@ -328,17 +328,20 @@ class Runs:
         log.info("%d runs were deleted%s", done, _by(by))
         return done
 
-    async def signal_all(self, name: str, payload: Any = None, *, everything: bool = False, **filters: Unpack[Filters]) -> int:
+    async def signal_all(
+        self, name: str, payload: Any = None, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]
+    ) -> int:
         """Send a signal to all live runs that match, and say to how many. See `pause_all`, and `Handle.signal`.
 
         A run that has too many signals to take another is passed over.
         """
+        by = checked_actor(actor)
         name, text = checked_signal(name), payload_text(payload, signal=name, limit=self._home.max_payload)
         where = self._chosen("signal_all", everything, filters)
         store, now, signal_id = self._home.store, self._home.now(), self._home.new_id()
-        sent, last = await store.signal_all(where, signal_id, name, text, now, None, _AT_ONCE)
+        sent, last = await store.signal_all(where, signal_id, name, text, now, None, _AT_ONCE, by)
         while last is not None:
-            count, last = await store.signal_all(where, signal_id, name, text, now, last, _AT_ONCE)
+            count, last = await store.signal_all(where, signal_id, name, text, now, last, _AT_ONCE, by)
             sent += count
         return sent
 

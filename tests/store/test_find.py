@@ -224,6 +224,8 @@ async def test_capitals_of_all_alphabets_hide_what_lies_under_a_name(store: Stor
         ("postgres://ada:hunter2@db is down", False),
         ("Authorization: Bearer hunter2", False),
         ("Authorization: basic hunter2", False),
+        ("Authorization: Bearer\thunter2", False),
+        ("asked with basic\n hunter2", False),
     ],
 )
 async def test_an_error_with_something_secret_in_it_is_not_searched_by_those_who_may_not_see_it(

@@ -262,3 +262,17 @@ async def test_no_answer_logs_a_token(tmp_path: Path, caplog: pytest.LogCaptureF
         await client.post("/workflows/send_mail", data={"action": "pause"})
 
     assert ADMIN not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["x" * 5_000, "ada\0", "ada\nERROR forged", "\udc80", "\u2028", ""])
+@scenario
+async def test_whatever_somebody_is_called_what_he_does_is_done_and_kept_on_one_line(name: str, tmp_path: Path) -> None:
+    async with app_in(tmp_path, send_mail) as app, client_of(app, auth=lambda _: User(role=Role.ADMIN, name=name)) as client:
+        run = await app.start(send_mail, {"to": "ada"})
+        page = await client.post(f"/runs/{run.run_id}/pause")
+        program = await client.post(f"/api/runs/{run.run_id}/resume")
+        actors = [event.actor or "" for event in await run.events()]
+
+    assert (page.status_code, program.status_code) == (303, 200)
+    assert [actor[:4] for actor in actors] == ["web:", "api:"]
+    assert all(len(actor.splitlines()) == 1 and "\0" not in actor for actor in actors)

@@ -533,9 +533,11 @@ class Event:
 
     at: datetime
     action: str
-    """`pause`, `resume`, `cancel`, `retry` or `fork`; `start`, where somebody has said that he starts the run; `trigger` or `backfill`,
-    where somebody has let a schedule start it."""
+    """`pause`, `resume`, `cancel`, `retry` or `fork`; `start` or `signal`, where somebody has said that he starts the run, or sends it a
+    signal; `trigger` or `backfill`, where somebody has let a schedule start it."""
     actor: str | None
+    signal: str | None = None
+    """The name of the signal that was sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

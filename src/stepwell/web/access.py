@@ -11,17 +11,23 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, TypeAlias
+from unicodedata import category
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from stepwell.core.naming import MAX_NAME
 from stepwell.errors import DefinitionError
 
 log = logging.getLogger(__name__)
 
 _HERE: Final = frozenset({"", "::1", "localhost", "testclient"})
 """Hosts of those who ask from this machine, or by no network at all; beside 127.0.0.0/8."""
+
+
+_UNWRITABLE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Kinds of signs that a database or a line of log cannot have: control, half of one, and what ends a line."""
 
 
 class Role(IntEnum):
@@ -51,7 +57,16 @@ class User:
     @property
     def actor(self) -> str:
         """Who acts, as it is kept with each deed."""
-        return "web" if self.name is None else f"web:{self.name}"[:255]
+        return self.actor_by("web")
+
+    def actor_by(self, way: str) -> str:
+        """The same, of whoever has come by this way.
+
+        Any name can be kept, and written into a log: it is as long as names may be, and on one line.
+        """
+        if self.name is None:
+            return way
+        return "".join("\ufffd" if category(sign) in _UNWRITABLE else sign for sign in f"{way}:{self.name}"[:MAX_NAME])
 
     def may(self, role: Role) -> bool:
         """Whether the user has this role, or a higher one."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from stepwell.core.records import Page
 from stepwell.errors import TooSlow
+from stepwell.web.portions import gathered
 
 if TYPE_CHECKING:
     from stepwell.core.records import StepRecord
+    from stepwell.web.portions import Read
     from stepwell.web.site import Visit
 
 MOST: Final = 10_000
@@ -32,9 +35,18 @@ async def whole(visit: Visit, run_id: str, attempt: StepRecord) -> StepRecord:
     return next((each for each in page if each.started_at == attempt.started_at), attempt)
 
 
-async def first_of(visit: Visit, run_id: str, limit: int) -> list[StepRecord]:
-    """The first attempts, as a whole; none where they take too long to find."""
+async def first_of(visit: Visit, run_id: str, limit: int, room: int) -> Page[StepRecord]:
+    """The first attempts, as a whole: no more than there is room for, in bytes. None where they take too long to find."""
     try:
-        return list(await visit.app.runs.some_steps(run_id, limit=limit))
+        return await gathered(portion_of(visit, run_id), limit, room)
     except TooSlow:
-        return []
+        return Page(items=())
+
+
+def portion_of(visit: Visit, run_id: str) -> Read[StepRecord]:
+    """Reads attempts of a run, as a whole."""
+
+    async def read(limit: int, cursor: str | None) -> Page[StepRecord]:
+        return await visit.app.runs.some_steps(run_id, limit=limit, cursor=cursor)
+
+    return read

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
-from stepwell.web.attempts import attempts_of, whole
+from stepwell.web.attempts import attempts_of, portion_of, whole
+from stepwell.web.portions import portions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from stepwell.core.records import Event, Page, Run, StepRecord
     from stepwell.web.redaction import Redactor
     from stepwell.web.site import Visit
-
-_STEPS: Final = 500
-"""Attempts that are read at once: each may have a large result, and for each portion all are looked at."""
 
 
 async def run_json(visit: Visit) -> Response:
@@ -39,22 +37,26 @@ async def run_json(visit: Visit) -> Response:
     run = redact.said(await runs.get(run_id))
     if part:
         return _file(f"{run.id}-{part}", redact(_part(run, part)))
-    events, first = await runs.events(run_id), await runs.some_steps(run_id, limit=_STEPS)
-    return StreamingResponse(_pieces(visit, run, first, events), media_type="application/json", headers=_headers(run.id))
+    events, pages = await runs.events(run_id), portions(portion_of(visit, run_id))
+    first = await anext(pages)  # what cannot be read at all is told, before a file begins
+    return StreamingResponse(_pieces(redact, run, first, pages, events), media_type="application/json", headers=_headers(run.id))
 
 
-async def _pieces(visit: Visit, run: Run, page: Page[StepRecord], events: Sequence[Event]) -> AsyncIterator[str]:
+async def _pieces(
+    redact: Redactor, run: Run, page: Page[StepRecord], others: AsyncIterator[Page[StepRecord]], events: Sequence[Event]
+) -> AsyncIterator[str]:
     """The whole file, read and sent piece by piece: steps may have large results."""
-    redact, between = visit.site.redact, "\n"
+    between = "\n"
     known = plain_run(redact, run, (), events)
     yield f'{{\n"run": {_text(known["run"])},\n"steps": ['
     while True:
         for step in plain_run(redact, run, redact.said(page.items), ())["steps"]:
             yield between + _text(step)
             between = ",\n"
-        if page.next_cursor is None:
+        try:
+            page = await anext(others)
+        except StopAsyncIteration:
             break
-        page = await visit.app.runs.some_steps(run.id, limit=_STEPS, cursor=page.next_cursor)
     yield f'\n],\n"events": {_text(known["events"])}\n}}\n'
 
 

@@ -61,7 +61,8 @@ def paused_by(run: Run, events: Sequence[Event]) -> str:
 def _deed(event: Event, run: Run) -> Deed:
     actor = event.actor or ""
     other = run.forked_from if event.action == "fork" else actor.removeprefix(_RUN) if actor.startswith(_RUN) else None
-    return Deed(event.at, _WORDS.get(event.action, event.action), "" if actor.startswith(_RUN) else actor, other)
+    what = _WORDS.get(event.action, event.action) if event.signal is None else f"sent signal {event.signal}"
+    return Deed(event.at, what, "" if actor.startswith(_RUN) else actor, other)
 
 
 def _start(run: Run) -> Deed:

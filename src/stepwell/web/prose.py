@@ -35,6 +35,14 @@ _BRACKETS: Final = re.compile(rf"[\[({{]|([\])}}])|{_DOUBLE}|{_SINGLE}", re.DOTA
 _URL: Final = re.compile(r"""(?<=://)([^\s/?#:@\\"'<>]*:)?[^\s/?#\\"'<>]+@""")
 """Who asks, in a URL; the group is the user, where there is a password as well."""
 
+_CUT_URL: Final = re.compile(
+    r"""(?<=://)(?!\[)([^\s/?#:@\\"'<>]*:)(?!\d{1,5}(?:[.,;:!?)\]}]|\Z|…))[^\s/?#@\\"'<>…]+(?=…|\Z)""",
+)
+"""A user and the beginning of a password in a URL, where the text ends or was cut off. A port has digits alone."""
+
+_CUT: Final = re.compile(r"(?<=characters\) …\n)[^\n]+")
+"""The rest of a line whose beginning was cut out of a traceback: nobody knows what it is."""
+
 _HEADER: Final = re.compile(r"\b(bearer|basic)(\s{1,8})(?=[\w.~+/-]*+(?<=[\w.~+/-]{8}))(?=[a-z.~+/_-]*\d)[\w.~+/-]+=*", re.IGNORECASE)
 """A header that says who asks. In a text about such a header there are words, which have no digits."""
 
@@ -55,9 +63,11 @@ class Prose:
         """The text, without what is hidden. It may have been cut off anywhere."""
         if self._name is None:
             return text
+        text = _CUT.sub(HIDDEN, text)
         small = text.lower()  # most texts have nothing of all that in them, and this finds out fast
         if "://" in small:
             text = _URL.sub(lambda found: f"{found[1] or ''}{HIDDEN}@", text)
+            text = _CUT_URL.sub(rf"\1{HIDDEN}", text)
         if "bearer" in small or "basic" in small:
             text = _HEADER.sub(rf"\1\2{HIDDEN}", text)
         return _without_named(text, self._name) if any(name in small for name in self._names) else text

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from stepwell.core.codec import codec_of
-from stepwell.core.records import LEVELS
+from stepwell.core.records import LEVELS, Page
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.errors import BadValue
 from stepwell.web.access import Role
@@ -19,7 +19,7 @@ from stepwell.web.past import past_of, paused_by
 from stepwell.web.timeline import View, timeline_of
 from stepwell.web.timeline.wording import took
 from stepwell.web.tracebacks import trace_of
-from stepwell.web.values import shown
+from stepwell.web.values import MOST, Value, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ async def show(visit: Visit) -> Response:
     chosen = await _chosen(visit, steps)
     asked = _asked_tab(visit, is_of_step=chosen is not None)
     tab = _tab(run, asked)
-    raw = await first_of(visit, run_id, _RAW) if tab == "json" else []
+    raw: Page[StepRecord] = await first_of(visit, run_id, _RAW, MOST) if tab == "json" else Page(items=())
     return visit.page(
         "run.html",
         tab="tasks",
@@ -111,9 +111,14 @@ async def show(visit: Visit) -> Response:
         tabs=[name for name in TABS if name != "error" or run.error is not None],
         may={action.value: after(run.status, action) not in (None, run.status) for action in _ACTIONS},
         values=lambda value: shown(visit.site.redact(value)),
-        whole=lambda: shown(plain_run(visit.site.redact, run, said(raw), events)),
+        whole=lambda: _whole(plain_run(visit.site.redact, run, said(raw.items), events), has_more=raw.next_cursor is not None),
         trace_of=trace_of,
     )
+
+
+def _whole(known: dict[str, Any], *, has_more: bool) -> Value:
+    value = shown(known)
+    return value._replace(is_cut=value.is_cut or has_more)
 
 
 def _tries(run: Run, steps: Sequence[StepRecord]) -> str:
@@ -216,7 +221,7 @@ async def act(visit: Visit) -> Response:
             return visit.go(visit.url("tasks"), f"run {run_id} was deleted")
         case "signal":
             name = fields.get("name", "").strip()
-            await visit.app.runs.signal(run_id, name, _payload(fields.get("payload", "")))
+            await visit.app.runs.signal(run_id, name, _payload(fields.get("payload", "")), actor=visit.user.actor)
             return visit.back(fields, page, f"signal {name} was sent")
         case "fork":
             handle = await visit.app.runs.fork(run_id, from_step=fields.get("from_step", ""), actor=visit.user.actor)

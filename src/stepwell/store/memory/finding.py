@@ -73,4 +73,5 @@ def _found(row: Row, part: str, unseen: tuple[str, ...]) -> bool:
 def _hides(message: str, unseen: tuple[str, ...]) -> bool:
     """Whether something in a message may be hidden: under such a name, in a URL, or in a header."""
     named = any(sign in message.partition(name)[2] for name in unseen for sign in "=:")
-    return named or "@" in message.partition("://")[2] or "bearer " in message or "basic " in message
+    # Whatever white space may follow these words, as it may in what is hidden.
+    return named or "@" in message.partition("://")[2] or any(message.partition(kind)[2] for kind in ("bearer", "basic"))

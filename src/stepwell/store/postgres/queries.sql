@@ -985,7 +985,7 @@ WHERE true;
         OR ((r.error::jsonb ->> 'type') || ': ' || (r.error::jsonb ->> 'message') ILIKE :search
             -- Nor in a message: under such a name, in a URL, or in a header that says who asks.
             AND (:unseen::text IS NULL OR NOT (
-                r.error::jsonb ->> 'message' ~* '://.*@|bearer |basic '
+                r.error::jsonb ->> 'message' ~* '://.*@|bearer.|basic.'
                 OR EXISTS (
                     SELECT 1
                     FROM jsonb_array_elements_text(coalesce(:unseen::jsonb, '[]')) x (name)
@@ -1059,7 +1059,7 @@ LIMIT :limit OFFSET :after;
 
 -- name: events
 -- A run without any has one row of nothing.
-SELECT e.at, e.action, e.actor
+SELECT e.at, e.action, e.actor, e.subject
 FROM stepwell.runs r
 LEFT JOIN stepwell.events e ON e.run = r.id
 WHERE r.id = :run
@@ -1502,11 +1502,11 @@ SELECT count(*), count(*) FILTER (WHERE next_at < :before)
 FROM (SELECT next_at FROM stepwell.schedules WHERE declared AND paused_at IS NULL AND next_at IS NOT NULL LIMIT :limit) due;
 
 -- name: story
--- A run, what was done to it, and how its steps are tried again, where that was published.
+-- A run, what was done to it last, and how its steps are tried again, where that was published.
 SELECT r.*, i.input,
     (
-        SELECT coalesce(json_agg(json_build_array((at * 1e6)::bigint, action, actor) ORDER BY id), '[]')
-        FROM (SELECT id, at, action, actor FROM stepwell.events WHERE run = r.id ORDER BY id LIMIT :limit) e
+        SELECT coalesce(json_agg(json_build_array((at * 1e6)::bigint, action, actor, subject) ORDER BY id), '[]')
+        FROM (SELECT id, at, action, actor, subject FROM stepwell.events WHERE run = r.id ORDER BY id DESC LIMIT :limit) e
     ) AS events,
     (SELECT retry FROM stepwell.definitions WHERE name = r.workflow AND version = r.version) AS retry
 FROM stepwell.runs r

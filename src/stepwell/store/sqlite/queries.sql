@@ -863,8 +863,8 @@ WHERE true;
             -- Nor in a message: under such a name, in a URL, or in a header that says who asks.
             AND (:unseen IS NULL OR NOT (
                 r.error ->> 'message' LIKE '%://%@%'
-                OR r.error ->> 'message' LIKE '%bearer %'
-                OR r.error ->> 'message' LIKE '%basic %'
+                OR r.error ->> 'message' LIKE '%bearer_%'
+                OR r.error ->> 'message' LIKE '%basic_%'
                 OR EXISTS (
                     SELECT 1 FROM (SELECT value AS name FROM json_each(:unseen)) WHERE r.error ->> 'message' GLOB '*' || name || '*[=:]*'
                 )))))
@@ -934,7 +934,7 @@ LIMIT :limit OFFSET :after;
 
 -- name: events
 -- A run without any has one row of nothing.
-SELECT e.at, e.action, e.actor
+SELECT e.at, e.action, e.actor, e.subject
 FROM stepwell_runs r
 LEFT JOIN stepwell_events e ON e.run = r.id
 WHERE r.id = :run
@@ -1323,11 +1323,15 @@ SELECT count(*), coalesce(sum(next_at < :before), 0)
 FROM (SELECT next_at FROM stepwell_schedules WHERE declared AND paused_at IS NULL AND next_at IS NOT NULL LIMIT :limit);
 
 -- name: story
--- A run, what was done to it, and how its steps are tried again, where that was published.
+-- A run, what was done to it last, and how its steps are tried again, where that was published.
 SELECT r.*, i.input,
     (
-        SELECT json_group_array(json_array(CAST(round(at * 1e6) AS INTEGER), action, actor))
-        FROM (SELECT at, action, actor FROM stepwell_events WHERE run = r.id ORDER BY id LIMIT :limit)
+        SELECT json_group_array(json_array(CAST(round(at * 1e6) AS INTEGER), action, actor, subject))
+        FROM (
+            SELECT at, action, actor, subject
+            FROM (SELECT * FROM stepwell_events WHERE run = r.id ORDER BY id DESC LIMIT :limit)
+            ORDER BY id
+        )
     ) AS events,
     (SELECT retry FROM stepwell_definitions WHERE name = r.workflow AND version = r.version) AS retry
 FROM stepwell_runs r

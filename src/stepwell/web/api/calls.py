@@ -32,7 +32,7 @@ class Call(Generic[GivenT]):
     @property
     def actor(self) -> str:
         """Who acts, as it is kept with each deed."""
-        return "api" if self.user.name is None else f"api:{self.user.name}"[:255]
+        return self.user.actor_by("api")
 
     def path(self, name: str) -> str:
         """A part of the address."""

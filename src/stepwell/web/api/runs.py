@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from stepwell.core.records import Run
+from stepwell.core.records import Page, Run, StepRecord
 from stepwell.web.api.answers import Count, Counts, Events, LogPage, Reply, RunIds, RunPage, Steps
 from stepwell.web.api.calls import Call
 from stepwell.web.api.given import All, Attempts, Fork, Lines, Listed, Nothing, Signal, SignalAll, Start, Started, StartMany, Which
 from stepwell.web.api.inputs import Inputs
+from stepwell.web.portions import gathered
 
 _EVENTS: Final = 10_000
 """That are told of one run."""
+
+_ROOM: Final = 16 * 1024 * 1024
+"""Bytes of inputs and outputs after which a page has no further records."""
 
 # -- starts
 
@@ -61,10 +65,14 @@ def _location(call: Call[Any], run_id: str) -> dict[str, str]:
 async def list_runs(call: Call[Listed]) -> RunPage:
     """List runs, by the time of their creation.
 
-    With inputs and outputs; `/api/overview/runs` is without them, and faster.
+    With inputs and outputs, and fewer at a time where these are large; `/api/overview/runs` is without them, and faster.
     """
     given = call.given
-    page = await call.app.runs.list(order=given.order, limit=given.limit, cursor=given.cursor, **given.filters)
+
+    async def read(limit: int, cursor: str | None) -> Page[Run]:
+        return await call.app.runs.list(order=given.order, limit=limit, cursor=cursor, **given.filters)
+
+    page = await gathered(read, given.limit, _ROOM, given.cursor)
     return RunPage(runs=list(page), next_cursor=page.next_cursor)
 
 
@@ -112,7 +120,8 @@ async def delete_all(call: Call[All]) -> Count:
 async def signal_all(call: Call[SignalAll]) -> Count:
     """Send a signal to all live runs that match."""
     given = call.given
-    return Count(count=await call.app.runs.signal_all(given.name, given.payload, everything=given.everything, **given.filters))
+    bulk = call.app.runs.signal_all
+    return Count(count=await bulk(given.name, given.payload, everything=given.everything, actor=call.actor, **given.filters))
 
 
 # -- one run
@@ -124,11 +133,16 @@ async def get_run(call: Call[Nothing]) -> Run:
 
 
 async def get_steps(call: Call[Attempts]) -> Steps:
-    """List the steps of a run, one record an attempt, in order of their start."""
+    """List the steps of a run, one record an attempt, in order of their start.
+
+    Where outputs are large, fewer come at a time.
+    """
     given = call.given
-    page = await call.app.runs.some_steps(
-        call.path("run_id"), step=given.step, attempt=given.attempt, limit=given.limit, cursor=given.cursor
-    )
+
+    async def read(limit: int, cursor: str | None) -> Page[StepRecord]:
+        return await call.app.runs.some_steps(call.path("run_id"), step=given.step, attempt=given.attempt, limit=limit, cursor=cursor)
+
+    page = await gathered(read, given.limit, _ROOM, given.cursor)
     return Steps(steps=list(page), next_cursor=page.next_cursor)
 
 
@@ -184,7 +198,7 @@ async def fork_run(call: Call[Fork]) -> Reply[Run]:
 
 async def signal_run(call: Call[Signal]) -> None:
     """Send a signal to a run. It is kept until it is waited for."""
-    await call.app.runs.signal(call.path("run_id"), call.given.name, call.given.payload)
+    await call.app.runs.signal(call.path("run_id"), call.given.name, call.given.payload, actor=call.actor)
 
 
 async def delete_run(call: Call[Nothing]) -> None:
