@@ -8,7 +8,7 @@ import pytest
 
 from stepwell import Retry
 from stepwell.core.policy import RetryPolicy, policy_of, policy_text
-from stepwell.web.words import ago, rate, retries, tries
+from stepwell.web.words import ago, rate, retries, step_name, tries
 
 
 def policy(retry: Retry) -> RetryPolicy:
@@ -73,3 +73,11 @@ def test_what_is_past_is_told_roughly_and_what_is_to_come_in_two_units(seconds: 
     now = datetime(2026, 1, 14, tzinfo=UTC)
 
     assert ago(now - timedelta(seconds=seconds), now) == said
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [("send", "send"), ("@0.1/send%2Fmail", "send/mail"), ("tick:1", "tick#2"), ("@1/a%3A7", "a:7"), ("@1/a%3A7:2", "a:7#3")],
+)
+def test_a_step_is_called_by_its_name_and_which_of_several_it_is(key: str, said: str) -> None:
+    assert step_name(key) == said

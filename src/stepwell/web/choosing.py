@@ -181,7 +181,7 @@ def _split(text: str) -> list[str]:
 
 
 def _hint(text: str) -> str | None:
-    """`worfklow:pay` is looked for as it stands, since it may be meant so."""
+    """`workflows:pay` is looked for as it stands, since it may be meant so."""
     for word in _split(text):
         name, colon, _ = word.partition(":")
         close = get_close_matches(name, _WORDS, 1, 0.7) if colon and name not in _WORDS else []

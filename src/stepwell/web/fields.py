@@ -380,7 +380,7 @@ def _hints(schema: Schema, inner: Schema, kind: Kind, label: str, *, hidden: boo
     words = _WORDS.get(kind) or _FORMATS.get(inner.text("format"), "")
     if kind is Kind.JSON and not hidden and (shape := shape_of(inner)):
         words += f", such as {shape}"
-    limits = " ".join(_limits(inner))
+    limits = ", ".join(_limits(inner))
     if words or limits:
         yield " ".join(part for part in (words, limits) if part)
     examples = schema.node.get("examples")

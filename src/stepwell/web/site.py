@@ -224,6 +224,7 @@ class Site:
             "zone_name": words.zone_name,
             "percent": words.percent,
             "rate": words.rate,
+            "step_name": words.step_name,
             "columns": columns,
             "in_words": lru_cache(maxsize=1_000)(in_words),  # of few expressions, for many rows
             "Role": Role,

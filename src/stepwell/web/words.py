@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from stepwell.core.naming import name_of
 from stepwell.core.policy import RetryPolicy
 
 CAP: Final = 1_000
@@ -191,3 +192,9 @@ def iso(when: datetime | None) -> str:
 def count(number: int, cap: int = CAP) -> str:
     """`12`, `1,000+`."""
     return f"{cap:,}+" if number > cap else f"{number:,}"
+
+
+def step_name(key: str) -> str:
+    """A step as short lists call it: `send/mail#4` for `@0.1/send%2Fmail:3`, the fourth of its name in its branch."""
+    occurrence = key.rpartition(":")[2] if ":" in key.rpartition("/")[2] else ""
+    return f"{name_of(key)}#{int(occurrence) + 1}" if occurrence else name_of(key)
