@@ -6,7 +6,7 @@ import pytest
 
 from stepwell import Retry
 from stepwell.core.policy import RetryPolicy, policy_of, policy_text
-from stepwell.web.words import rate, retries, step_name, tries
+from stepwell.web.words import rate, reason, retries, step_name, tries
 
 
 def policy(retry: Retry) -> RetryPolicy:
@@ -60,3 +60,17 @@ def test_a_rate_is_told_in_the_smallest_unit_of_which_there_is_one(number: int, 
 )
 def test_a_step_is_called_by_its_name_and_which_of_several_it_is(key: str, said: str) -> None:
     assert step_name(key) == said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ('StepFailed: step "charge" failed after 3 attempts: ValueError: card declined', "charge: ValueError: card declined"),
+        ('StepFailed: step "charge" failed after 1 attempt: OSError', "charge: OSError"),
+        ('StepFailed: step "charge" failed after 3 attempts: ', 'StepFailed: step "charge" failed after 3 attempts: '),
+        ("ValueError: card declined", "ValueError: card declined"),
+        ('KeyError: StepFailed: step "a" failed after 3 attempts: b', 'KeyError: StepFailed: step "a" failed after 3 attempts: b'),
+    ],
+)
+def test_a_line_begins_with_the_step_that_has_failed_and_why(error: str, said: str) -> None:
+    assert reason(error) == said
