@@ -13,7 +13,7 @@ from stepwell.core.records import LEVELS
 from stepwell.core.starting import checked_actor
 from stepwell.core.status import Action, RunStatus
 from stepwell.engine.runloop import refuse_in_body
-from stepwell.errors import ErrorInfo, RunCanceled, RunFailed, RunNotFound
+from stepwell.errors import BadValue, ErrorInfo, RunCanceled, RunFailed, RunNotFound
 from stepwell.store.port import ALL
 
 if TYPE_CHECKING:
@@ -152,20 +152,25 @@ class Handle(Generic[Out_co]):
         """
         return await self._act(Action.RETRY, actor)
 
-    async def signal(self, name: str, payload: Any = None) -> None:
+    async def signal(self, name: str, payload: Any = None, *, actor: str | None = None) -> None:
         """Send it a signal, for `step.wait_for_signal` of its body. It is kept until it is waited for.
+
+        Args:
+            name: of the signal.
+            payload: what it carries.
+            actor: who sends it, to be kept with the time and the name; see `events`. Nothing is kept of it when nobody says so.
 
         Raises:
             RunNotFound: there is no such run.
             IllegalTransition: it has ended.
             MailboxFull: it has 10,000 signals already.
             NotSerializable, PayloadTooLarge: the payload cannot be stored.
-            DefinitionError: the name can be none of a signal.
+            DefinitionError: the name can be none of a signal, or the actor none of somebody.
         """
         refuse_in_body("sends a signal", "write step.send_signal")
         home = self._home
         name, text = checked_signal(name), payload_text(payload, signal=name, limit=home.max_payload)
-        await home.store.signal(self.run_id, home.new_id(), name, text, home.now())
+        await home.store.signal(self.run_id, home.new_id(), name, text, home.now(), checked_actor(actor))
 
     async def _act(self, action: Action, actor: str | None) -> Run:
         refuse_in_body(*ACTS)
@@ -190,7 +195,7 @@ def worse_than(level: str | None) -> tuple[str, ...] | None:
     if level in (None, LEVELS[0]):
         return None
     if level not in LEVELS:
-        raise ValueError(f"there is no level {level!r}; there are {', '.join(LEVELS)}")
+        raise BadValue(f"there is no level {level!r}; there are {', '.join(LEVELS)}")
     return LEVELS[LEVELS.index(level) :]
 
 

@@ -10,7 +10,17 @@ from types import EllipsisType
 from typing import Any, Final, TypeAlias, Unpack
 
 from stepwell.core.codec import codec_of, input_value, payload_text
-from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, checked_text, is_newest_first, run_filter
+from stepwell.core.filters import (
+    Filters,
+    Order,
+    checked_choice,
+    checked_cursor,
+    checked_limit,
+    checked_number,
+    checked_text,
+    is_newest_first,
+    run_filter,
+)
 from stepwell.core.naming import checked_name, checked_signal
 from stepwell.core.policy import RetryPolicy, policy_of, policy_text
 from stepwell.core.records import (
@@ -70,7 +80,7 @@ class Runs:
         return await self._handle(run_id).steps()
 
     async def story(self, run_id: str, *, limit: int = 1_000) -> Story:
-        """A run as it stands, the first `limit` things that were done to it, and how its steps are tried again, where that was published.
+        """A run as it stands, the last `limit` things that were done to it, and how its steps are tried again, where that was published.
 
         Raises:
             RunNotFound: there is no such run.
@@ -96,13 +106,14 @@ class Runs:
 
         Raises:
             RunNotFound: there is no such run.
-            ValueError: the limit or the cursor is none.
+            ValueError: a number or the cursor is none.
             TooSlow: it has very many steps, and it would take too long to find these.
         """
         asked, wanted = checked_run_id(run_id), checked_limit(limit)
         refuse_in_body(*LOOKS)
         key = None if step is None else checked_text(step, "step")
-        return await self._home.store.some_steps(asked, key, attempt, checked_cursor(cursor), wanted)
+        number = None if attempt is None else checked_number(attempt, "attempt")
+        return await self._home.store.some_steps(asked, key, number, checked_cursor(cursor), wanted)
 
     async def logs(
         self,
@@ -126,13 +137,16 @@ class Runs:
 
         Raises:
             RunNotFound: there is no such run.
-            ValueError: there is no such level.
+            ValueError: there is no such level, or a number is none.
         """
-        return await get_logs(self._home, checked_run_id(run_id), after, limit, step=step, levels=worse_than(level), last=last)
+        skipped = checked_number(after, "after", 0)
+        wanted = None if limit is None else checked_number(limit, "limit", 0)
+        key = None if step is None else checked_text(step, "step")
+        return await get_logs(self._home, checked_run_id(run_id), skipped, wanted, step=key, levels=worse_than(level), last=last)
 
     async def events(self, run_id: str, *, limit: int | None = None) -> builtins.list[Event]:
-        """What was done to it, when and by whom: the first `limit`, or all. Raises RunNotFound."""
-        return await get_events(self._home, checked_run_id(run_id), limit)
+        """What was done to it, when and by whom: the first `limit`, or all. Raises RunNotFound; ValueError: the limit is none."""
+        return await get_events(self._home, checked_run_id(run_id), None if limit is None else checked_number(limit, "limit"))
 
     async def pause(self, run_id: str, *, actor: str | None = None) -> Run:
         """See `Handle.pause`."""
@@ -150,9 +164,9 @@ class Runs:
         """See `Handle.retry`."""
         return await self._handle(run_id).retry(actor=actor)
 
-    async def signal(self, run_id: str, name: str, payload: Any = None) -> None:
+    async def signal(self, run_id: str, name: str, payload: Any = None, *, actor: str | None = None) -> None:
         """See `Handle.signal`."""
-        await self._handle(run_id).signal(name, payload)
+        await self._handle(run_id).signal(name, payload, actor=actor)
 
     async def delete(self, run_id: str, *, actor: str | None = None) -> None:
         """Forget an ended run, with its steps, logs and events. Who did it is logged: nothing is left to keep it with.
@@ -328,17 +342,20 @@ class Runs:
         log.info("%d runs were deleted%s", done, _by(by))
         return done
 
-    async def signal_all(self, name: str, payload: Any = None, *, everything: bool = False, **filters: Unpack[Filters]) -> int:
+    async def signal_all(
+        self, name: str, payload: Any = None, *, everything: bool = False, actor: str | None = None, **filters: Unpack[Filters]
+    ) -> int:
         """Send a signal to all live runs that match, and say to how many. See `pause_all`, and `Handle.signal`.
 
         A run that has too many signals to take another is passed over.
         """
+        by = checked_actor(actor)
         name, text = checked_signal(name), payload_text(payload, signal=name, limit=self._home.max_payload)
         where = self._chosen("signal_all", everything, filters)
         store, now, signal_id = self._home.store, self._home.now(), self._home.new_id()
-        sent, last = await store.signal_all(where, signal_id, name, text, now, None, _AT_ONCE)
+        sent, last = await store.signal_all(where, signal_id, name, text, now, None, _AT_ONCE, by)
         while last is not None:
-            count, last = await store.signal_all(where, signal_id, name, text, now, last, _AT_ONCE)
+            count, last = await store.signal_all(where, signal_id, name, text, now, last, _AT_ONCE, by)
             sent += count
         return sent
 
@@ -371,8 +388,9 @@ class Workers:
 
     async def list(self, *, limit: int | None = None) -> builtins.list[WorkerState]:
         """All workers that are registered, also those that were not heard of for a while (`beat_at`); or the `limit` that began first."""
+        wanted = ALL if limit is None else checked_number(limit, "limit")
         refuse_in_body(*LOOKS)
-        return await self._home.store.workers(ALL if limit is None else limit)
+        return await self._home.store.workers(wanted)
 
     async def drain(self, worker: str, *, actor: str | None = None) -> None:
         """Ask a worker to stop: it lets its steps end within its grace, hands its runs back, and leaves.

@@ -69,6 +69,23 @@ async def test_a_signal_to_all_reaches_the_live_runs_that_match(opened: Opened) 
         assert await other.result() == 8
 
 
+@scenario
+async def test_who_sends_a_signal_is_kept_with_its_name(opened: Opened) -> None:
+    async with opened(waits) as app:
+        one, other = [await app.start(waits) for _ in range(2)]
+        await one.signal("go", actor="ada")
+        await app.runs.signal(other.run_id, "stop", actor="bob")
+        await app.runs.signal_all("stop", everything=True, actor="eve")
+        told = [[(event.action, event.signal, event.actor) for event in await run.events()] for run in (one, other)]
+
+        assert told[0][0] == ("signal", "go", "ada")
+        assert told[1] == [("signal", "stop", "bob"), ("signal", "stop", "eve")]
+        with pytest.raises(DefinitionError, match="actor"):
+            await other.signal("go", actor="")
+        with pytest.raises(DefinitionError, match="actor"):
+            await app.runs.signal_all("go", everything=True, actor="")
+
+
 @pytest.mark.parametrize(
     ("name", "payload", "error"),
     [

@@ -116,6 +116,14 @@ def test_brackets_go_from_run_to_run_of_the_list_that_one_came_from_and_escape_g
     expect(page).to_have_url(f"{door.url}/tasks?tag={mark}")
 
 
+def test_a_list_that_a_row_leads_to_is_no_neighbour(page: Page) -> None:
+    page.goto("/workers")
+    page.locator("td[data-label=ready] a").first.click()
+
+    expect(page.locator("h1")).to_have_text("Tasks")
+    expect(page.locator("[data-neighbours]")).to_be_hidden()
+
+
 def test_a_run_is_paused_resumed_and_canceled_by_keys(page: Page, site: Site) -> None:
     run_id = site.start("nap", {})
     page.goto(f"/runs/{run_id}")

@@ -49,6 +49,10 @@ def test_without_javascript_nothing_is_shown_that_needs_it(new_context: NewConte
     expect(page.locator("[data-pill]")).to_have_count(1)
     expect(page.locator("[data-pill]")).to_be_hidden()
 
+    page.locator("[data-row] .name a").first.click()
+    expect(page.locator("[data-copy]")).to_have_count(1)
+    expect(page.locator("[data-copy]")).to_be_hidden()
+
 
 def test_a_viewer_sees_everything_and_finds_nothing_to_press(new_context: NewContext, site: Site, mark: str) -> None:
     run_id = site.start("nap", {}, tags=[mark])

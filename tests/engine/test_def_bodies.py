@@ -132,7 +132,7 @@ async def test_a_def_body_goes_on_after_a_crash_where_it_was() -> None:
 
     def block() -> str:
         blocked.set()
-        release.wait(50)
+        release.wait(10)
         return "through"
 
     @workflow
@@ -179,7 +179,7 @@ async def test_a_def_body_that_is_canceled_while_it_computes_can_call_no_step_an
     @workflow
     def flow(step: SyncStep) -> None:
         computing.set()
-        go_on.wait(50)
+        go_on.wait(10)
         for call in (lambda: step.run("late", def_double, 1), lambda: async_double(1)):
             try:
                 call()
@@ -258,7 +258,7 @@ async def test_an_async_body_and_a_def_body_share_nothing_that_could_block_the_o
 
     @workflow
     def blocked() -> str:
-        release.wait(50)
+        release.wait(10)
         return "unblocked"
 
     @workflow

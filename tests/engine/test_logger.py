@@ -245,7 +245,7 @@ def test_a_thread_that_is_left_behind_can_still_log_when_the_loop_is_gone() -> N
     async def flow(step: Step, logger: Logger) -> None:
         def slow() -> None:
             began.set()
-            release.wait(50)
+            release.wait(10)
             try:
                 logger.info("late")
                 ends.plain("logged")

@@ -684,7 +684,7 @@ async def test_a_thread_that_takes_longer_than_the_timeout_is_left_behind_and_co
     def slow() -> str:
         calls.plain()
         if len(calls.calls) == 1:
-            release.wait(50)
+            release.wait(10)
         return "late" if len(calls.calls) == 1 else "in time"
 
     @workflow(retry=Retry(2, "10ms"), name="flow")

@@ -18,6 +18,9 @@ from typing import Any, Final, Self
 
 from tests.faults.databases import Database
 
+LIVES: Final = 280.0
+"""Seconds in which a program does the same dozens of times, with a new process each time."""
+
 ROOT: Final = Path(__file__).parents[2]
 
 WITHIN: Final = 120.0

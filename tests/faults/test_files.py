@@ -116,6 +116,29 @@ async def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(folder
     assert contents(folder) == before
 
 
+@on_a_loop
+@pytest.mark.parametrize(
+    "change",
+    ["ALTER TABLE stepwell_schema DROP COLUMN digest", "UPDATE stepwell_schema SET digest = 'of another'"],
+    ids=["none", "another"],
+)
+async def test_a_database_from_before_a_release_is_refused_and_left_as_it_is(folder: Path, app: Stepwell, change: str) -> None:
+    await with_runs(folder / "runs.db")
+    with closing(sqlite3.connect(folder / "runs.db")) as connection:
+        connection.execute(change)
+        connection.commit()
+    before = contents(folder)
+
+    for migrate in (True, False):
+        error = await refused(app_in(folder, migrate=migrate))
+        assert isinstance(error, DatabaseUnavailable)
+        assert error.permanent
+        assert "never released" in str(error)
+        assert "take another database or another namespace" in str(error)
+
+    assert contents(folder) == before
+
+
 def as_others() -> list[str]:
     """What takes from root the right to write to everything, so that it looks as others do."""
     if os.getuid() != 0:

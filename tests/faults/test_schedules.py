@@ -19,7 +19,7 @@ from stepwell.core.options import CatchUp
 from stepwell.core.slots import LATE
 from stepwell.engine import cleaner, inputs
 from tests.faults.databases import Database, database_of
-from tests.faults.processes import WITHIN, Program, until
+from tests.faults.processes import LIVES, WITHIN, Program, until
 from tests.faults.scheduled import EVERY_SECOND, each_second, job, made, of_slot, release_in, slots_made, without_gap
 from tests.loops import on_a_loop
 
@@ -92,7 +92,7 @@ def test_a_worker_killed_at_any_commit_while_a_slot_is_due_leaves_one_run_of_it_
     folder: Path, side: str
 ) -> None:
     with Program("firings", folder, side) as program:
-        assert program.ends() == 0, program.errors
+        assert program.ends(LIVES) == 0, program.errors
     *killed, undisturbed = [json.loads(line) for line in program.said]
 
     assert {report["left"] for report in killed} == {0, 1}

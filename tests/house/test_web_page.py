@@ -50,6 +50,20 @@ async def main():
 asyncio.run(main())
 """
 
+MIDDLEWARE = """
+class Known:
+    def __init__(self, inner):
+        self.inner = inner
+
+    async def __call__(self, scope, receive, send):
+        for name, value in scope.get("headers", ()):
+            if name == b"x-user":
+                scope.setdefault("state", {})["user"] = value.decode()
+        await self.inner(scope, receive, send)
+
+site.add_middleware(Known)
+"""
+
 WHO = 'def who(request):\n    return request.headers.get("x-role")\n'
 
 
@@ -84,9 +98,10 @@ def shop(tmp_path: Path) -> Path:
 
 
 def test_the_application_that_it_mounts_answers_below_its_prefix(shop: Path) -> None:
-    (shop / "shop/site.py").write_text(FASTAPI)
+    (shop / "shop/who.py").unlink()
+    (shop / "shop/site.py").write_text(FASTAPI + MIDDLEWARE)
 
-    said = answers(shop, "shop.site", "site", ("/stepwell/tasks", {"x-role": "viewer"}), ("/stepwell/tasks", {}), ("/tasks", {}))
+    said = answers(shop, "shop.site", "site", ("/stepwell/tasks", {"x-user": "ada"}), ("/stepwell/tasks", {}), ("/tasks", {}))
 
     assert said == ["/stepwell/tasks 200 True", "/stepwell/tasks 401 False", "/tasks 404 False"]
 
@@ -94,9 +109,17 @@ def test_the_application_that_it_mounts_answers_below_its_prefix(shop: Path) -> 
 def test_the_application_beside_django_gets_what_is_below_its_prefix(shop: Path) -> None:
     (shop / "shop/asgi.py").write_text(DJANGO)
 
-    said = answers(shop, "shop.asgi", "application", ("/stepwell/tasks", {"x-role": "viewer"}), ("/stepwell/tasks", {}), ("/tasks", {}))
+    ada = {"x-role": "viewer"}
+    asked = [("/stepwell/tasks", ada), ("/stepwell/tasks", {}), ("/tasks", {}), ("/stepwell", ada), ("/stepwells", ada)]
+    said = answers(shop, "shop.asgi", "application", *asked)
 
-    assert said == ["/stepwell/tasks 200 True", "/stepwell/tasks 401 False", "/tasks 200 False"]
+    assert [line.rpartition(" ")[0] for line in said] == [
+        "/stepwell/tasks 200",
+        "/stepwell/tasks 401",
+        "/tasks 200",
+        "/stepwell 307",
+        "/stepwells 200",
+    ]
 
 
 def test_the_users_of_django_are_asked_for_in_code_that_can_be_read() -> None:

@@ -240,7 +240,7 @@ async def test_events_are_told_up_to_a_number(store: Store) -> None:
 # -- a run
 
 
-async def test_a_run_is_told_with_what_was_done_to_it_and_how_its_steps_are_tried_again(store: Store) -> None:
+async def test_a_run_is_told_with_what_was_done_to_it_last_and_how_its_steps_are_tried_again(store: Store) -> None:
     await store.register(new_worker("carol", definition("pay", "v1", retry='{"a":1}'), definition("pay", retry="{}")))
     await store.enqueue([new_run(1, version="v1", input='{"id": 7}'), new_run(2, version="v2")])
     for action, actor in ((Action.PAUSE, "ada"), (Action.RESUME, None), (Action.PAUSE, "bob")):
@@ -250,7 +250,7 @@ async def test_a_run_is_told_with_what_was_done_to_it_and_how_its_steps_are_trie
 
     assert (run, retry) == (await store.get(FIRST), '{"a":1}')
     at = datetime.fromtimestamp(NOW + 0.25, UTC)
-    assert list(events) == [Event(at=at, action="pause", actor="ada"), Event(at=at, action="resume", actor=None)]
+    assert list(events) == [Event(at=at, action="resume", actor=None), Event(at=at, action="pause", actor="bob")]
     assert (await store.story(run_id(2), 2))[1:] == ([], None)
     with pytest.raises(RunNotFound):
         await store.story(ABSENT, 2)

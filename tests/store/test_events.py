@@ -123,3 +123,58 @@ async def test_who_gives_a_key_that_is_taken_has_not_started_the_run(store: Stor
 
     assert [event.actor for event in await store.events(FIRST)] == ["eve"]
     assert [event.actor for event in await store.events(run_id(3))] == ["bob"]
+
+
+async def test_who_sends_a_run_which_signal_is_kept_with_the_time(store: Store) -> None:
+    await store.enqueue([new_run()])
+    await store.signal(FIRST, "a", "approved", "1", NOW + 1, "eve")
+    await store.act(FIRST, Action.PAUSE, NOW + 2, "bob")
+    await store.signal(FIRST, "b", "rejected", "2", NOW + 3, "mallory")
+
+    kept = [
+        Event(at=at(NOW + 1), action="signal", actor="eve", signal="approved"),
+        Event(at=at(NOW + 2), action="pause", actor="bob"),
+        Event(at=at(NOW + 3), action="signal", actor="mallory", signal="rejected"),
+    ]
+    assert await store.events(FIRST) == kept
+    assert list((await store.story(FIRST, 10)).events) == kept
+    assert [signal.number for signal in (await store.news({FIRST: 0}))[FIRST].signals] == [1, 2]
+
+
+async def test_a_signal_of_which_nobody_says_that_he_sends_it_is_no_event(store: Store) -> None:
+    await store.enqueue([new_run()])
+
+    await store.signal(FIRST, "a", "approved", "1", NOW)
+
+    assert await store.events(FIRST) == []
+
+
+async def test_the_same_signal_again_is_no_second_event(store: Store) -> None:
+    await store.enqueue([new_run()])
+
+    for _ in range(2):
+        await store.signal(FIRST, "a", "approved", "1", NOW, "eve")
+        await store.signal_all(ALL, "a", "approved", "1", NOW, None, 10, "eve")
+
+    assert [event.actor for event in await store.events(FIRST)] == ["eve"]
+
+
+async def test_a_signal_that_is_refused_is_no_event(store: Store) -> None:
+    await bring_to(store, RunStatus.COMPLETED)
+
+    with pytest.raises(IllegalTransition):
+        await store.signal(FIRST, "a", "approved", "1", NOW, "eve")
+
+    assert await store.events(FIRST) == []
+
+
+async def test_a_signal_to_all_is_an_event_of_each_that_it_was_sent_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("stepwell.store.memory.mailing", "stepwell.store.sql.mailing"):
+        monkeypatch.setattr(f"{module}.MAX_SIGNALS", 1)
+    await store.enqueue([new_run(1), new_run(2)])
+    await store.signal(FIRST, "a", "approved", "1", NOW)
+
+    assert await store.signal_all(ALL, "b", "stop", "1", NOW + 1, None, 10, "eve") == (1, None)
+
+    assert await store.events(FIRST) == []
+    assert await store.events(run_id(2)) == [Event(at=at(NOW + 1), action="signal", actor="eve", signal="stop")]

@@ -167,7 +167,7 @@ def test_runs_that_ended_before_a_time_are_found_without_a_look_at_those_that_en
 
 PAGES = {
     "active": {"stepwell_runs_status"},
-    "summaries": {"PRIMARY KEY"},
+    "summaries": {"PRIMARY KEY", "stepwell_events_run"},
     "chips": {"PRIMARY KEY"},
     "ends": {"stepwell_runs_finished"},
     "ends_of": {"stepwell_runs_finished"},

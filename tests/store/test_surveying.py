@@ -49,7 +49,7 @@ from tests.store.making import (
 )
 
 SECOND = run_id(2)
-NOT_SHOWN = {"preview", "error"}
+NOT_SHOWN = {"preview", "error", "paused_by"}
 """What a summary has in a way of its own."""
 
 
@@ -104,6 +104,33 @@ async def test_a_summary_says_what_the_run_says(store: Store) -> None:
         for field in fields(summary):
             if field.name not in NOT_SHOWN:
                 assert getattr(summary, field.name) == getattr(run, field.name), field.name
+
+
+async def test_of_a_paused_run_it_is_said_who_has_paused_it(store: Store) -> None:
+    await store.enqueue([new_run(number) for number in range(1, 5)])
+    await store.act(FIRST, Action.PAUSE, NOW, "ada")
+    await store.act(FIRST, Action.RESUME, NOW, "ada")
+    await store.act(FIRST, Action.PAUSE, NOW, "grace")
+    await store.act(FIRST, Action.PAUSE, NOW, "ada")  # it is paused already
+    await store.act(SECOND, Action.PAUSE, NOW, "ada")
+    await store.act(SECOND, Action.RESUME, NOW)
+    await store.act(run_id(3), Action.PAUSE, NOW)
+
+    assert [run.paused_by for run in await summaries(store)] == [None, None, None, "grace"]
+    assert {run.id: run.paused_by for run in await store.active(10)} == {FIRST: "grace", SECOND: None, run_id(3): None, run_id(4): None}
+    assert (await store.summaries_of([FIRST]))[FIRST].paused_by == "grace"
+
+
+async def test_a_run_that_changed_code_has_paused_was_paused_by_nobody(store: Store) -> None:
+    await store.enqueue([new_run()])
+    await store.act(FIRST, Action.PAUSE, NOW, "ada")
+    await store.act(FIRST, Action.RESUME, NOW)
+    await claims(store)
+    await write(store, move(Action.DIVERGE, claim=1))
+
+    (run,) = await summaries(store)
+
+    assert (run.status, run.paused_by) == (RunStatus.PAUSED, None)
 
 
 async def test_a_fork_says_of_which_run_it_was_made(store: Store) -> None:

@@ -190,7 +190,7 @@ async def test_def_bodies_are_replayed() -> None:
 
 async def settled_threads() -> None:
     """Until the threads of bodies that were left have ended."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         while any(thread.name.startswith("stepwell-body") for thread in threading.enumerate()):
             await asyncio.sleep(0.001)
 

@@ -123,6 +123,20 @@ async def test_a_signal_reaches_the_run_that_waits_for_it() -> None:
 
 
 @on_a_loop
+async def test_who_sends_a_signal_is_kept_with_its_name() -> None:
+    async with served(auth=lambda _: User(role=Role.OPERATOR, name="ada")) as site:
+        run = await site.post("/runs", {"workflow": "order", "input": {"item": "asked"}}, status=201)
+        await site.post(f"/runs/{run['id']}/signals", {"name": "yes"}, status=204)
+        await site.post("/runs/signal_all", {"name": "no", "workflow": "order"})
+        _, *events = (await site.get(f"/runs/{run['id']}/events"))["events"]
+
+    assert [(event["action"], event["signal"], event["actor"]) for event in events] == [
+        ("signal", "yes", "api:ada"),
+        ("signal", "no", "api:ada"),
+    ]
+
+
+@on_a_loop
 async def test_a_fork_goes_on_from_a_step_with_the_input_that_is_given() -> None:
     async with served() as site:
         run = await site.post("/runs", {"workflow": "order", "input": {"item": "lamp", "count": 9}}, status=201)

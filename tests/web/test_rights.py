@@ -108,6 +108,7 @@ DEEDS: Final = {
     **{f"POST /tasks action={action}": "operator" for action in ("pause", "resume", "retry", "cancel")},
     **{f"POST /tasks action={action} scope=matching": "operator" for action in ("pause", "resume", "retry", "cancel")},
     "POST /tasks action=stop": "operator",
+    "POST /tasks action=export": "operator",
     "POST /tasks action=delete": "admin",
     "POST /tasks action=delete scope=matching": "admin",
     **{f"POST /runs/{{run_id}}/{action}": "operator" for action in ("pause", "resume", "retry", "cancel", "signal", "fork")},

@@ -284,6 +284,16 @@ async def test_the_history_of_a_run_begins_with_who_started_it() -> None:
 
 
 @scenario
+async def test_the_history_of_a_run_says_who_has_sent_it_which_signal() -> None:
+    async with looked_at() as (app, client):
+        run = await app.start(asleep)
+        await client.post(f"/runs/{run.run_id}/signal", data={"name": "approved"})
+        shown = text_of(await client.get(f"/runs/{run.run_id}?tab=history"))
+
+    assert "sent signal approved web" in shown
+
+
+@scenario
 async def test_who_starts_a_run_again_on_a_page_is_kept_with_the_new_run() -> None:
     async with looked_at() as (app, client):
         run = await failed_payment(app)

@@ -184,3 +184,36 @@ async def test_the_page_asks_the_store_for_few_things(query: str) -> None:
             assert (await client.get(f"/tasks{query}")).status_code == 200
 
         assert counting.asked.total() <= 6, counting.asked
+
+
+@scenario
+async def test_a_paused_run_says_in_strip_and_list_and_on_its_page_who_has_paused_it(tmp_path: Path) -> None:
+    async with app_in(tmp_path, send_mail) as app, seen(app) as client:
+        mine, nobodys = await app.start_many(send_mail, [{"to": "ada"}] * 2)
+        await mine.pause(actor="ada <b>")
+        await nobodys.pause()
+        tasks = await client.get("/tasks")
+        run = await client.get(f"/runs/{mine.run_id}")
+        other = await client.get(f"/runs/{nobodys.run_id}")
+
+    strip, runs = text_of(tasks).split(" Runs ", 1)
+    assert strip.count("paused by") == 1
+    assert "paused by ada <b>" in strip
+    assert runs.count("Paused by ada <b>") == 1
+    assert "Paused by ada <b>" in text_of(run)
+    assert "Paused by" not in text_of(other)
+
+
+@scenario
+async def test_runs_that_are_ticked_are_given_as_a_file_without_what_is_hidden(tmp_path: Path) -> None:
+    async with app_in(tmp_path, send_mail) as app, seen(app) as client:
+        first, _, third = await app.start_many(send_mail, [{"to": "ada", "password": "hunter2"}] * 3)
+        await third.pause(actor="ada")
+        answer = await client.post("/tasks", data={"action": "export", "run": [third.run_id, first.run_id]})
+
+    assert answer.headers["content-disposition"] == 'attachment; filename="runs.json"'
+    assert {(run["id"], run["status"], run["paused_by"]) for run in answer.json()} == {
+        (third.run_id, "paused", "ada"),
+        (first.run_id, "pending", None),
+    }
+    assert "hunter2" not in answer.text

@@ -556,6 +556,14 @@ def test_failed_slow_and_loud_steps_are_counted_and_can_be_shown_alone() -> None
     assert len(concurrent().timeline(only="loud").rows) == 4
 
 
+def test_what_would_leave_nothing_is_not_offered() -> None:
+    run = a_run(over=2.0)
+
+    timeline = timeline_of(run, [a_step("charge", 0.1, 0.2), a_step("ship", 0.3, 0.4)], [], at(2), View())
+
+    assert [choice.label for choice in timeline.choices] == ["All"]
+
+
 def test_a_step_is_slow_that_took_three_times_as_long_as_half_of_them() -> None:
     steps = [a_step("one", 0, 1), a_step("two", 1, 2), a_step("three", 3, 6), a_step("nap", 6, 60, kind="sleep")]
 

@@ -135,5 +135,9 @@ def drawn_events(events: Sequence[Event]) -> RenderableType:
     """Who did what, and when."""
     drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     for event in events:
-        drawn.add_row(Text(local_time(event.at)), Text(printable(event.action)), Text(printable(event.actor or "")))
+        drawn.add_row(Text(local_time(event.at)), Text(printable(_deed(event))), Text(printable(event.actor or "")))
     return drawn
+
+
+def _deed(event: Event) -> str:
+    return event.action if event.signal is None else f"{event.action} {event.signal}"

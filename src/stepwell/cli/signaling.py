@@ -8,7 +8,7 @@ import typer
 
 from stepwell.app import Stepwell
 from stepwell.cli.choosing import run_of
-from stepwell.cli.command import json_input, on_app
+from stepwell.cli.command import actor, json_input, on_app
 from stepwell.cli.output import say
 from stepwell.cli.runs import RunId
 
@@ -24,5 +24,5 @@ async def signal(
     value = json_input(payload, None, "the payload")
     async with app:
         run = await run_of(app, run_id)
-        await app.runs.signal(run.id, name, value)
+        await app.runs.signal(run.id, name, value, actor=actor())
     say(f"sent signal {name} to {run.id} {run.workflow}")

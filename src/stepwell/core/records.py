@@ -488,6 +488,8 @@ class RunSummary:
     worker: str | None
     error: str | None
     """`Type: message`, at most 200 characters of it."""
+    paused_by: str | None = None
+    """Who has paused it, while it is paused, and if he has said who he is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -531,9 +533,11 @@ class Event:
 
     at: datetime
     action: str
-    """`pause`, `resume`, `cancel`, `retry` or `fork`; `start`, where somebody has said that he starts the run; `trigger` or `backfill`,
-    where somebody has let a schedule start it."""
+    """`pause`, `resume`, `cancel`, `retry` or `fork`; `start` or `signal`, where somebody has said that he starts the run, or sends it a
+    signal; `trigger` or `backfill`, where somebody has let a schedule start it."""
     actor: str | None
+    signal: str | None = None
+    """The name of the signal that was sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

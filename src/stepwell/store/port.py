@@ -464,10 +464,11 @@ class Store(Protocol):
     async def act_on_all(self, where: RunFilter, action: Action, now: float, actor: str | None, limit: int) -> int:
         """Do this to up to `limit` runs that match and that it changes; how many. Again until it is less than `limit`, for all."""
 
-    async def signal(self, run_id: str, id: str, name: str, payload: str, now: float) -> None:
+    async def signal(self, run_id: str, id: str, name: str, payload: str, now: float, actor: str | None = None) -> None:
         """Put this into the mailbox of a run, and let it go on if it sleeps. The same `id` again changes nothing.
 
-        Its worker is told, if it has one; else it can be claimed at once, unless it sleeps out the delay of a retry.
+        Its worker is told, if it has one; else it can be claimed at once, unless it sleeps out the delay of a retry. With an actor it is
+        kept as an event, too.
 
         Raises:
             RunNotFound: there is no such run.
@@ -475,7 +476,17 @@ class Store(Protocol):
             MailboxFull: it has `MAX_SIGNALS` already.
         """
 
-    async def signal_all(self, where: RunFilter, id: str, name: str, payload: str, now: float, after: str | None, limit: int) -> Portion:
+    async def signal_all(
+        self,
+        where: RunFilter,
+        id: str,
+        name: str,
+        payload: str,
+        now: float,
+        after: str | None,
+        limit: int,
+        actor: str | None = None,
+    ) -> Portion:
         """The same for up to `limit` live runs that match, the oldest first, from the one after run `after` on.
 
         The same `id` again is sent to none twice. A run whose mailbox is full is passed over, and not counted.
@@ -650,7 +661,7 @@ class Store(Protocol):
         """How many schedules will fire, and how many of them should have before this time, of `cap` + 1 that are looked at."""
 
     async def story(self, run_id: str, limit: int) -> Story:
-        """A run, the first `limit` things that were done to it, and how its steps are tried again. Raises RunNotFound."""
+        """A run, the last `limit` things that were done to it, in order, and how its steps are tried again. Raises RunNotFound."""
 
     async def trace(self, run_id: str, limit: int) -> list[StepRecord]:
         """The newest `limit` attempts of a run, as `steps` has them, but for what they have returned; of an error, its type.

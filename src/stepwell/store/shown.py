@@ -25,6 +25,12 @@ PREVIEW: Final = 120
 MAX_ERROR: Final = 200
 """Characters of an error that lists show."""
 
+LAST_EVENTS: Final = 50
+"""How many events of a run are looked at, the newest, for who has paused it."""
+
+DECISIVE: Final = frozenset({"pause", "resume", "cancel"})
+"""Events that say whether somebody keeps a run paused. Queries name them, too."""
+
 LOOKED_AT: Final = 10
 """How many runs are looked at for each that is wanted, of those that have ended."""
 

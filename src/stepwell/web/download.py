@@ -1,4 +1,7 @@
-"""A run as a file: with its steps and events, as JSON, without what is hidden. Or a part of it: its input, its output, that of a step."""
+"""A run as a file: with its steps and events, as JSON, without what is hidden. Or a part of it: its input, its output, that of a step.
+
+Or several, as a list shows them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from stepwell.web.attempts import attempts_of, portion_of, whole
 from stepwell.web.portions import portions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from stepwell.core.records import Event, Page, Run, StepRecord
     from stepwell.web.redaction import Redactor
@@ -55,6 +58,13 @@ async def _pieces(
         except StopAsyncIteration:
             break
     yield f'\n],\n"events": {_text(known["events"])}\n}}\n'
+
+
+async def runs_json(visit: Visit, run_ids: Iterable[str]) -> Response:
+    """A file of some runs as lists show them, without inputs and outputs. Those that have been deleted meanwhile are left out."""
+    redact = visit.site.redact
+    found = redact.said(list((await visit.app.overview.summaries(run_ids)).values()))
+    return _file("runs", [_plain(asdict(run)) | {"preview": redact.text(run.preview)} for run in found])
 
 
 def plain_run(redact: Redactor, run: Run, steps: Sequence[StepRecord], events: Sequence[Event]) -> dict[str, Any]:

@@ -377,7 +377,7 @@ def _hints(schema: Schema, inner: Schema, kind: Kind, label: str, *, hidden: boo
     if schema.text("description"):
         yield schema.text("description")
     words = _WORDS.get(kind) or _FORMATS.get(inner.text("format"), "")
-    limits = " ".join(_limits(inner))
+    limits = ", ".join(_limits(inner))
     if words or limits:
         yield " ".join(part for part in (words, limits) if part)
     examples = schema.node.get("examples")

@@ -26,6 +26,9 @@ _STARTS: Final = frozenset({"start", "trigger", "backfill", "fork"})
 _RUN: Final = "run "
 """With which the actor begins that is another run."""
 
+_DECISIVE: Final = frozenset({"pause", "resume", "cancel"})
+"""What says whether somebody keeps a run paused. Code that has changed pauses runs, too, and leaves no event."""
+
 
 class Deed(NamedTuple):
     """Something that has happened."""
@@ -49,10 +52,17 @@ def past_of(run: Run, events: Sequence[Event]) -> list[Deed]:
     return sorted(deeds, key=lambda deed: deed.at)
 
 
+def paused_by(run: Run, events: Sequence[Event]) -> str:
+    """Who has paused it, while it is paused; empty if it is not known."""
+    last = next((event for event in reversed(events) if event.action in _DECISIVE), None)
+    return last.actor or "" if run.status is RunStatus.PAUSED and last is not None and last.action == "pause" else ""
+
+
 def _deed(event: Event, run: Run) -> Deed:
     actor = event.actor or ""
     other = run.forked_from if event.action == "fork" else actor.removeprefix(_RUN) if actor.startswith(_RUN) else None
-    return Deed(event.at, _WORDS.get(event.action, event.action), "" if actor.startswith(_RUN) else actor, other)
+    what = _WORDS.get(event.action, event.action) if event.signal is None else f"sent signal {event.signal}"
+    return Deed(event.at, what, "" if actor.startswith(_RUN) else actor, other)
 
 
 def _start(run: Run) -> Deed:

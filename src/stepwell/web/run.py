@@ -15,7 +15,7 @@ from stepwell.errors import BadValue
 from stepwell.web.access import Role
 from stepwell.web.attempts import attempts_of, first_of, whole
 from stepwell.web.download import plain_run
-from stepwell.web.past import past_of
+from stepwell.web.past import past_of, paused_by
 from stepwell.web.timeline import View, timeline_of
 from stepwell.web.timeline.wording import took
 from stepwell.web.tracebacks import trace_of
@@ -99,6 +99,7 @@ async def show(visit: Visit) -> Response:
         timeline=timeline_of(run, steps, events, visit.now, _view(visit)),
         chosen=chosen,
         past=past_of(run, events),
+        paused_by=paused_by(run, events) if len(events) < _EVENTS else "",  # of more, the last are not known
         left_out=left_out,
         policy=visit.app.workflows.policy(run.workflow, run.version, story.retry),
         tries=_tries(run, steps),
@@ -220,7 +221,7 @@ async def act(visit: Visit) -> Response:
             return visit.go(visit.url("tasks"), f"run {run_id} was deleted")
         case "signal":
             name = fields.get("name", "").strip()
-            await visit.app.runs.signal(run_id, name, _payload(fields.get("payload", "")))
+            await visit.app.runs.signal(run_id, name, _payload(fields.get("payload", "")), actor=visit.user.actor)
             return visit.back(fields, page, f"signal {name} was sent")
         case "fork":
             handle = await visit.app.runs.fork(run_id, from_step=fields.get("from_step", ""), actor=visit.user.actor)

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from stepwell.core.records import Page, RunSummary
 from stepwell.core.status import RunStatus
 from stepwell.errors import BadValue, IllegalTransition, RunNotFound, TooSlow
-from stepwell.web import matching
+from stepwell.web import download, matching
 from stepwell.web.choosing import PARAMETERS, PERIODS, chosen, further_back
 from stepwell.web.figures import DAY
 from stepwell.web.matching import DEEDS
@@ -54,6 +54,7 @@ async def show(visit: Visit) -> Response:
         tally=tally,
         day=await visit.site.figures.ends(DAY, visit.now),
         active=shown[: len(active[:most])],
+        is_looking=is_looking,
         has_more=len(active) > _FEW,  # of which a phone shows no more
         chips=await _chips(visit, shown),
         page=replace(page, items=tuple(shown[len(active[:most]) :])),
@@ -97,21 +98,23 @@ def _size(visit: Visit) -> int:
 
 
 async def act(visit: Visit) -> Response:
-    """Do something to the runs that were ticked, or to all that match."""
+    """Do something to the runs that were ticked, or to all that match; or give the ticked ones as a file."""
     fields = await visit.fields()
     said = dict(fields)
     action = said.get("action", "")
     if action == "stop":
         return _stop(visit, said)
+    ticked = list(dict.fromkeys(value for name, value in fields if name == "run"))
+    if len(ticked) > SIZES[-1]:
+        raise BadValue(f"{len(ticked):,} runs are more than a page has; at most {SIZES[-1]} can be ticked, and all that match can be meant")
+    if action == "export":
+        return await download.runs_json(visit, ticked)
     if action not in DEEDS:
-        raise BadValue(f"there is no action {action!r}; there are {', '.join(DEEDS)}")
+        raise BadValue(f"there is no action {action!r}; there are {', '.join(DEEDS)} and export")
     visit.need(DEEDS[action].role)
     if said.get("scope") == "matching":
         return await matching.act(visit, said, action)
     done, refused = 0, 0
-    ticked = list(dict.fromkeys(value for name, value in fields if name == "run"))
-    if len(ticked) > SIZES[-1]:
-        raise BadValue(f"{len(ticked):,} runs are more than a page has; at most {SIZES[-1]} can be ticked, and all that match can be meant")
     for run_id in ticked:
         try:
             await _one(visit, action)(run_id, actor=visit.user.actor)

@@ -175,6 +175,18 @@ async def test_a_newer_database_is_refused(server: Server) -> None:
             pass
 
 
+@pytest.mark.parametrize("change", ["ALTER TABLE {}.schema DROP COLUMN digest", "UPDATE {}.schema SET digest = 'of another'"])
+async def test_a_database_from_before_a_release_is_refused(server: Server, change: str) -> None:
+    namespace = f"early_{change[0].lower()}"
+    async with opened(server.url(), namespace):
+        server.execute(change.format(namespace))
+
+    error = await refused(server.url(), namespace)
+
+    assert error.permanent
+    assert "never released" in str(error)
+
+
 async def test_an_empty_database_that_may_not_be_migrated_says_how(server: Server) -> None:
     error = await refused(server.url(), "absent", migrate=False)
 

@@ -361,18 +361,28 @@ class MemoryStore:
         self._tell(told)
         return len(rows)
 
-    async def signal(self, run_id: str, id: str, name: str, payload: str, now: float) -> None:
+    async def signal(self, run_id: str, id: str, name: str, payload: str, now: float, actor: str | None = None) -> None:
         """See `Store.signal`."""
-        self._tell(mailing.signal(self._tables, self._tables.row(run_id), id, name, payload, now))
+        self._tell(mailing.signal(self._tables, self._tables.row(run_id), id, name, payload, now, actor))
 
-    async def signal_all(self, where: RunFilter, id: str, name: str, payload: str, now: float, after: str | None, limit: int) -> Portion:
+    async def signal_all(
+        self,
+        where: RunFilter,
+        id: str,
+        name: str,
+        payload: str,
+        now: float,
+        after: str | None,
+        limit: int,
+        actor: str | None = None,
+    ) -> Portion:
         """See `Store.signal_all`."""
         live = [row for row in self._matching(where) if not row.status.ended and (after is None or row.new.id > after)]
         told: set[Hint] = set()
         count = 0
         for row in live[:limit]:
             try:
-                told |= mailing.signal(self._tables, row, id, name, payload, now)
+                told |= mailing.signal(self._tables, row, id, name, payload, now, actor)
             except MailboxFull:
                 continue
             count += 1

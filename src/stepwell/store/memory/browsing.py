@@ -83,7 +83,7 @@ def due_schedules(tables: Tables, before: float, cap: int) -> tuple[int, int]:
 def story(tables: Tables, row: Row, limit: int) -> Story:
     """See `Store.story`."""
     definition = tables.definitions.get((row.new.workflow, row.new.version))
-    return Story(showing.run(row), row.events[:limit], None if definition is None else definition.retry)
+    return Story(showing.run(row), row.events[-limit:], None if definition is None else definition.retry)
 
 
 def trace(row: Row) -> list[StepRecord]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stepwell.core.children import end_told, mail_from
-from stepwell.core.records import Signal
+from stepwell.core.records import Event, Signal, instant
 from stepwell.core.status import RunStatus
 from stepwell.errors import IllegalTransition, MailboxFull
 from stepwell.store.memory.tables import is_storable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stepwell.store.memory.tables import Row, Tables
 
 
-def signal(tables: Tables, row: Row, id: str, name: str, payload: str, now: float) -> set[Hint]:
+def signal(tables: Tables, row: Row, id: str, name: str, payload: str, now: float, actor: str | None) -> set[Hint]:
     """Send it. Raises IllegalTransition, MailboxFull."""
     for text in (id, name, payload):
         if not is_storable(text):
@@ -26,6 +26,8 @@ def signal(tables: Tables, row: Row, id: str, name: str, payload: str, now: floa
         raise IllegalTransition(run_id=row.new.id, status=row.status, action="signal")
     if sum(not sent.name.startswith("~") for sent in row.signals.values()) >= MAX_SIGNALS:  # what children say, nobody can limit
         raise MailboxFull(run_id=row.new.id, limit=MAX_SIGNALS)
+    if actor is not None:
+        row.events.append(Event(at=instant(now), action="signal", actor=actor, signal=name))
     return put(tables, row, id, name, payload, now)
 
 

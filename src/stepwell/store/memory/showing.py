@@ -26,7 +26,7 @@ from stepwell.core.records import (
     version_label,
 )
 from stepwell.core.status import RunStatus
-from stepwell.store.shown import MAX_ERROR, PREVIEW, settled, unsettled
+from stepwell.store.shown import DECISIVE, LAST_EVENTS, MAX_ERROR, PREVIEW, settled, unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -96,7 +96,13 @@ def summary(row: Row) -> RunSummary:
         finished_at=optional_instant(row.finished_at),
         worker=row.worker,
         error=None if row.error is None else str(error_from(row.error))[:MAX_ERROR],
+        paused_by=_paused_by(row) if row.status is RunStatus.PAUSED else None,
     )
+
+
+def _paused_by(row: Row) -> str | None:
+    last = next((event for event in reversed(row.events[-LAST_EVENTS:]) if event.action in DECISIVE), None)
+    return last.actor if last is not None and last.action == "pause" else None
 
 
 def _progress(known: Progress | None) -> RunProgress | None:

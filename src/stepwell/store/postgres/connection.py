@@ -107,6 +107,10 @@ class Session:
         cursor = await self._run(self._statements[name], parameters, self._prepare)
         return cursor.rowcount
 
+    async def together(self, name: str, other: str, /, **parameters: Any) -> None:
+        """See `Transaction.together`."""
+        await self._run(both(self._statements[name], self._statements[other]), parameters, self._prepare)
+
     async def one(self, name: str, /, **parameters: Any) -> tuple[Any, ...] | None:
         """See `Transaction.one`."""
         return await (await self._run(self._statements[name], parameters, self._prepare)).fetchone()
@@ -143,6 +147,11 @@ _IDS: Final = frozenset({"run", "source", "worker"})
 def _findable(text: str | None) -> str | None:
     """The text, or one that nothing has either, if no text in the database can be this one."""
     return "\ufffd" if text is not None and "\0" in text else text
+
+
+def both(statement: str, other: str) -> str:
+    """One statement that does what these two do, which insert."""
+    return f"WITH other AS (\n{other}\n)\n{statement}"
 
 
 # -- making connections

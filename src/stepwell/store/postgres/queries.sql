@@ -1059,7 +1059,7 @@ LIMIT :limit OFFSET :after;
 
 -- name: events
 -- A run without any has one row of nothing.
-SELECT e.at, e.action, e.actor
+SELECT e.at, e.action, e.actor, e.subject
 FROM stepwell.runs r
 LEFT JOIN stepwell.events e ON e.run = r.id
 WHERE r.id = :run
@@ -1125,10 +1125,18 @@ ORDER BY place, id DESC
 LIMIT :limit;
 
 -- name: summaries
--- Without payloads; of an error, what fits into a line.
+-- Without payloads; of an error, what fits into a line. Whoever has paused it is not named once somebody let it go on: code that has changed
+-- pauses runs, too, and leaves no event.
 SELECT r.id, r.workflow, r.version, r.status, r.preview, r.attempt, r.key, r.queue, r.priority, r.tags, r.parent_id, r.forked_from, r.schedule,
     r.scheduled_at, r.progress, r.created_at, r.available_at, r.started_at, r.finished_at, r.worker,
-    left((r.error::json ->> 'type') || coalesce(': ' || nullif(r.error::json ->> 'message', ''), ''), :characters::integer) AS short_error
+    left((r.error::json ->> 'type') || coalesce(': ' || nullif(r.error::json ->> 'message', ''), ''), :characters::integer) AS short_error,
+    CASE WHEN r.status = 'paused' THEN (
+        SELECT CASE WHEN s.action = 'pause' THEN s.actor END
+        FROM (SELECT id, action, actor FROM stepwell.events WHERE run = r.id ORDER BY id DESC LIMIT :looked) s
+        WHERE s.action IN ('pause', 'resume', 'cancel')
+        ORDER BY s.id DESC
+        LIMIT 1
+    ) END AS paused_by
 FROM jsonb_array_elements_text(:runs::jsonb) WITH ORDINALITY x (id, place)
 CROSS JOIN LATERAL (SELECT * FROM stepwell.runs WHERE id = x.id OFFSET 0) r
 ORDER BY x.place;
@@ -1494,11 +1502,11 @@ SELECT count(*), count(*) FILTER (WHERE next_at < :before)
 FROM (SELECT next_at FROM stepwell.schedules WHERE declared AND paused_at IS NULL AND next_at IS NOT NULL LIMIT :limit) due;
 
 -- name: story
--- A run, what was done to it, and how its steps are tried again, where that was published.
+-- A run, what was done to it last, and how its steps are tried again, where that was published.
 SELECT r.*, i.input,
     (
-        SELECT coalesce(json_agg(json_build_array((at * 1e6)::bigint, action, actor) ORDER BY id), '[]')
-        FROM (SELECT id, at, action, actor FROM stepwell.events WHERE run = r.id ORDER BY id LIMIT :limit) e
+        SELECT coalesce(json_agg(json_build_array((at * 1e6)::bigint, action, actor, subject) ORDER BY id), '[]')
+        FROM (SELECT id, at, action, actor, subject FROM stepwell.events WHERE run = r.id ORDER BY id DESC LIMIT :limit) e
     ) AS events,
     (SELECT retry FROM stepwell.definitions WHERE name = r.workflow AND version = r.version) AS retry
 FROM stepwell.runs r

@@ -156,15 +156,16 @@ class PostgresStore(Verbs):
         me, identity, name = await (await connection.execute(statement)).fetchone() or ("", "", "")
         return me, Checked((identity, name), self._target.label, self._namespace)
 
-    async def _applied(self, connection: Connection) -> int:
+    async def _applied(self, connection: Connection) -> dict[int, str | None]:
+        """By number, the digests of what was applied."""
         table = f'"{self._namespace}".schema'
         # Not to_regclass: it may still know that there was none before we waited for others who were at it.
         asked = "SELECT FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = 'schema'"
         if await (await connection.execute(asked, (self._namespace,))).fetchone() is None:
-            return 0
-        statement = f"SELECT max(number) FROM {table}"  # noqa: S608  # a checked name
-        (number,) = await (await connection.execute(statement)).fetchone() or (0,)
-        return number or 0
+            return {}
+        # Tables from before the first release have no digests.
+        statement = f"SELECT number, to_jsonb(s) ->> 'digest' FROM {table} s"  # noqa: S608  # a checked name
+        return dict(await (await connection.execute(statement)).fetchall())
 
     def migration_sql(self) -> str:
         """See `Store.migration_sql`."""

@@ -17,7 +17,7 @@ from psycopg.rows import tuple_row
 
 from stepwell.errors import DatabaseUnavailable, DefinitionError
 from stepwell.store.port import Hint
-from stepwell.store.postgres.connection import compiled, meaning, with_parentheses
+from stepwell.store.postgres.connection import both, compiled, meaning, with_parentheses
 
 _KINDS: Final = "connection= takes a connection of psycopg, or a connection or session of SQLAlchemy on PostgreSQL, to {where}; not {given}"
 _NO_TRANSACTION: Final = "connection= has no transaction open: begin one, so that the run is committed with your writes"
@@ -62,6 +62,10 @@ class Within:
     async def execute(self, name: str, /, **parameters: Any) -> int:
         """See `Transaction.execute`."""
         return (await self._driver.execute(self._statements[name], parameters)).rowcount
+
+    async def together(self, name: str, other: str, /, **parameters: Any) -> None:
+        """See `Transaction.together`."""
+        await self._driver.execute(both(self._statements[name], self._statements[other]), parameters)
 
     async def one(self, name: str, /, **parameters: Any) -> Sequence[Any] | None:
         """See `Transaction.one`."""

@@ -107,8 +107,8 @@ async def story(transaction: Transaction, run_id: str, limit: int) -> Story:
         raise RunNotFound(run_id)
     said = rows[0]["events"]
     events = [
-        Event(at=instant(at / MICROSECONDS), action=action, actor=actor)
-        for at, action, actor in (from_json(said) if isinstance(said, str) else said)
+        Event(at=instant(at / MICROSECONDS), action=action, actor=actor, signal=subject if action == "signal" else None)
+        for at, action, actor, subject in (from_json(said) if isinstance(said, str) else said)
     ]
     return Story(run_of(rows[0]), events, rows[0]["retry"])
 

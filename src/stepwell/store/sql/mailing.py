@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stepwell.store.sql.transaction import Transaction
 
 
-async def signal(transaction: Transaction, run_id: str, id: str, name: str, payload: str, now: float) -> None:
+async def signal(transaction: Transaction, run_id: str, id: str, name: str, payload: str, now: float, actor: str | None) -> None:
     """See `Store.signal`."""
     as_json([id, name, payload])  # refuses what cannot be stored
     row = await transaction.one("mailbox", run=run_id, id=id)
@@ -33,7 +33,7 @@ async def signal(transaction: Transaction, run_id: str, id: str, name: str, payl
         raise IllegalTransition(run_id=run_id, status=status, action="signal")
     if news >= MAX_SIGNALS and await _count(transaction, run_id) >= MAX_SIGNALS:
         raise MailboxFull(run_id=run_id, limit=MAX_SIGNALS)
-    await put(transaction, run_id, id, name, payload, now)
+    await put(transaction, run_id, id, name, payload, now, actor)
 
 
 async def _count(transaction: Transaction, run_id: str) -> int:
@@ -41,7 +41,7 @@ async def _count(transaction: Transaction, run_id: str) -> int:
     return int(count)
 
 
-async def put(transaction: Transaction, run_id: str, id: str, name: str, payload: str, now: float) -> None:
+async def put(transaction: Transaction, run_id: str, id: str, name: str, payload: str, now: float, actor: str | None = None) -> None:
     """Put this into the mailbox of a run, whatever its status; nothing when it is there already, or the run is not."""
     execute = transaction.execute
     row = await transaction.one("mailbox", run=run_id, id=id)
@@ -50,7 +50,11 @@ async def put(transaction: Transaction, run_id: str, id: str, name: str, payload
     status, worker, deaf, news, is_there = row
     if is_there:
         return
-    await execute("send", run=run_id, number=news + 1, id=id, name=name, payload=payload, now=now)
+    sent = {"run": run_id, "number": news + 1, "id": id, "name": name, "payload": payload, "now": now}
+    if actor is None:
+        await execute("send", **sent)
+    else:
+        await transaction.together("send", "event", **sent, subject=name, at=now, action="signal", actor=actor)
     sleeps = status == RunStatus.SLEEPING and not deaf
     await execute("raise_news", run=run_id, number=news + 1, due=sleeps and worker is not None, now=now)
     if worker is not None:
@@ -76,7 +80,15 @@ async def tell_parents(transaction: Transaction, runs: Iterable[str], now: float
 
 
 async def signal_all(
-    transaction: Transaction, where: RunFilter, id: str, name: str, payload: str, now: float, after: str | None, limit: int
+    transaction: Transaction,
+    where: RunFilter,
+    id: str,
+    name: str,
+    payload: str,
+    now: float,
+    after: str | None,
+    limit: int,
+    actor: str | None = None,
 ) -> Portion:
     """See `Store.signal_all`."""
     live = frozenset(status for status in RunStatus if not status.ended)
@@ -84,7 +96,7 @@ async def signal_all(
     done = 0
     for run_id in runs:
         with suppress(MailboxFull, IllegalTransition, RunNotFound):  # it may have ended since it was found, or be deleted
-            await signal(transaction, run_id, id, name, payload, now)
+            await signal(transaction, run_id, id, name, payload, now, actor)
             done += 1
     return Portion(done, runs[-1] if len(runs) == limit else None)
 

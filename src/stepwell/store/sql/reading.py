@@ -375,7 +375,11 @@ async def events(transaction: Transaction, run_id: str, limit: int) -> list[Even
     rows = await transaction.many("events", run=run_id, limit=limit)
     if not rows:
         raise RunNotFound(run_id)
-    return [Event(at=instant(at), action=action, actor=actor) for at, action, actor in rows if action is not None]
+    return [
+        Event(at=instant(at), action=action, actor=actor, signal=subject if action == "signal" else None)
+        for at, action, actor, subject in rows
+        if action is not None
+    ]
 
 
 # -- workers, and what else is known of a whole

@@ -27,7 +27,7 @@ from stepwell.core.records import (
 )
 from stepwell.core.status import RunStatus
 from stepwell.store.port import MAX_CHIPPED, MAX_LISTED
-from stepwell.store.shown import LOOKED_AT, MAX_ERROR, intervals, speed_of
+from stepwell.store.shown import LAST_EVENTS, LOOKED_AT, MAX_ERROR, intervals, speed_of
 from stepwell.store.sql.reading import STATUS, Span, asked_for, listing, of_status, page_of, parameters, parts_of, span_of, turn_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ async def summaries(transaction: Transaction, where: RunFilter, newest: bool, li
 async def summaries_of(transaction: Transaction, run_ids: Collection[str]) -> dict[str, RunSummary]:
     """See `Store.summaries_of`."""
     known = to_json([run_id for run_id in run_ids if "\0" not in run_id]).decode()
-    rows = await transaction.many("summaries", runs=known, characters=MAX_ERROR)
+    rows = await transaction.many("summaries", runs=known, characters=MAX_ERROR, looked=LAST_EVENTS)
     return {summary.id: summary for summary in (_summary(row) for row in rows)}
 
 
@@ -73,13 +73,13 @@ async def _found(transaction: Transaction, found: str, order: str, given: dict[s
     """What is shown of the runs that a statement finds: both at once."""
     columns, _, _ = transaction.part("summaries").partition("\nFROM ")
     text = f"{columns}\n{transaction.part('found').replace(':found', found)}\n{order}\nLIMIT :limit"
-    return [_summary(row) for row in await transaction.query(text, {**given, "characters": MAX_ERROR})]
+    return [_summary(row) for row in await transaction.query(text, {**given, "characters": MAX_ERROR, "looked": LAST_EVENTS})]
 
 
 def _summary(row: Sequence[Any]) -> RunSummary:
     (
         run_id, workflow, version, status, preview, attempt, key, queue, priority, tags, parent_id, forked_from, schedule, scheduled_at,
-        progress, created_at, available_at, started_at, finished_at, worker, error,
+        progress, created_at, available_at, started_at, finished_at, worker, error, paused_by,
     ) = row  # fmt: skip
     return RunSummary(
         id=run_id,
@@ -103,6 +103,7 @@ def _summary(row: Sequence[Any]) -> RunSummary:
         finished_at=optional_instant(finished_at),
         worker=worker,
         error=error,
+        paused_by=paused_by,
     )
 
 

@@ -30,6 +30,9 @@ class Transaction(Protocol):
     async def execute(self, name: str, /, **parameters: Any) -> int:
         """Execute a statement that changes something; how many rows it touched."""
 
+    async def together(self, name: str, other: str, /, **parameters: Any) -> None:
+        """Execute two statements that insert, in one round trip where there are such. The first does not see what the other inserts."""
+
     async def one(self, name: str, /, **parameters: Any) -> Sequence[Any] | None:
         """The first row of the answer; None: there is none. Instants are seconds."""
 

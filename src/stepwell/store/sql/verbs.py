@@ -222,13 +222,23 @@ class Verbs:
         """See `Store.act_on_all`."""
         return await self._opened.write(acting.act_on_all, where, action, now, actor, limit)
 
-    async def signal(self, run_id: str, id: str, name: str, payload: str, now: float) -> None:
+    async def signal(self, run_id: str, id: str, name: str, payload: str, now: float, actor: str | None = None) -> None:
         """See `Store.signal`."""
-        await self._opened.write(mailing.signal, run_id, id, name, payload, now)
+        await self._opened.write(mailing.signal, run_id, id, name, payload, now, actor)
 
-    async def signal_all(self, where: RunFilter, id: str, name: str, payload: str, now: float, after: str | None, limit: int) -> Portion:
+    async def signal_all(
+        self,
+        where: RunFilter,
+        id: str,
+        name: str,
+        payload: str,
+        now: float,
+        after: str | None,
+        limit: int,
+        actor: str | None = None,
+    ) -> Portion:
         """See `Store.signal_all`."""
-        return await self._opened.write(mailing.signal_all, where, id, name, payload, now, after, limit)
+        return await self._opened.write(mailing.signal_all, where, id, name, payload, now, after, limit, actor)
 
     async def fork(self, source: str, new: NewRun, from_step: str, actor: str | None = None) -> str:
         """See `Store.fork`."""

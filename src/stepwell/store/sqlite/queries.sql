@@ -934,7 +934,7 @@ LIMIT :limit OFFSET :after;
 
 -- name: events
 -- A run without any has one row of nothing.
-SELECT e.at, e.action, e.actor
+SELECT e.at, e.action, e.actor, e.subject
 FROM stepwell_runs r
 LEFT JOIN stepwell_events e ON e.run = r.id
 WHERE r.id = :run
@@ -977,10 +977,18 @@ ORDER BY place, id DESC
 LIMIT :limit;
 
 -- name: summaries
--- Without payloads; of an error, what fits into a line.
+-- Without payloads; of an error, what fits into a line. Whoever has paused it is not named once somebody let it go on: code that has changed
+-- pauses runs, too, and leaves no event.
 SELECT r.id, r.workflow, r.version, r.status, r.preview, r.attempt, r.key, r.queue, r.priority, r.tags, r.parent_id, r.forked_from, r.schedule,
     r.scheduled_at, r.progress, r.created_at, r.available_at, r.started_at, r.finished_at, r.worker,
-    substr((r.error ->> 'type') || coalesce(': ' || nullif(r.error ->> 'message', ''), ''), 1, :characters) AS short_error
+    substr((r.error ->> 'type') || coalesce(': ' || nullif(r.error ->> 'message', ''), ''), 1, :characters) AS short_error,
+    CASE WHEN r.status = 'paused' THEN (
+        SELECT CASE WHEN s.action = 'pause' THEN s.actor END
+        FROM (SELECT id, action, actor FROM stepwell_events WHERE run = r.id ORDER BY id DESC LIMIT :looked) s
+        WHERE s.action IN ('pause', 'resume', 'cancel')
+        ORDER BY s.id DESC
+        LIMIT 1
+    ) END AS paused_by
 FROM json_each(:runs) x
 CROSS JOIN stepwell_runs r ON r.id = x.value
 ORDER BY x.key;
@@ -1315,11 +1323,15 @@ SELECT count(*), coalesce(sum(next_at < :before), 0)
 FROM (SELECT next_at FROM stepwell_schedules WHERE declared AND paused_at IS NULL AND next_at IS NOT NULL LIMIT :limit);
 
 -- name: story
--- A run, what was done to it, and how its steps are tried again, where that was published.
+-- A run, what was done to it last, and how its steps are tried again, where that was published.
 SELECT r.*, i.input,
     (
-        SELECT json_group_array(json_array(CAST(round(at * 1e6) AS INTEGER), action, actor))
-        FROM (SELECT at, action, actor FROM stepwell_events WHERE run = r.id ORDER BY id LIMIT :limit)
+        SELECT json_group_array(json_array(CAST(round(at * 1e6) AS INTEGER), action, actor, subject))
+        FROM (
+            SELECT at, action, actor, subject
+            FROM (SELECT * FROM stepwell_events WHERE run = r.id ORDER BY id DESC LIMIT :limit)
+            ORDER BY id
+        )
     ) AS events,
     (SELECT retry FROM stepwell_definitions WHERE name = r.workflow AND version = r.version) AS retry
 FROM stepwell_runs r

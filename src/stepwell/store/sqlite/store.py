@@ -130,12 +130,15 @@ class SqliteStore(Verbs):
                 connection.execute(statement)
         connection.execute("COMMIT")
 
-    def _applied(self, connection: sqlite3.Connection) -> int:
+    def _applied(self, connection: sqlite3.Connection) -> dict[int, str | None]:
+        """By number, the digests of what was applied."""
         table = f"{self._namespace}_schema"
         if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone() is None:
-            return 0
-        row = connection.execute(f"SELECT max(number) FROM {table}").fetchone()  # noqa: S608  # a checked name
-        return row[0] or 0
+            return {}
+        # Tables from before the first release have no digests.
+        has_digests = any(column == "digest" for _, column, *_ in connection.execute(f"PRAGMA table_info({table})"))
+        digest = "digest" if has_digests else "NULL"
+        return dict(connection.execute(f"SELECT number, {digest} FROM {table}"))  # noqa: S608  # a checked name
 
     def migration_sql(self) -> str:
         """See `Store.migration_sql`."""

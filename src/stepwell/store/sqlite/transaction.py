@@ -53,6 +53,11 @@ class Transaction:
         """See `Transaction.execute`."""
         return self._execute(self._texts[name], parameters).rowcount
 
+    async def together(self, name: str, other: str, /, **parameters: Any) -> None:
+        """See `Transaction.together`."""
+        self._execute(self._texts[name], parameters)
+        self._execute(self._texts[other], parameters)
+
     async def one(self, name: str, /, **parameters: Any) -> Sequence[Any] | None:
         """See `Transaction.one`."""
         row: tuple[Any, ...] | None = self._execute(self._texts[name], parameters).fetchone()

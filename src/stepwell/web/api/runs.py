@@ -120,7 +120,8 @@ async def delete_all(call: Call[All]) -> Count:
 async def signal_all(call: Call[SignalAll]) -> Count:
     """Send a signal to all live runs that match."""
     given = call.given
-    return Count(count=await call.app.runs.signal_all(given.name, given.payload, everything=given.everything, **given.filters))
+    bulk = call.app.runs.signal_all
+    return Count(count=await bulk(given.name, given.payload, everything=given.everything, actor=call.actor, **given.filters))
 
 
 # -- one run
@@ -197,7 +198,7 @@ async def fork_run(call: Call[Fork]) -> Reply[Run]:
 
 async def signal_run(call: Call[Signal]) -> None:
     """Send a signal to a run. It is kept until it is waited for."""
-    await call.app.runs.signal(call.path("run_id"), call.given.name, call.given.payload)
+    await call.app.runs.signal(call.path("run_id"), call.given.name, call.given.payload, actor=call.actor)
 
 
 async def delete_run(call: Call[Nothing]) -> None:

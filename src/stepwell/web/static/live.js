@@ -7,8 +7,8 @@ const root = document.documentElement;
 
 // -- the page, as it is now
 
-const page = { tag: null, busy: false, again: false, missed: false, timer: 0, last: Date.now() };
-const PAUSE = 500; // milliseconds between two looks at the most
+const page = { tag: null, busy: false, again: false, missed: false, timer: 0, last: Date.now(), pause: 500 };
+const PAUSES = [500, 5000]; // milliseconds between two looks: a page that takes the server long is not asked for all the time
 
 async function refresh(force = false) {
   if ($("#main [data-still]")) return; // what is being written there stays as it is
@@ -26,13 +26,14 @@ async function refresh(force = false) {
     }
   } finally {
     page.busy = false;
+    page.pause = Math.min(Math.max(PAUSES[0], 4 * (Date.now() - page.last)), PAUSES[1]);
     page.last = Date.now();
     if (page.again) { page.again = false; refreshSoon(); }
   }
 }
 
 function refreshSoon() {
-  page.timer ||= setTimeout(() => { page.timer = 0; if (!document.hidden) refresh(); }, Math.max(0, PAUSE - (Date.now() - page.last)));
+  page.timer ||= setTimeout(() => { page.timer = 0; if (!document.hidden) refresh(); }, Math.max(0, page.pause - (Date.now() - page.last)));
 }
 
 // What the page should show now; null: nothing else than it does, or nobody answers, which the stream says.
@@ -307,8 +308,7 @@ function lasting(ms) {
 function ago(ms) {
   const seconds = Math.floor(Math.abs(ms) / 1000), [size, unit] = UNITS.find(([each]) => seconds >= each) || [];
   if (!size) return "now";
-  const length = `${Math.floor(seconds / size)} ${unit}`;
-  return ms < 0 ? `in ${length}` : `${length} ago`;
+  return ms < 0 ? `in ${lasting(-ms)}` : `${Math.floor(seconds / size)} ${unit} ago`;
 }
 
 setInterval(() => {

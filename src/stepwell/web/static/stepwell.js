@@ -186,7 +186,7 @@ document.addEventListener("keydown", (event) => {
 const OPENED = "stepwell-list", session = () => sessionStorage;
 
 function rememberList() {
-  const rows = $$("[data-row]").map((each) => $("a[href]", each)).filter(Boolean).map((link) => link.pathname);
+  const rows = $$("[data-row]").map((each) => $("a[href]", each)).filter((link) => link && !link.search).map((link) => link.pathname) // one with a query is a list;
   if (rows.length) remember(OPENED, JSON.stringify({ from: location.href, rows }), session);
 }
 

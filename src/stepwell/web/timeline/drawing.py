@@ -287,7 +287,7 @@ def _parts(spans: Spans) -> tuple[Part, ...]:
 
 
 def _choices(picks: Picked, view: View) -> tuple[Choice, ...]:
-    quiet = len(picks.every) - len(picks.loud)
+    quiet = len(picks.every) - len(picks.loud) if picks.loud else 0  # where all are, nothing would be left
     offered = (
         ("all", "All", len(picks.every), "every step"),
         ("failed", "Failed", len(picks.failed), "steps whose last attempt has failed"),

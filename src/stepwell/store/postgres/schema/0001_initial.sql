@@ -3,7 +3,8 @@ CREATE SCHEMA IF NOT EXISTS stepwell;
 -- Which of these files have been applied.
 CREATE TABLE stepwell.schema (
     number integer PRIMARY KEY,
-    name text NOT NULL
+    name text NOT NULL,
+    digest text -- of what was applied
 );
 
 -- By which a connection of somebody else's is known to lead here.
@@ -168,7 +169,7 @@ CREATE TABLE stepwell.logs (
 CREATE TABLE stepwell.events (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     run text COLLATE "C", -- NULL: of a workflow, a queue, a schedule or a worker
-    subject text NOT NULL,
+    subject text NOT NULL, -- of a signal, its name; else what it was done to
     at float8 NOT NULL,
     action text NOT NULL,
     actor text

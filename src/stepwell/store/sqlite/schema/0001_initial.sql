@@ -1,7 +1,8 @@
 -- Which of these files have been applied.
 CREATE TABLE stepwell_schema (
     number INTEGER PRIMARY KEY,
-    name TEXT NOT NULL
+    name TEXT NOT NULL,
+    digest TEXT -- of what was applied
 );
 
 -- Where runs of one kind wait. Lanes are never taken away, so a worker may keep them in memory.
@@ -153,7 +154,7 @@ CREATE TABLE stepwell_logs (
 CREATE TABLE stepwell_events (
     id INTEGER PRIMARY KEY,
     run TEXT, -- NULL: of a workflow, a queue, a schedule or a worker
-    subject TEXT NOT NULL,
+    subject TEXT NOT NULL, -- of a signal, its name; else what it was done to
     at REAL NOT NULL,
     action TEXT NOT NULL,
     actor TEXT
