@@ -8,7 +8,7 @@ import pytest
 
 from stepwell import Retry
 from stepwell.core.policy import RetryPolicy, policy_of, policy_text
-from stepwell.web.words import ago, rate, retries, step_name, tries
+from stepwell.web.words import ago, rate, reason, retries, step_name, tries
 
 
 def policy(retry: Retry) -> RetryPolicy:
@@ -81,3 +81,17 @@ def test_what_is_past_is_told_roughly_and_what_is_to_come_in_two_units(seconds: 
 )
 def test_a_step_is_called_by_its_name_and_which_of_several_it_is(key: str, said: str) -> None:
     assert step_name(key) == said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ('StepFailed: step "charge" failed after 3 attempts: ValueError: card declined', "charge: ValueError: card declined"),
+        ('StepFailed: step "charge" failed after 1 attempt: OSError', "charge: OSError"),
+        ('StepFailed: step "charge" failed after 3 attempts: ', 'StepFailed: step "charge" failed after 3 attempts: '),
+        ("ValueError: card declined", "ValueError: card declined"),
+        ('KeyError: StepFailed: step "a" failed after 3 attempts: b', 'KeyError: StepFailed: step "a" failed after 3 attempts: b'),
+    ],
+)
+def test_a_line_begins_with_the_step_that_has_failed_and_why(error: str, said: str) -> None:
+    assert reason(error) == said

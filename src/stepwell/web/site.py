@@ -225,6 +225,7 @@ class Site:
             "percent": words.percent,
             "rate": words.rate,
             "step_name": words.step_name,
+            "reason": words.reason,
             "columns": columns,
             "in_words": lru_cache(maxsize=1_000)(in_words),  # of few expressions, for many rows
             "Role": Role,

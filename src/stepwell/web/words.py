@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -198,3 +199,11 @@ def step_name(key: str) -> str:
     """A step as short lists call it: `send/mail#4` for `@0.1/send%2Fmail:3`, the fourth of its name in its branch."""
     occurrence = key.rpartition(":")[2] if ":" in key.rpartition("/")[2] else ""
     return f"{name_of(key)}#{int(occurrence) + 1}" if occurrence else name_of(key)
+
+
+_STEP_FAILED: Final = re.compile(r'StepFailed: step "(.*?)" failed after \d+ attempts?: (?=.)', re.DOTALL)
+
+
+def reason(error: str) -> str:
+    """Why a run has failed, in a line with little room: `charge: ValueError: card declined` where that step has used up its attempts."""
+    return _STEP_FAILED.sub(r"\1: ", error, count=1) if _STEP_FAILED.match(error) else error
