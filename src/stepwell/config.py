@@ -33,6 +33,9 @@ _KEYS: Final = ("database_url", "namespace", "timezone", "retention", "target", 
 _SHORTEST_TOKEN: Final = 16
 """Characters."""
 
+_ROLES: Final = ("viewer", "operator", "admin")
+"""Words that are no tokens, whoever writes them first."""
+
 _PASSWORD_BEFORE_HOST = re.compile(r"//([^/@:]*):[^/]*@")
 _PASSWORD = re.compile(r"([?&])((?:ssl)?password=)[^&]*")
 _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -107,10 +110,17 @@ def web_tokens() -> dict[str, str]:
     project = project_settings()
     said: Any = project.table.get("web_tokens", {}) if project is not None else {}
     if text:
-        said = dict(pair.strip().rpartition("=")[::2] for pair in text.split(","))
+        said = dict(_token_and_role(pair.strip()) for pair in text.split(","))
     if not isinstance(said, Mapping) or not all(isinstance(role, str) for role in said.values()):
         raise DefinitionError('web_tokens is a table of roles by token: web_tokens = { "a-long-random-text" = "viewer" }')
     return dict(checked_tokens(said))
+
+
+def _token_and_role(pair: str) -> tuple[str, str]:
+    token, equals, role = pair.rpartition("=")
+    if not equals or token in _ROLES:
+        raise DefinitionError(f"STEPWELL_WEB_TOKENS takes TOKEN=ROLE, with commas between several; ROLE is one of {', '.join(_ROLES)}")
+    return token, role
 
 
 def checked_tokens(tokens: Mapping[Any, T]) -> Mapping[str, T]:

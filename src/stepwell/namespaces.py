@@ -10,7 +10,17 @@ from types import EllipsisType
 from typing import Any, Final, TypeAlias, Unpack
 
 from stepwell.core.codec import codec_of, input_value, payload_text
-from stepwell.core.filters import Filters, Order, checked_choice, checked_cursor, checked_limit, checked_text, is_newest_first, run_filter
+from stepwell.core.filters import (
+    Filters,
+    Order,
+    checked_choice,
+    checked_cursor,
+    checked_limit,
+    checked_number,
+    checked_text,
+    is_newest_first,
+    run_filter,
+)
 from stepwell.core.naming import checked_name, checked_signal
 from stepwell.core.policy import RetryPolicy, policy_of, policy_text
 from stepwell.core.records import (
@@ -96,13 +106,14 @@ class Runs:
 
         Raises:
             RunNotFound: there is no such run.
-            ValueError: the limit or the cursor is none.
+            ValueError: a number or the cursor is none.
             TooSlow: it has very many steps, and it would take too long to find these.
         """
         asked, wanted = checked_run_id(run_id), checked_limit(limit)
         refuse_in_body(*LOOKS)
         key = None if step is None else checked_text(step, "step")
-        return await self._home.store.some_steps(asked, key, attempt, checked_cursor(cursor), wanted)
+        number = None if attempt is None else checked_number(attempt, "attempt")
+        return await self._home.store.some_steps(asked, key, number, checked_cursor(cursor), wanted)
 
     async def logs(
         self,
@@ -126,13 +137,16 @@ class Runs:
 
         Raises:
             RunNotFound: there is no such run.
-            ValueError: there is no such level.
+            ValueError: there is no such level, or a number is none.
         """
-        return await get_logs(self._home, checked_run_id(run_id), after, limit, step=step, levels=worse_than(level), last=last)
+        skipped = checked_number(after, "after", 0)
+        wanted = None if limit is None else checked_number(limit, "limit", 0)
+        key = None if step is None else checked_text(step, "step")
+        return await get_logs(self._home, checked_run_id(run_id), skipped, wanted, step=key, levels=worse_than(level), last=last)
 
     async def events(self, run_id: str, *, limit: int | None = None) -> builtins.list[Event]:
-        """What was done to it, when and by whom: the first `limit`, or all. Raises RunNotFound."""
-        return await get_events(self._home, checked_run_id(run_id), limit)
+        """What was done to it, when and by whom: the first `limit`, or all. Raises RunNotFound; ValueError: the limit is none."""
+        return await get_events(self._home, checked_run_id(run_id), None if limit is None else checked_number(limit, "limit"))
 
     async def pause(self, run_id: str, *, actor: str | None = None) -> Run:
         """See `Handle.pause`."""
@@ -374,8 +388,9 @@ class Workers:
 
     async def list(self, *, limit: int | None = None) -> builtins.list[WorkerState]:
         """All workers that are registered, also those that were not heard of for a while (`beat_at`); or the `limit` that began first."""
+        wanted = ALL if limit is None else checked_number(limit, "limit")
         refuse_in_body(*LOOKS)
-        return await self._home.store.workers(ALL if limit is None else limit)
+        return await self._home.store.workers(wanted)
 
     async def drain(self, worker: str, *, actor: str | None = None) -> None:
         """Ask a worker to stop: it lets its steps end within its grace, hands its runs back, and leaves.

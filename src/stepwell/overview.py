@@ -20,6 +20,7 @@ from stepwell.core.filters import (
     checked_cursor,
     checked_instant,
     checked_limit,
+    checked_text,
     earliest_id,
     is_newest_first,
     run_filter,
@@ -177,7 +178,7 @@ class Overview:
         """
         begin, end, checked = _checked_intervals(since, until, intervals)
         refuse_in_body(*LOOKS)
-        names = None if workflows is None else builtins.list(workflows)
+        names = _names(workflows)
         return dict(await self._home.store.ends_by_workflow(begin, end, (end - begin) / checked, names))
 
     async def speeds(self, workflows: Iterable[str] | None = None) -> builtins.list[Speed]:
@@ -186,7 +187,7 @@ class Overview:
         Those are up to 100 that have ended, of its newest 1,000.
         """
         refuse_in_body(*LOOKS)
-        return await self._home.store.speeds(_TIMED, None if workflows is None else builtins.list(workflows))
+        return await self._home.store.speeds(_TIMED, _names(workflows))
 
     async def waits(self, since: datetime, until: datetime, intervals: int = 48, workflow: str | None = None) -> builtins.list[Waits]:
         """How long runs have waited until they began, or wait now, by when they were created: the age of queues, over time.
@@ -259,6 +260,10 @@ def _whole(value: object, what: str, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
         raise BadValue(f"{what} is a whole number from 1 to {most:,}, not {value!r}")
     return value
+
+
+def _names(workflows: Iterable[str] | None) -> list[str] | None:
+    return None if workflows is None else [checked_text(name, "workflow") for name in workflows]
 
 
 def _check_number(asked: Collection[str]) -> None:

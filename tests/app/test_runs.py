@@ -20,6 +20,7 @@ from stepwell import (
     workflow,
 )
 from stepwell.core.shards import shard_of, shard_of_key
+from stepwell.errors import BadValue
 from stepwell.testing import TestApp
 from tests.app.apps import Gate, Opened, brought_to, gated
 from tests.engine.harness import ONCE, scenario, status_is
@@ -418,3 +419,27 @@ async def test_lines_are_chosen_by_level_and_from_the_end() -> None:
         assert await app.runs.logs(run.run_id, step="none") == []
         with pytest.raises(ValueError, match="there is no level 'loud'; there are debug, info"):
             await app.runs.logs(run.run_id, level="loud")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda app, run_id: app.runs.logs(run_id, limit=-1),
+        lambda app, run_id: app.runs.logs(run_id, after=-1),
+        lambda app, run_id: app.runs.logs(run_id, after=1 << 40),
+        lambda app, run_id: app.runs.logs(run_id, step="\ud800"),
+        lambda app, run_id: app.runs.events(run_id, limit=0),
+        lambda app, run_id: app.runs.events(run_id, limit=True),
+        lambda app, run_id: app.runs.some_steps(run_id, attempt=0),
+        lambda app, run_id: app.runs.some_steps(run_id, attempt=1 << 70),
+        lambda app, _: app.workers.list(limit=-1),
+        lambda app, _: app.overview.speeds(["\ud800"]),
+    ],
+)
+@scenario
+async def test_what_cannot_be_a_number_or_a_name_of_what_is_listed_is_refused_in_words(opened: Opened, asked: Any) -> None:
+    async with opened(count, works=False) as app:
+        run = await app.start(count, 1)
+
+        with pytest.raises(BadValue, match=r"is a whole number from \d to|is text without"):
+            await asked(app, run.run_id)

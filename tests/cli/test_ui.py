@@ -158,7 +158,14 @@ def test_it_is_called_wrongly(arguments: list[str], filled: Path, call: Call) ->
 
 
 @pytest.mark.parametrize(
-    ("tokens", "said"), [("short=admin", "has 5 characters"), (f"{TOKEN}=root", "a role is one of viewer, operator, admin")]
+    ("tokens", "said"),
+    [
+        ("short=admin", "has 5 characters"),
+        (f"{TOKEN}=root", "a role is one of viewer, operator, admin"),
+        (TOKEN, "STEPWELL_WEB_TOKENS takes TOKEN=ROLE"),
+        (f"{TOKEN}=viewer,", "STEPWELL_WEB_TOKENS takes TOKEN=ROLE"),
+        (f"admin={TOKEN}", "STEPWELL_WEB_TOKENS takes TOKEN=ROLE"),
+    ],
 )
 def test_tokens_that_are_none_are_refused_before_anybody_comes(
     tokens: str, said: str, filled: Path, call: Call, monkeypatch: pytest.MonkeyPatch
@@ -169,6 +176,7 @@ def test_tokens_that_are_none_are_refused_before_anybody_comes(
 
     assert answer.code == 1
     assert said in answer.err
+    assert TOKEN not in answer.err
     assert "is at" not in answer.err
 
 

@@ -110,16 +110,8 @@ def test_the_application_beside_django_gets_what_is_below_its_prefix(shop: Path)
     (shop / "shop/asgi.py").write_text(DJANGO)
 
     ada = {"x-role": "viewer"}
-    said = answers(
-        shop,
-        "shop.asgi",
-        "application",
-        ("/stepwell/tasks", ada),
-        ("/stepwell/tasks", {}),
-        ("/tasks", {}),
-        ("/stepwell", ada),
-        ("/stepwells", ada),
-    )
+    asked = [("/stepwell/tasks", ada), ("/stepwell/tasks", {}), ("/tasks", {}), ("/stepwell", ada), ("/stepwells", ada)]
+    said = answers(shop, "shop.asgi", "application", *asked)
 
     assert [line.rpartition(" ")[0] for line in said] == [
         "/stepwell/tasks 200",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import schemathesis
 import uvicorn
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, assume, settings
 from starlette.applications import Starlette
 
 from stepwell import Stepwell
@@ -26,6 +26,8 @@ _CONFIG = schemathesis.config.SchemathesisConfig.from_dict({
     # What has the right form may still make no sense: a duration without a unit, a cursor of another list, a run that there is not.
     "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "400", "404", "409", "413"]}},
 })  # fmt: skip
+
+_FIXED = {f"/api{operation.path}" for operation in OPERATIONS if "{" not in operation.path}
 
 schema = schemathesis.openapi.from_dict(document(OPERATIONS, ""), config=_CONFIG)
 
@@ -69,4 +71,6 @@ async def _serve(server: uvicorn.Server, began: threading.Event) -> None:
 @schema.parametrize()
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_operation_does_what_the_document_says(case: schemathesis.Case[Any], base_url: str) -> None:
+    # A run that is called as another address ends is told of nowhere: that address goes first, as OpenAPI has it, too.
+    assume("{" not in case.path or case.formatted_path not in _FIXED)
     case.call_and_validate(base_url=base_url)

@@ -58,6 +58,17 @@ def test_the_search_field_says_which_runs(words: str, filters: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(
+    ("words", "meant"),
+    [("workflows:pay", "workflow"), ("a tags:acme", "tag"), ("http://example.com", None), ("input.users:1", None), ("workflow:pay", None)],
+)
+def test_a_word_that_was_meant_to_say_where_is_looked_for_as_text_and_the_right_one_is_named(words: str, meant: str | None) -> None:
+    hint = chosen({"q": words}, NOW).hint
+
+    assert (hint is None) == (meant is None)
+    assert meant is None or f"Did you mean “{meant}:”?" in str(hint)
+
+
+@pytest.mark.parametrize(
     ("query", "problem"),
     [
         ({"from": "yesterday"}, "is no time"),

@@ -43,6 +43,20 @@ def test_where_the_database_is_is_logged_and_not_told(error: Exception, caplog: 
     assert SECRET in caplog.text
 
 
+def test_of_a_page_that_was_only_looked_at_it_is_not_said_that_something_may_have_been_done() -> None:
+    away = DatabaseUnavailable("refused")
+
+    assert "may not have been done" in problem_of(away).detail
+    assert "done" not in problem_of(away, is_read=True).detail
+
+
+def test_a_server_that_is_too_old_for_the_database_is_not_told_as_a_database_that_is_away() -> None:
+    problem = problem_of(DatabaseTooNew("schema 8"))
+
+    assert "upgraded" in problem.detail
+    assert "does not answer" not in problem.detail
+
+
 class _Broken:
     """A store one verb of which has a bug."""
 

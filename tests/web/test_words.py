@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from stepwell import Retry
 from stepwell.core.policy import RetryPolicy, policy_of, policy_text
-from stepwell.web.words import rate, reason, retries, step_name, tries
+from stepwell.web.words import ago, rate, reason, retries, step_name, tries
 
 
 def policy(retry: Retry) -> RetryPolicy:
@@ -52,6 +54,25 @@ def test_a_retry_policy_is_told_by_its_delays(retry: Retry, said: str, short: st
 )
 def test_a_rate_is_told_in_the_smallest_unit_of_which_there_is_one(number: int, seconds: float, said: str) -> None:
     assert rate(number, seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "now"),
+        (-0.4, "now"),
+        (59, "59 s ago"),
+        (7_199, "1 h ago"),
+        (-59.9, "in 59 s"),
+        (-7_199, "in 1 h 59 m"),
+        (-7_200, "in 2 h"),
+        (-3 * 86_400 - 3_600 - 5, "in 3 d 1 h"),
+    ],
+)
+def test_what_is_past_is_told_roughly_and_what_is_to_come_in_two_units(seconds: float, said: str) -> None:
+    now = datetime(2026, 1, 14, tzinfo=UTC)
+
+    assert ago(now - timedelta(seconds=seconds), now) == said
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ async def test_who_is_not_there_cannot_be_asked_to_leave(tmp_path: Path) -> None
         answer = await client.post("/workers", data={"action": "drain", "worker": "nobody"})
 
     assert answer.status_code == 404
-    assert "there is no worker" in answer.text
+    assert "There is no worker" in answer.text
 
 
 @scenario

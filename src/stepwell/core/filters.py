@@ -22,6 +22,9 @@ MAX_PAGE: Final = 1_000
 MAX_TEXT: Final = 1_000
 """Characters of what is looked for."""
 
+_MOST: Final = (1 << 31) - 1
+"""What each database can count to."""
+
 
 class Filters(TypedDict, total=False):
     """Which runs are meant. What is left out, or None, is no filter; of several, all must fit."""
@@ -139,6 +142,13 @@ def checked_limit(limit: object, what: str = "limit", more: str = "; follow next
     if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_PAGE:
         raise BadValue(f"{what} is a whole number from 1 to {MAX_PAGE:,}, not {limit!r}{more}")
     return limit
+
+
+def checked_number(value: object, what: str, least: int = 1) -> int:
+    """How many, or the how manieth. Raises ValueError: it is no whole number from `least` on, or more than databases count."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _MOST:
+        raise BadValue(f"{what} is a whole number from {least} to {_MOST:,}, not {value!r}")
+    return value
 
 
 def checked_cursor(cursor: object) -> str | None:

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
+from difflib import get_close_matches
 from typing import Any, Final, cast
 
 from stepwell.core.duration import parse_duration
@@ -50,6 +51,8 @@ class Choice:
     order: Order = "newest"
     problem: str | None = None
     """What in the address cannot be; the filters are without it."""
+    hint: str | None = None
+    """Of a word in the search field that looks as if another was meant."""
     chips: tuple[tuple[str, str], ...] = field(default=())
     """What is chosen, as words, each with the parameter that says it."""
 
@@ -103,7 +106,9 @@ def chosen(query: Mapping[str, str], now: datetime, unseen: Iterable[str] = (), 
     if query.get("q"):
         chips.append((query["q"], "q"))
     order: Order = "oldest" if query.get("order") == "oldest" else "newest"
-    return Choice(filters=_as_filters(filters), period=period, order=order, problem=problem, chips=tuple(chips))
+    return Choice(
+        filters=_as_filters(filters), period=period, order=order, problem=problem, hint=_hint(query.get("q", "")), chips=tuple(chips)
+    )
 
 
 def _as_filters(filters: dict[str, Any]) -> Filters:
@@ -137,14 +142,10 @@ def _instant(text: str, now: datetime) -> datetime:
 
 def _words(text: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """What the search field says: `status:failed tag:acme error:"timed out"`, and whatever else is looked for as it stands."""
-    try:
-        words = shlex.split(text)
-    except ValueError:  # a quote that is not closed
-        words = text.split()
     found: dict[str, Any] = {}
     free: list[str] = []
     parts: list[str] = []
-    for word in words:
+    for word in _split(text):
         match = _WORD.fullmatch(word)
         if match is None or match[1] not in _WORDS:
             free.append(word)
@@ -170,6 +171,23 @@ def _words(text: str, said: Mapping[str, Any]) -> dict[str, Any]:
     if free or parts:
         found["search"] = " ".join(free or parts)
     return found
+
+
+def _split(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:  # a quote that is not closed
+        return text.split()
+
+
+def _hint(text: str) -> str | None:
+    """`workflows:pay` is looked for as it stands, since it may be meant so."""
+    for word in _split(text):
+        name, colon, _ = word.partition(":")
+        close = get_close_matches(name, _WORDS, 1, 0.7) if colon and name not in _WORDS else []
+        if close and not name.startswith("input."):
+            return f"“{name}:” was looked for as text. Did you mean “{close[0]}:”?"
+    return None
 
 
 def _field(name: str, value: str) -> str:

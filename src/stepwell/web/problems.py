@@ -53,7 +53,7 @@ _STATUSES: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (InvalidInput, 422, "The input does not fit"),
     (NotSerializable, 422, "Not JSON"),
     (DatabaseUnavailable, 503, "Database unavailable"),
-    (DatabaseTooNew, 503, "Database unavailable"),
+    (DatabaseTooNew, 503, "Database too new"),
     (TooSlow, 503, "Too slow"),
     (DefinitionError, 400, "Bad request"),
     (StepwellError, 400, "Bad request"),
@@ -64,16 +64,26 @@ EXPECTED: Final[tuple[type[Exception], ...]] = tuple(kind for kind, _, _ in _STA
 """Errors that are told, and are no fault of the program."""
 
 
-_AWAY: Final = "The database does not answer. What was asked of it may or may not have been done; the server's log says more."
+_AWAY: Final = "The database does not answer. The server's log says more."
+_UNKNOWN: Final = "The database does not answer. What was asked of it may or may not have been done; the server's log says more."
+_TOO_NEW: Final = "A newer version of Stepwell has changed the database. This server has to be upgraded; its log says more."
 
 
-def problem_of(error: Exception) -> Problem:
-    """What to tell. Of an error that nobody expected, nothing but that there was one; of the database, not where it is."""
+def problem_of(error: Exception, *, is_read: bool = False) -> Problem:
+    """What to tell. Of an error that nobody expected, nothing but that there was one; of the database, not where it is.
+
+    Args:
+        error: what was raised.
+        is_read: nothing was asked for that changes anything.
+    """
     if isinstance(error, HTTPException):
         return Problem(error.status_code, error.detail or "Error", "")
-    if isinstance(error, DatabaseUnavailable | DatabaseTooNew):
+    if isinstance(error, DatabaseUnavailable):
         log.warning("a request was not answered: %s", error)
-        return Problem(503, "Database unavailable", _AWAY)
+        return Problem(503, "Database unavailable", _AWAY if is_read else _UNKNOWN)
+    if isinstance(error, DatabaseTooNew):
+        log.warning("a request was not answered: %s", error)
+        return Problem(503, "Database too new", _TOO_NEW)
     for kind, status, title in _STATUSES:
         if isinstance(error, kind):
             return Problem(status, title, str(error))

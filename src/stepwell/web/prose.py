@@ -15,9 +15,9 @@ HIDDEN: Final = "•••"
 # Whatever may be repeated is bounded, or eaten for good: a run may say what it likes, and reading it takes no longer than it is long.
 _NAME: Final = r"""
     (?:{parts})
-    (?: [\w.\-\[\]]{{0,100}} (?P<bare>\s{{0,8}} (?: =>? (?!=) | : (?![=:]) ) \s{{0,8}})
-      | [^"'\n=]{{0,100}} \\{{0,4}}["'] \s{{0,8}} (?: =>? (?!=) | : ) \s{{0,8}}
-      | [\w.\-\[\]]{{0,100}} \n [ ]{{1,8}} [^\n]{{0,1000}}? input_value=
+    (?: [\w.\-\[\]]{{0,100}}+ (?P<bare>\s{{0,8}} (?: =>? (?!=) | : (?![=:]) ) \s{{0,8}})
+      | [^"'\n=]{{0,100}}+ ["'] \s{{0,8}} (?: =>? (?!=) | : ) \s{{0,8}}
+      | [\w.\-\[\]]{{0,100}}+ \n [ ]{{1,8}} [^\n]{{0,1000}}? input_value=
     )"""
 """A name and what comes before its value: bare, in quotes, or on the line before, as pydantic tells of a field."""
 

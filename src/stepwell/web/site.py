@@ -257,7 +257,7 @@ class Site:
 
     def problem_page(self, request: Request, user: User, error: Exception) -> Response:
         """A page that tells of an error."""
-        problem = problem_of(error)
+        problem = problem_of(error, is_read=request.method in {"GET", "HEAD"})
         now = instant(self.app.now()) if self.app.is_open else instant(0)  # it shows no time
         visit = Visit(site=self, request=request, user=user, now=now)
         if isinstance(error, NotSignedIn):

@@ -30,8 +30,11 @@ def duration(length: timedelta | float | None) -> str:
         return f"{round(seconds * 1_000)} ms"
     if seconds < 9.95:  # noqa: PLR2004
         return f"{seconds:.1f} s"
+    return _two_units(round(seconds))
+
+
+def _two_units(whole: int) -> str:
     parts: list[str] = []
-    whole = round(seconds)
     for size, unit in _UNITS:
         count, whole = divmod(whole, size)
         if count or parts:
@@ -99,14 +102,13 @@ def _even(seconds: float) -> str:
 
 
 def ago(when: datetime | None, now: datetime) -> str:
-    """`4 m ago`, `in 3 h`, `now`: one unit."""
+    """`4 m ago`, in one unit; `in 1 h 59 m`, in two: whoever waits for it wants to know; `now`."""
     if when is None:
         return ""
     seconds = (now - when).total_seconds()
-    length = _coarse(abs(seconds))
-    if not length:
+    if abs(seconds) < 1:
         return "now"
-    return f"in {length}" if seconds < 0 else f"{length} ago"
+    return f"in {_two_units(math.floor(-seconds))}" if seconds < 0 else f"{_coarse(seconds)} ago"
 
 
 def _coarse(seconds: float) -> str:

@@ -308,8 +308,7 @@ function lasting(ms) {
 function ago(ms) {
   const seconds = Math.floor(Math.abs(ms) / 1000), [size, unit] = UNITS.find(([each]) => seconds >= each) || [];
   if (!size) return "now";
-  const length = `${Math.floor(seconds / size)} ${unit}`;
-  return ms < 0 ? `in ${length}` : `${length} ago`;
+  return ms < 0 ? `in ${lasting(-ms)}` : `${Math.floor(seconds / size)} ${unit} ago`;
 }
 
 setInterval(() => {
