@@ -205,15 +205,16 @@ async def test_a_run_whose_transaction_is_rolled_back_never_was(place: Place, ki
 @scenario
 async def test_a_key_that_is_taken_gives_the_first_run(place: Place, kind: str) -> None:
     async with app_at(place) as app:
-        first = await app.start(ship, 1, key="k")
+        first = await app.start(ship, 1, key="k", actor="ada")
         async with CALLERS[kind](place[0]) as connection:
-            again = await app.start(ship, 2, key="k", connection=connection)
-            new = await app.start(ship, 3, key="new", connection=connection)
-            once_more = await app.start(ship, 4, key="new", connection=connection)
+            again = await app.start(ship, 2, key="k", connection=connection, actor="bob")
+            new = await app.start(ship, 3, key="new", connection=connection, actor="eve")
+            once_more = await app.start(ship, 4, key="new", connection=connection, actor="bob")
             await ended(connection, "commit")
 
         assert (again.run_id, again.created) == (first.run_id, False)
         assert (once_more.run_id, once_more.created) == (new.run_id, False)
+        assert [(event.action, event.actor) for run in (first, new) for event in await run.events()] == [("start", "ada"), ("start", "eve")]
         assert await app.runs.count() == {RunStatus.PENDING: 2}
 
 
@@ -399,7 +400,7 @@ async def test_a_user_with_rights_on_the_tables_need_not_be_their_owner(place: P
     async with app_at(place) as app:
         with psycopg.connect(url) as connection:
             connection.execute(granted.encode())
-            again = [await app.start(ship, 1, connection=connection, key="k", tags=["a"]) for _ in range(2)]
+            again = [await app.start(ship, 1, connection=connection, key="k", tags=["a"], actor="ada") for _ in range(2)]
             assert [handle.created for handle in again] == [True, False]
             connection.rollback()
 

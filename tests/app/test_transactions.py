@@ -66,13 +66,15 @@ async def test_a_run_whose_transaction_is_rolled_back_never_was(url: str, path: 
 @scenario
 async def test_a_key_that_is_taken_gives_the_first_run_within_a_transaction_too(url: str, path: str) -> None:
     async with Stepwell(url, workflows=[ship]) as app:
-        first = await app.start(ship, 1, key="k")
+        first = await app.start(ship, 1, key="k", actor="ada")
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("BEGIN")
-            again = await app.start(ship, 2, key="k", connection=connection)
+            again = await app.start(ship, 2, key="k", connection=connection, actor="bob")
+            new = await app.start(ship, 3, key="new", connection=connection, actor="eve")
             connection.commit()
 
         assert (again.run_id, again.created) == (first.run_id, False)
+        assert [(event.action, event.actor) for run in (first, new) for event in await run.events()] == [("start", "ada"), ("start", "eve")]
 
 
 @scenario

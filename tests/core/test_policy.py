@@ -27,3 +27,10 @@ def test_what_was_written_of_a_policy_is_read_back() -> None:
 
 def test_of_what_nobody_has_said_there_is_no_policy() -> None:
     assert policy_of("{}") is None
+
+
+def test_what_a_worker_of_another_version_says_in_other_words_is_no_policy_and_what_it_adds_is_passed_over() -> None:
+    told = policy_text(Retry(3))
+
+    assert policy_of('{"max_attempts": 3}') is None
+    assert policy_of(told[:-1] + ', "budget": 7}') == policy_of(told)

@@ -246,6 +246,18 @@ def test_of_several_slots_wait_begins_one_if_none_is_going_and_lets_one_wait(goi
     assert said(found) == [(left[1], left[-1], len(left) - 1, "skipped")]
 
 
+@pytest.mark.parametrize(("overlap", "passed"), [("skip", 10), ("cancel", 9)])
+def test_a_slot_that_has_waited_and_is_passed_over_has_a_record_of_its_own(overlap: Overlap, passed: int) -> None:
+    """A release after the one by which it waited says what else is to be done; those after it were missed meanwhile."""
+    found = plan(NOON + 30, overlap, slots=SECONDS, waiting_at=NOON - 1, going=True)
+
+    assert said(found) == [
+        (NOON, NOON + 20, 21, "missed"),
+        (NOON - 1, NOON - 1, 1, "skipped"),
+        (NOON + 21, NOON + 20 + passed, passed, "skipped"),
+    ]
+
+
 def test_a_slot_that_waits_begins_when_the_last_run_has_ended_before_the_next_slot_is_due() -> None:
     found = plan(NOON - 30.0, "wait", waiting_at=NOON - 60.0)
 

@@ -110,7 +110,7 @@ async def test_who_starts_a_run_is_kept_as_the_first_of_its_events(store: Store)
 async def test_the_same_start_again_is_no_second_event(store: Store) -> None:
     new = new_run(actor="eve")
 
-    await store.enqueue([new])
+    await store.enqueue([new, new])
     await store.enqueue([new])
 
     assert [event.actor for event in await store.events(FIRST)] == ["eve"]

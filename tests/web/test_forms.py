@@ -22,6 +22,8 @@ from stepwell.web.fields import MISSING, Kind
 from stepwell.web.forms import Form, form_of
 from stepwell.web.prose import HIDDEN
 from stepwell.web.redaction import Redactor
+from stepwell.web.schemas import Schema
+from stepwell.web.shapes import shape_of
 from stepwell.web.turning import turned
 
 hides = Redactor(("password", "token", "secret")).hides
@@ -221,6 +223,38 @@ def test_a_field_says_what_its_schema_says_of_it() -> None:
     assert the(form, "input/text").hints == ("Full name", "As on the passport.", "from 2 to 20 characters", "for example Ada")
     assert the(form, "input/whole").hints == ("whole number from 1 to 5",)
     assert the(form, "input/choice").options == (('"a"', "a"), ('"b"', "b"))
+
+
+class Line(TypedDict):
+    sku: str
+    count: int
+    kind: Literal["a", "b"]
+    note: str | None
+
+
+class Basket(TypedDict):
+    lines: list[Line]
+    meta: dict[str, float]
+    pair: list[int] | str
+    anything: list[Any]
+    token: list[str]
+
+
+def test_a_field_for_json_shows_what_goes_into_it() -> None:
+    form = of(Basket)
+
+    assert the(form, "input/lines").hints == ('JSON, such as [{"sku": "…", "count": 0, "kind": "…", "note": "…"}]',)
+    assert the(form, "input/meta").hints == ('JSON, such as {"…": 0.0}',)
+    assert the(form, "input/pair").hints == ("JSON, such as [0]",)
+    assert the(form, "input/anything").hints == ('JSON, such as ["…"]',)
+    assert "such as" not in str(the(form, "input/token").hints)
+
+
+def test_what_a_schema_that_names_itself_looks_like_is_found_at_once() -> None:
+    wide = {f"field_{number}": {"$ref": "#/$defs/a"} for number in range(500)}
+    schema = {"$ref": "#/$defs/a", "$defs": {"a": {"type": "object", "properties": wide}}}
+
+    assert shape_of(Schema.of(json.dumps(schema))) == ""
 
 
 def test_objects_have_fields_of_their_own_for_two_levels_and_json_below() -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from httpx import ASGITransport, AsyncClient
 
-from stepwell import Stepwell
+from stepwell import DatabaseUnavailable, Stepwell
+from stepwell.errors import TooSlow
 from stepwell.web import create_app
+from stepwell.web.health import Health
 from tests.loops import on_a_loop
 from tests.web.apis import order, problem, served
 
@@ -70,3 +72,62 @@ async def test_it_waits_no_longer_than_a_second_for_a_database_that_cannot_be_op
 
     assert locked.status_code == 503
     assert took < 5
+
+
+class Database:
+    """Answers when it is let, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.lets = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def __call__(self) -> None:
+        self.asked += 1
+        await self.lets.wait()
+        if self.error is not None:
+            raise self.error
+
+
+@on_a_loop
+async def test_however_many_want_to_know_the_database_is_asked_once_at_a_time() -> None:
+    database = Database()
+    health = Health(database)
+    wanting = [asyncio.create_task(health.check()) for _ in range(1_000)]
+    await asyncio.sleep(0)
+    database.lets.set()
+    await asyncio.gather(*wanting)
+
+    assert database.asked == 1
+
+
+@on_a_loop
+async def test_a_database_that_has_answered_lately_is_well_though_the_question_waits_behind_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepwell.web.health.PATIENCE", 0.01)
+    database = Database()
+    health = Health(database)
+    with pytest.raises(TimeoutError):
+        await health.check()
+    database.lets.set()
+    await health.check()
+    database.lets.clear()
+
+    await health.check()
+    monkeypatch.setattr("stepwell.web.health.LATELY", 0.0)
+    with pytest.raises(TimeoutError):
+        await health.check()
+    database.lets.set()
+
+
+@on_a_loop
+async def test_a_database_that_is_away_is_not_well_however_lately_it_has_answered() -> None:
+    database = Database()
+    database.lets.set()
+    health = Health(database)
+    await health.check()
+    database.error = DatabaseUnavailable("it is away")
+
+    with pytest.raises(DatabaseUnavailable):
+        await health.check()
+    database.error = TooSlow("it is busy")
+    await health.check()

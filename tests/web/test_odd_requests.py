@@ -139,3 +139,14 @@ async def test_a_run_that_sleeps_beyond_the_last_year_is_shown_on_all_clocks(zon
 
         for path in ("/tasks", f"/runs/{run.run_id}", "/workflows/patient"):
             assert (await client.get(path, headers={"cookie": f"stepwell_tz={zone}"})).status_code == 200
+
+
+@scenario
+async def test_a_run_with_very_many_tags_has_a_page_that_shows_some_of_them(tmp_path: Path) -> None:
+    async with app_in(tmp_path, waiting) as app, seen(app) as client:
+        run = await app.start(waiting, tags=[f"t{number}" for number in range(10_000)])
+        page = await client.get(f"/runs/{run.run_id}")
+
+    assert "and 9,950 more tags" in page.text
+    assert ">t49<" in page.text
+    assert ">t50<" not in page.text

@@ -10,13 +10,13 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from stepwell import Retry, RunFailed, Schedule, Step, workflow
 from stepwell.web.prose import HIDDEN
 from stepwell.web.redaction import Redactor
 from tests.engine.harness import scenario
-from tests.web.seeing import VIEWER, app_in, seen, text_of
+from tests.web.seeing import OPERATOR, VIEWER, app_in, seen, text_of
 
 SECRET = "hunter2"
 
@@ -200,3 +200,40 @@ async def test_where_the_database_is_is_not_told_to_those_who_have_not_signed_in
 
     assert answer.status_code == 503
     assert "nowhere" not in answer.text
+
+
+class Voucher(BaseModel):
+    user: str
+    token: str
+    tokens: list[int] = []
+
+    @field_validator("token")
+    @classmethod
+    def is_known(cls, token: str) -> str:
+        if not token.startswith("new"):
+            raise ValueError(f"there is no token {token!r}")
+        return token
+
+
+@workflow(name="redeem")
+async def redeem_anything(input: dict[str, Any]) -> None:
+    pass
+
+
+@workflow(name="redeem")
+async def redeem(input: Voucher) -> None:
+    pass
+
+
+@pytest.mark.parametrize("secret", [SECRET, "hun'ter\\2"])
+@pytest.mark.parametrize("place", ["", "?as=json", "?from_step=x"])
+@scenario
+async def test_a_hidden_value_is_not_told_by_what_a_validator_says_of_it(place: str, secret: str, tmp_path: Path) -> None:
+    async with app_in(tmp_path, redeem_anything) as app:
+        run = await app.start(redeem_anything, {"user": "ada", "token": secret, "tokens": [4711, 4712]})
+    async with app_in(tmp_path, redeem) as app, seen(app, token=OPERATOR) as client:
+        answer = await client.post(f"/runs/{run.run_id}/rerun{place}", data={"user": "ada"})
+
+    assert answer.status_code == 422
+    assert "there is no token" in answer.text
+    assert "ter" not in answer.text.partition("there is no token")[2][:30]

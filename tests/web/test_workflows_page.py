@@ -57,6 +57,20 @@ async def test_the_schema_of_the_input_is_shown(tmp_path: Path) -> None:
 
 
 @scenario
+async def test_the_command_that_starts_it_has_an_input_where_it_takes_one(tmp_path: Path) -> None:
+    @workflow
+    async def clean_up(step: Step) -> None:
+        return None
+
+    app = app_in(tmp_path, send_mail, clean_up)
+    async with app, seen(app) as client:
+        with_input, without = [text_of(await client.get(f"/workflows/{name}")) for name in ("send_mail", "clean_up")]
+
+    assert "stepwell start send_mail --input '…' starts it." in with_input
+    assert "stepwell start clean_up starts it." in without
+
+
+@scenario
 async def test_a_workflow_that_only_has_runs_has_a_page(tmp_path: Path) -> None:
     async with with_runs(tmp_path) as app, seen(app) as client:
         text = text_of(await client.get("/workflows/nobody_has_it"))

@@ -28,7 +28,8 @@ Port: TypeAlias = Annotated[int, typer.Option("--port", min=0, max=65_535, metav
 def ui(
     context: typer.Context,
     target: Annotated[
-        str | None, typer.Argument(metavar="[TARGET]", help="Whose code checks the inputs of runs that are started; left out, none.")
+        str | None,
+        typer.Argument(metavar="[TARGET]", help="Whose code checks the inputs of runs that are started; left out, their workers'."),
     ] = None,
     *,
     host: Host = "127.0.0.1",

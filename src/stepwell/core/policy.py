@@ -6,12 +6,17 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from stepwell.errors import qualified_name
 
 if TYPE_CHECKING:
     from stepwell.core.retry import Retry
+
+
+_WORDS: Final = frozenset(
+    {"max_attempts", "initial_interval", "backoff_coefficient", "max_interval", "jitter", "non_retryable", "has_should_retry"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +53,9 @@ def policy_text(retry: Retry) -> str:
 
 @lru_cache
 def policy_of(text: str) -> RetryPolicy | None:
-    """What `policy_text` has written; None: nobody has said."""
+    """What `policy_text` has written; None: nobody has said, or a worker of another version has, in words that are not known here."""
     said: dict[str, Any] = json.loads(text)
-    if not said:
+    if not said.keys() >= _WORDS:
         return None
     return RetryPolicy(
         max_attempts=said["max_attempts"],

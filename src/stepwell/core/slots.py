@@ -124,14 +124,15 @@ def _record(slots: Slots, first: float, until: float, outcome: str, reason: str)
 
 def _skipped(chosen: tuple[float, ...], records: tuple[NewSlot, ...], next_at: float | None, cursor: Cursor) -> Plan:
     if cursor.going:
-        return Plan((), (*records, *_together(chosen, f"run {cursor.last_run} was still going")), next_at, None)
+        return Plan((), (*records, *_together(chosen, f"run {cursor.last_run} was still going", cursor.waiting_at)), next_at, None)
     return Plan(chosen[:1], (*records, *_together(chosen[1:], "the run of the slot before had only just begun")), next_at, None)
 
 
 def _canceled(chosen: tuple[float, ...], records: tuple[NewSlot, ...], next_at: float | None, cursor: Cursor, now: float) -> Plan:
     is_last = next_at is None or next_at > now  # of `AT_ONCE`, the last may not be
     start, passed = (chosen[-1:], chosen[:-1]) if is_last else ((), chosen)
-    records = (*records, *_together(passed, "the slot after it was due, too, and its run would have been canceled for that"))
+    reason = "the slot after it was due, too, and its run would have been canceled for that"
+    records = (*records, *_together(passed, reason, cursor.waiting_at))
     return Plan(start, records, next_at, None, cursor.last_run if start and cursor.going else None)
 
 
@@ -145,7 +146,9 @@ def _waited(
     return Plan(start, (*records, *_together(left, "a slot before it waits already for the end of the last run")), next_at, waiting_at)
 
 
-def _together(slots: Iterable[float], reason: str) -> tuple[NewSlot, ...]:
-    """One record of slots that follow each other."""
+def _together(slots: Iterable[float], reason: str, waiting_at: float | None = None) -> tuple[NewSlot, ...]:
+    """One record of slots that follow each other. The one that has waited has its own: those right after it have theirs already."""
     known = tuple(slots)
+    if known and known[0] == waiting_at:
+        return (NewSlot(waiting_at, waiting_at, 1, "skipped", reason), *_together(known[1:], reason))
     return (NewSlot(known[0], known[-1], len(known), "skipped", reason),) if known else ()

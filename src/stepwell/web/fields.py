@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from stepwell.web.masking import Hides, mark_of, masked
 from stepwell.web.schemas import Schema
+from stepwell.web.shapes import shape_of
 
 DEPTH: Final = 2
 """Levels of objects within the input that have fields of their own. What lies deeper is written as JSON."""
@@ -377,6 +378,8 @@ def _hints(schema: Schema, inner: Schema, kind: Kind, label: str, *, hidden: boo
     if schema.text("description"):
         yield schema.text("description")
     words = _WORDS.get(kind) or _FORMATS.get(inner.text("format"), "")
+    if kind is Kind.JSON and not hidden and (shape := shape_of(inner)):
+        words += f", such as {shape}"
     limits = ", ".join(_limits(inner))
     if words or limits:
         yield " ".join(part for part in (words, limits) if part)

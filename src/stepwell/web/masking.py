@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from stepwell.web.prose import HIDDEN
@@ -54,6 +54,29 @@ def _behind(mark: str, known: Mapping[str, Any]) -> Any:
     if mark not in known:
         raise ValueError(f"there is no hidden value {mark!r}; write the value itself")
     return known[mark]
+
+
+def without_hidden(text: str, value: Any, hides: Hides) -> str:
+    """A text about a value, such as what is wrong with it, without what is hidden in that."""
+    found = {part for _, hidden in _marks(value, hides, ()) for part in _texts(hidden)}
+    for part in sorted(found, key=len, reverse=True):
+        text = text.replace(part, HIDDEN)
+    return text
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Texts and numbers, wherever they are in it; as they stand in a message, also one that quotes them."""
+    match value:
+        case Mapping():
+            for item in value.values():
+                yield from _texts(item)
+        case list():
+            for item in value:
+                yield from _texts(item)
+        case bool() | None:
+            pass
+        case _:
+            yield from {str(value), repr(value)[1:-1] if isinstance(value, str) else ""} - {""}
 
 
 def is_mark(value: Any) -> bool:

@@ -13,6 +13,7 @@ from stepwell.web.access import Role
 from stepwell.web.checking import Misfit
 from stepwell.web.fields import MISSING
 from stepwell.web.forms import Form, form_of
+from stepwell.web.masking import without_hidden
 from stepwell.web.paging import SIZE, asked, part_of
 from stepwell.web.start_options import OPTIONS, StartOptions, options_of, read_options
 from stepwell.web.turning import turned
@@ -66,8 +67,10 @@ class Start:
         return bool(self.form.errors or self.form.general or self.options.errors)
 
     def refused(self, sent: Mapping[str, str], problems: Iterable[Misfit]) -> Start:
-        """With what was typed, and what is wrong with it."""
-        return replace(self, form=self.form.answered(sent, problems))
+        """With what was typed, and what is wrong with it. A value that nobody is shown is not told by the words of a validator either."""
+        first = None if self.run is None else self.run.input
+        told = [each._replace(message=without_hidden(each.message, first, self.form.hides)) for each in problems]
+        return replace(self, form=self.form.answered(sent, told))
 
 
 # -- a new run

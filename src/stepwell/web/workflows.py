@@ -13,6 +13,7 @@ from stepwell.core.registry import natural_order
 from stepwell.errors import BadValue, TooSlow, WorkflowNotFound
 from stepwell.web.figures import DAY
 from stepwell.web.paging import SIZE, asked, part
+from stepwell.web.schemas import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,6 +132,7 @@ async def show_one(visit: Visit) -> Response:
         name=name,
         row=row or WorkflowRow(name=name, paused=False, versions=(), schedules=(), speed=None),
         definitions=[(each, _schema(each, visit.site.redact), policy_of(each.retry)) for each in definitions],
+        takes_input=any(Schema.of(each.input_schema).types != ("null",) for each in definitions),
         day=await figures.ends(DAY, visit.now, name),
         recent=recent,
         looked_at=LOOKED_AT,

@@ -118,8 +118,8 @@ async def enqueue(transaction: Transaction, lanes: Lanes, runs: Sequence[NewRun]
     await transaction.execute("enqueue_inputs", inputs=as_json([(run.id, run.input) for run in new]))
     if tags := [(tag, run.id) for run in new for tag in run.tags]:
         await transaction.execute("enqueue_tags", tags=as_json(tags))
-    if started := [(run.id, run.created_at, run.actor) for run in new if run.actor is not None]:
-        await transaction.execute("enqueue_events", events=as_json(started))
+    if started := {run.id: (run.id, run.created_at, run.actor) for run in new if run.actor is not None}:
+        await transaction.execute("enqueue_events", events=as_json(list(started.values())))
     transaction.hints |= {Hint.READY if run.available_at <= run.created_at else Hint.DUE for run in new}
     if any(run.timeout is not None for run in new):
         transaction.hints.add(Hint.DUE)
