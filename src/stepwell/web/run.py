@@ -155,7 +155,7 @@ def _number(visit: Visit, name: str) -> int:
 
 
 async def _lines(visit: Visit, run_id: str) -> Lines:
-    level, step = visit.query.get("level", ""), visit.query.get("said_by", "")
+    level, step = visit.query.get("level", ""), visit.query.get("said_by", "").replace("\0", "\ufffd")  # no page can have it
     level = level if level in LEVELS else LEVELS[0]
     step = "" if "\0" in step else step  # which is no step's name
     first, follows = _number(visit, "line"), visit.query.get("follow") == "1"
