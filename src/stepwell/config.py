@@ -130,6 +130,8 @@ def checked_tokens(tokens: Mapping[Any, T]) -> Mapping[str, T]:
         DefinitionError: one is no text, or has fewer than 16 characters, or others than a header can hold.
     """
     for token in tokens:
+        if token in _ROLES:
+            raise DefinitionError(f"a token of the web interface is {token!r}, which is a role: the token comes first, then its role")
         if not isinstance(token, str) or len(token) < _SHORTEST_TOKEN:
             told = f"has {len(token)} characters" if isinstance(token, str) else f"is a {type(token).__name__}"
             raise DefinitionError(f"a token of the web interface {told}; take a random text of {_SHORTEST_TOKEN} characters or more")

@@ -12,6 +12,7 @@ import pytest
 
 from stepwell.cli.command import BadUsage, Failed
 from stepwell.cli.serving import bound, bound_or_next, is_loopback, refuse_open_door, url_of
+from stepwell.errors import DefinitionError
 from tests.cli.harness import WITHIN, Call, Command
 
 TOKEN = "a-token-that-is-long-enough"
@@ -178,6 +179,15 @@ def test_tokens_that_are_none_are_refused_before_anybody_comes(
     assert said in answer.err
     assert TOKEN not in answer.err
     assert "is at" not in answer.err
+
+
+def test_a_role_that_stands_where_the_token_belongs_is_told(here: Path) -> None:
+    (here / "pyproject.toml").write_text(f'[tool.stepwell.web_tokens]\nviewer = "{TOKEN}"\n')
+
+    with pytest.raises(DefinitionError, match="the token comes first") as refused:
+        refuse_open_door("0.0.0.0")
+
+    assert TOKEN not in str(refused.value)
 
 
 def test_headers_without_end_are_refused_and_it_goes_on(filled: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -118,7 +119,7 @@ class Live:
 
     async def _tell_of_changes(self) -> None:
         known, self._is_away = None, False
-        while self._listeners and not self._closing:
+        while self._listeners and not self._closing and not server_ends():
             try:
                 pulse = await self._pulse()
             except (DatabaseUnavailable, TooSlow) as error:
@@ -140,6 +141,15 @@ class Live:
     def _tell(self) -> None:
         for listener in self._listeners:
             listener.set()
+
+
+def server_ends() -> bool:
+    """Whether uvicorn, if it serves this process, has been told to end.
+
+    It tells no application before the last answer has ended, and would wait for the streams of all who look at a page, until it is killed.
+    """
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return getattr(server, "should_exit", False) is True
 
 
 async def stream(visit: Visit) -> Response:
