@@ -141,8 +141,9 @@ class Runs:
         """
         skipped = checked_number(after, "after", 0)
         wanted = None if limit is None else checked_number(limit, "limit", 0)
-        key = None if step is None else checked_text(step, "step")
-        return await get_logs(self._home, checked_run_id(run_id), skipped, wanted, step=key, levels=worse_than(level), last=last)
+        if step is not None and not isinstance(step, str):
+            raise TypeError(f"step is the key of one, a text, not {type(step).__name__}: {step!r}")
+        return await get_logs(self._home, checked_run_id(run_id), skipped, wanted, step=step, levels=worse_than(level), last=last)
 
     async def events(self, run_id: str, *, limit: int | None = None) -> builtins.list[Event]:
         """What was done to it, when and by whom: the first `limit`, or all. Raises RunNotFound; ValueError: the limit is none."""

@@ -416,7 +416,7 @@ async def test_lines_are_chosen_by_level_and_from_the_end() -> None:
         assert [line.message for line in await app.runs.logs(run.run_id, level="warning")] == ["two", "three"]
         assert [line.message for line in await app.runs.logs(run.run_id, level="debug", last=True, limit=2)] == ["two", "three"]
         assert [line.message for line in await app.runs.logs(run.run_id, last=True, after=1)] == ["one", "two"]
-        assert await app.runs.logs(run.run_id, step="none") == []
+        assert [await app.runs.logs(run.run_id, step=key) for key in ("none", "\0", "\ud800")] == [[], [], []]
         with pytest.raises(ValueError, match="there is no level 'loud'; there are debug, info"):
             await app.runs.logs(run.run_id, level="loud")
 
@@ -427,7 +427,6 @@ async def test_lines_are_chosen_by_level_and_from_the_end() -> None:
         lambda app, run_id: app.runs.logs(run_id, limit=-1),
         lambda app, run_id: app.runs.logs(run_id, after=-1),
         lambda app, run_id: app.runs.logs(run_id, after=1 << 40),
-        lambda app, run_id: app.runs.logs(run_id, step="\ud800"),
         lambda app, run_id: app.runs.events(run_id, limit=0),
         lambda app, run_id: app.runs.events(run_id, limit=True),
         lambda app, run_id: app.runs.some_steps(run_id, attempt=0),
@@ -443,3 +442,14 @@ async def test_what_cannot_be_a_number_or_a_name_of_what_is_listed_is_refused_in
 
         with pytest.raises(BadValue, match=r"is a whole number from \d to|is text without"):
             await asked(app, run.run_id)
+
+
+@pytest.mark.parametrize("key", ["none", "\0", "\ud800"])
+@scenario
+async def test_a_step_that_no_run_can_have_has_said_nothing(opened: Opened, key: str) -> None:
+    async with opened(count, works=False) as app:
+        run = await app.start(count, 1)
+
+        assert await app.runs.logs(run.run_id, step=key) == []
+        with pytest.raises(TypeError, match="step is the key"):
+            await app.runs.logs(run.run_id, step=3)  # type: ignore[arg-type]

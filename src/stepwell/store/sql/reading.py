@@ -357,7 +357,7 @@ async def logs(
     transaction: Transaction, run_id: str, after: int, limit: int, step: str | None, levels: Collection[str] | None, last: bool
 ) -> list[LogLine]:
     """See `Store.logs`."""
-    if step is not None and "\0" in step:
+    if step is not None and ("\0" in step or any("\ud800" <= sign <= "\udfff" for sign in step)):
         return []  # no step has such a key, and no database takes it
     wanted = None if levels is None else to_json(list(levels)).decode()
     rows = await transaction.many("last_logs" if last else "logs", run=run_id, after=after, limit=limit, step=step, levels=wanted)
