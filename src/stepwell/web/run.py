@@ -155,9 +155,8 @@ def _number(visit: Visit, name: str) -> int:
 
 
 async def _lines(visit: Visit, run_id: str) -> Lines:
-    level, step = visit.query.get("level", ""), visit.query.get("said_by", "").replace("\0", "\ufffd")  # no page can have it
+    level, step = visit.query.get("level", ""), visit.query.get("said_by", "")
     level = level if level in LEVELS else LEVELS[0]
-    step = "" if "\0" in step else step  # which is no step's name
     first, follows = _number(visit, "line"), visit.query.get("follow") == "1"
     found = await visit.app.runs.logs(run_id, after=first, limit=_LINES + 1, level=level, step=step or None, last=follows)
     has_more = len(found) > _LINES
