@@ -44,6 +44,8 @@ class Account:
     started: set[float] = field(default_factory=set)
     """Slots that have fired, since its times were changed."""
     ever_started: set[float] = field(default_factory=set)
+    last_at: float | None = None
+    """The last slot that has fired, whatever its times were."""
     records: Counter[Told] = field(default_factory=Counter)
     last_run: str | None = None
     changed_at: float = 0.0
@@ -120,7 +122,7 @@ class Almanac:
                 account.records[Told(account.waiting_at, "missed", None)] += 1
                 account.waiting_at = None
             account.changed_at = self._world.loop.time()
-            account.said, account.next_at, account.started = new, None if new is None else new.first_at, set()
+            account.said, account.next_at, account.started = new, None if new is None else _first(new, account), set()
 
     # -- slots
 
@@ -150,7 +152,7 @@ class Almanac:
         self._check_slots(account, account.said, firing, now, where)
         for run in firing.runs:
             self._check_run(account, account.said, run, firing.cursor.last_run, where)
-            account.last_run = run.id
+            account.last_run, account.last_at = run.id, run.scheduled_at
             self._world.confirmed.add(run.id)
         account.records.update(Told(each.slot, each.outcome, each.run) for each in firing.slots)
         account.next_at, account.waiting_at = firing.next_at, firing.waiting_at
@@ -293,6 +295,15 @@ class Almanac:
 
 def _within(slots: Iterable[float], record: NewSlot) -> list[float]:
     return [slot for slot in slots if record.slot <= slot <= record.until]
+
+
+def _first(new: NewSchedule, account: Account) -> float | None:
+    """The first slot of its new times. The release before may have fired the one that it names, while it began to speak."""
+    done = max((slot for slot in (account.last_at, account.waiting_at) if slot is not None), default=None)
+    if new.first_at is None or done is None or new.first_at > done:
+        return new.first_at
+    period = period_of(new.expression)
+    return (done // period + 1) * period
 
 
 def _slots(first: float | None, end: float | None, period: int) -> list[float]:
