@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Final, Literal, TypeAlias, TypedDict
 
 from stepwell.core.definition import Workflow
+from stepwell.core.naming import can_be_kept
 from stepwell.core.records import RunFilter
 from stepwell.core.status import RunStatus
 from stepwell.errors import BadValue
@@ -210,7 +211,7 @@ def _text(value: object, what: str) -> str | None:
         raise TypeError(f"{what} is a text, not {type(value).__name__}: {value!r}")
     if len(value) > MAX_TEXT:
         raise BadValue(f"{what} has at most {MAX_TEXT:,} characters, not {len(value):,}")
-    if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
+    if not can_be_kept(value):
         raise BadValue(f"{what} is text without NUL and lone surrogates; {value!r} has one")
     return value
 

@@ -44,9 +44,14 @@ def checked_name(name: object, what: str) -> str:
         raise DefinitionError(f"the name of a {what} is empty; give it one")
     if len(name) > MAX_NAME:
         raise DefinitionError(f"the name of a {what} has at most {MAX_NAME} characters; {name[:40]!r}… has {len(name)}")
-    if "\0" in name or any("\ud800" <= sign <= "\udfff" for sign in name):
+    if not can_be_kept(name):
         raise DefinitionError(f"the name of a {what} is text without NUL and lone surrogates; {name!r} has one")
     return name
+
+
+def can_be_kept(text: str) -> bool:
+    """Whether every database takes it: some have no NUL in texts, and a lone surrogate is no character."""
+    return "\0" not in text and not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def checked_signal(name: object) -> str:

@@ -8,7 +8,7 @@ is what is cheapest to make, and to write in bulk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -538,6 +538,16 @@ class Event:
     actor: str | None
     signal: str | None = None
     """The name of the signal that was sent."""
+
+
+DECISIVE: Final = frozenset({"pause", "resume", "cancel"})
+"""Events that say whether somebody keeps a run paused. Code that has changed pauses runs, too, and leaves no event."""
+
+
+def paused_by(events: Sequence[Event]) -> str | None:
+    """Who has paused a run that is paused, if it is in these events of it; queries of lists say the same of the newest ones."""
+    last = next((event for event in reversed(events) if event.action in DECISIVE), None)
+    return last.actor if last is not None and last.action == "pause" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

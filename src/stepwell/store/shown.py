@@ -28,9 +28,6 @@ MAX_ERROR: Final = 200
 LAST_EVENTS: Final = 50
 """How many events of a run are looked at, the newest, for who has paused it."""
 
-DECISIVE: Final = frozenset({"pause", "resume", "cancel"})
-"""Events that say whether somebody keeps a run paused. Queries name them, too."""
-
 LOOKED_AT: Final = 10
 """How many runs are looked at for each that is wanted, of those that have ended."""
 

@@ -26,9 +26,6 @@ _STARTS: Final = frozenset({"start", "trigger", "backfill", "fork"})
 _RUN: Final = "run "
 """With which the actor begins that is another run."""
 
-_DECISIVE: Final = frozenset({"pause", "resume", "cancel"})
-"""What says whether somebody keeps a run paused. Code that has changed pauses runs, too, and leaves no event."""
-
 
 class Deed(NamedTuple):
     """Something that has happened."""
@@ -50,12 +47,6 @@ def past_of(run: Run, events: Sequence[Event]) -> list[Deed]:
     if run.finished_at is not None and run.status is not RunStatus.CANCELED:
         deeds.append(Deed(run.finished_at, str(run.status), ""))
     return sorted(deeds, key=lambda deed: deed.at)
-
-
-def paused_by(run: Run, events: Sequence[Event]) -> str:
-    """Who has paused it, while it is paused; empty if it is not known."""
-    last = next((event for event in reversed(events) if event.action in _DECISIVE), None)
-    return last.actor or "" if run.status is RunStatus.PAUSED and last is not None and last.action == "pause" else ""
 
 
 def _deed(event: Event, run: Run) -> Deed:

@@ -9,13 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from stepwell.core.codec import codec_of
-from stepwell.core.records import LEVELS, Page
+from stepwell.core.records import LEVELS, Page, paused_by
 from stepwell.core.status import Action, RunStatus, after
 from stepwell.errors import BadValue
 from stepwell.web.access import Role
 from stepwell.web.attempts import attempts_of, first_of, whole
 from stepwell.web.download import plain_run
-from stepwell.web.past import past_of, paused_by
+from stepwell.web.past import past_of
 from stepwell.web.timeline import View, timeline_of
 from stepwell.web.timeline.wording import took
 from stepwell.web.tracebacks import trace_of
@@ -99,7 +99,7 @@ async def show(visit: Visit) -> Response:
         timeline=timeline_of(run, steps, events, visit.now, _view(visit)),
         chosen=chosen,
         past=past_of(run, events),
-        paused_by=paused_by(run, events) if len(events) < _EVENTS else "",  # of more, the last are not known
+        paused_by=(paused_by(events) if run.status is RunStatus.PAUSED else None) or "",
         left_out=left_out,
         policy=visit.app.workflows.policy(run.workflow, run.version, story.retry),
         tries=_tries(run, steps),

@@ -23,10 +23,11 @@ from stepwell.core.records import (
     WorkerState,
     instant,
     optional_instant,
+    paused_by,
     version_label,
 )
 from stepwell.core.status import RunStatus
-from stepwell.store.shown import DECISIVE, LAST_EVENTS, MAX_ERROR, PREVIEW, settled, unsettled
+from stepwell.store.shown import LAST_EVENTS, MAX_ERROR, PREVIEW, settled, unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -96,13 +97,8 @@ def summary(row: Row) -> RunSummary:
         finished_at=optional_instant(row.finished_at),
         worker=row.worker,
         error=None if row.error is None else str(error_from(row.error))[:MAX_ERROR],
-        paused_by=_paused_by(row) if row.status is RunStatus.PAUSED else None,
+        paused_by=paused_by(row.events[-LAST_EVENTS:]) if row.status is RunStatus.PAUSED else None,
     )
-
-
-def _paused_by(row: Row) -> str | None:
-    last = next((event for event in reversed(row.events[-LAST_EVENTS:]) if event.action in DECISIVE), None)
-    return last.actor if last is not None and last.action == "pause" else None
 
 
 def _progress(known: Progress | None) -> RunProgress | None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json, to_json
 
 from stepwell.core.naming import BODY
-from stepwell.core.records import Event, Page, QueueState, instant
+from stepwell.core.records import Page, QueueState
 from stepwell.core.registry import Lane
 from stepwell.errors import RunNotFound
 from stepwell.store.port import MAX_LISTED, Around, Halt, Known, Published, Story
 from stepwell.store.shown import FIRST_STEP, MAX_ERROR, place_after, read_place, step_at, step_traced
-from stepwell.store.sql.claiming import MICROSECONDS
-from stepwell.store.sql.reading import check, definition_of, like, run_of, worker_of
+from stepwell.store.sql.claiming import MICROSECONDS, seconds
+from stepwell.store.sql.reading import check, definition_of, event_of, like, run_of, worker_of
 from stepwell.store.sql.scheduling import state_of
 from stepwell.store.sql.starting import as_json
 
@@ -106,10 +106,7 @@ async def story(transaction: Transaction, run_id: str, limit: int) -> Story:
     if not rows:
         raise RunNotFound(run_id)
     said = rows[0]["events"]
-    events = [
-        Event(at=instant(at / MICROSECONDS), action=action, actor=actor, signal=subject if action == "signal" else None)
-        for at, action, actor, subject in (from_json(said) if isinstance(said, str) else said)
-    ]
+    events = [event_of(at / MICROSECONDS, *event) for at, *event in (from_json(said) if isinstance(said, str) else said)]
     return Story(run_of(rows[0]), events, rows[0]["retry"])
 
 
@@ -117,7 +114,7 @@ async def trace(transaction: Transaction, run_id: str, limit: int) -> list[StepR
     """See `Store.trace`."""
     rows = await transaction.many("trace", run=run_id, body=BODY, characters=MAX_ERROR, limit=limit)
     return [
-        step_traced(key, attempt, kind, how, error, child, began / MICROSECONDS, _seconds(ended), _seconds(due))
+        step_traced(key, attempt, kind, how, error, child, began / MICROSECONDS, seconds(ended), seconds(due))
         for key, attempt, kind, how, error, child, began, ended, due in reversed(rows)
     ]
 
@@ -136,7 +133,7 @@ async def some_steps(
 
 def _step(row: Sequence[Any]) -> StepRecord:
     key, attempt, _, kind, how, payload, child, began, ended, due = row
-    return step_at(key, attempt, kind, how, payload, child, began / MICROSECONDS, _seconds(ended), _seconds(due))
+    return step_at(key, attempt, kind, how, payload, child, began / MICROSECONDS, seconds(ended), seconds(due))
 
 
 def _next(rows: Sequence[Sequence[Any]], limit: int) -> str | None:
@@ -144,7 +141,3 @@ def _next(rows: Sequence[Sequence[Any]], limit: int) -> str | None:
         return None
     key, attempt, asked, *_, began, _, _ = rows[limit - 1]
     return place_after((began, asked, attempt, key))
-
-
-def _seconds(microseconds: int | None) -> float | None:
-    return None if microseconds is None else microseconds / MICROSECONDS

@@ -81,6 +81,11 @@ class Claims:
             transaction.hints.add(Hint.DUE)  # it may have a deadline now
 
 
+def seconds(microseconds: float | None) -> float | None:
+    """An instant, if there is one, as it has left the database."""
+    return None if microseconds is None else microseconds / MICROSECONDS
+
+
 async def _won(transaction: Transaction, chosen: Sequence[Chosen]) -> list[Chosen]:
     """Those that are still ready, and stay so until the end of the transaction."""
     ready = {run_id for (run_id,) in await transaction.many("won", runs=as_json(sorted(run.id for run in chosen)))}

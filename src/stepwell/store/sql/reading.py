@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from pydantic_core import from_json, to_json
 
 from stepwell.core.failure import error_from
-from stepwell.core.naming import BODY
+from stepwell.core.naming import BODY, can_be_kept
 from stepwell.core.records import (
     UNRESOLVED,
     Definition,
@@ -357,8 +357,8 @@ async def logs(
     transaction: Transaction, run_id: str, after: int, limit: int, step: str | None, levels: Collection[str] | None, last: bool
 ) -> list[LogLine]:
     """See `Store.logs`."""
-    if step is not None and ("\0" in step or any("\ud800" <= sign <= "\udfff" for sign in step)):
-        return []  # no step has such a key, and no database takes it
+    if step is not None and not can_be_kept(step):
+        return []  # no step has such a key
     wanted = None if levels is None else to_json(list(levels)).decode()
     rows = await transaction.many("last_logs" if last else "logs", run=run_id, after=after, limit=limit, step=step, levels=wanted)
     if not rows:
@@ -375,11 +375,12 @@ async def events(transaction: Transaction, run_id: str, limit: int) -> list[Even
     rows = await transaction.many("events", run=run_id, limit=limit)
     if not rows:
         raise RunNotFound(run_id)
-    return [
-        Event(at=instant(at), action=action, actor=actor, signal=subject if action == "signal" else None)
-        for at, action, actor, subject in rows
-        if action is not None
-    ]
+    return [event_of(*row) for row in rows if row[1] is not None]
+
+
+def event_of(at: float, action: str, actor: str | None, subject: str) -> Event:
+    """What was done to a run, from its row."""
+    return Event(at=instant(at), action=action, actor=actor, signal=subject if action == "signal" else None)
 
 
 # -- workers, and what else is known of a whole

@@ -17,7 +17,7 @@ from stepwell.errors import IllegalTransition, RunNotFound, ScheduleNotFound
 from stepwell.store.port import Hint, WorkerLost
 from stepwell.store.shown import PREVIEW
 from stepwell.store.sql.acting import act
-from stepwell.store.sql.claiming import MICROSECONDS
+from stepwell.store.sql.claiming import MICROSECONDS, seconds
 from stepwell.store.sql.starting import as_json, enqueue
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def _known(transaction: Transaction, workflows: Sequence[str]) -> dict[str
     known: dict[str, list[Declared]] = {}
     for values in await transaction.many("known_schedules", workflows=as_json(workflows)):
         row = Declared(**dict(zip(_FIELDS, values, strict=True)))
-        row = replace(row, next_at=_seconds(row.next_at), waiting_at=_seconds(row.waiting_at), last_at=_seconds(row.last_at))
+        row = replace(row, next_at=seconds(row.next_at), waiting_at=seconds(row.waiting_at), last_at=seconds(row.last_at))
         known.setdefault(row.workflow, []).append(row)
     return known
 
@@ -106,7 +106,7 @@ async def cursors(transaction: Transaction, keys: Collection[tuple[str, str]]) -
     """See `Store.cursors`."""
     found = await transaction.many("cursors", keys=as_json(list(keys)))
     return [
-        Cursor(workflow, name, digest, _seconds(next_at), _seconds(waiting_at), bool(paused), last_run, bool(going), seen_at)
+        Cursor(workflow, name, digest, seconds(next_at), seconds(waiting_at), bool(paused), last_run, bool(going), seen_at)
         for workflow, name, digest, next_at, waiting_at, paused, last_run, going, seen_at in found
     ]
 
@@ -132,10 +132,6 @@ async def fire(transaction: Transaction, lanes: Lanes, firings: Sequence[Firing]
     if slots := [_slot(each.cursor.workflow, each.cursor.name, slot) for each in mine for slot in each.slots]:
         await transaction.execute("add_slots", slots=as_json(slots), at=now)
     return won
-
-
-def _seconds(microseconds: float | None) -> float | None:
-    return None if microseconds is None else microseconds / MICROSECONDS
 
 
 def _move(firing: Firing) -> tuple[Any, ...]:
