@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from starlette.responses import JSONResponse
 
@@ -13,11 +13,15 @@ from stepwell.web.figures import SPANS, span_of
 from stepwell.web.workers import backlog_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from starlette.responses import Response
 
     from stepwell.core.records import Speed
     from stepwell.web.figures import Span
     from stepwell.web.site import Visit
+
+T = TypeVar("T")
 
 WIDTH: Final = 960
 HEIGHT: Final = 200
@@ -64,33 +68,32 @@ async def data(visit: Visit) -> Response:
     if visit.query.get("of") == "waits":
         return await _waits_data(visit, span)
     ends = await visit.site.figures.ends(span, visit.now, _workflow(visit))
-    return JSONResponse(
-        {
-            "range": span.name,
-            "width": span.width.total_seconds(),
-            "times": None if ends is None else [each.at.timestamp() for each in ends],
-            "completed": None if ends is None else [each.completed for each in ends],
-            "failed": None if ends is None else [each.failed for each in ends],
-            "canceled": None if ends is None else [each.canceled for each in ends],
-        },
-        headers={"cache-control": "no-store"},
+    return _answer(
+        span,
+        ends,
+        times=lambda each: each.at.timestamp(),
+        completed=lambda each: each.completed,
+        failed=lambda each: each.failed,
+        canceled=lambda each: each.canceled,
     )
 
 
 async def _waits_data(visit: Visit, span: Span) -> Response:
     """Seconds; null where no run was looked at."""
     waits = await visit.site.figures.waits(span, visit.now, _workflow(visit))
-    return JSONResponse(
-        {
-            "range": span.name,
-            "width": span.width.total_seconds(),
-            "times": None if waits is None else [each.at.timestamp() for each in waits],
-            "runs": None if waits is None else [each.runs for each in waits],
-            "half": None if waits is None else [None if each.p50 is None else each.p50.total_seconds() for each in waits],
-            "most": None if waits is None else [None if each.p95 is None else each.p95.total_seconds() for each in waits],
-        },
-        headers={"cache-control": "no-store"},
+    return _answer(
+        span,
+        waits,
+        times=lambda each: each.at.timestamp(),
+        runs=lambda each: each.runs,
+        half=lambda each: None if each.p50 is None else each.p50.total_seconds(),
+        most=lambda each: None if each.p95 is None else each.p95.total_seconds(),
     )
+
+
+def _answer(span: Span, found: Sequence[T] | None, **columns: Callable[[T], float | None]) -> Response:
+    told = {name: None if found is None else [of(each) for each in found] for name, of in columns.items()}
+    return JSONResponse({"range": span.name, "width": span.width.total_seconds(), **told}, headers={"cache-control": "no-store"})
 
 
 def _busiest(speeds: dict[str, Speed]) -> list[Speed]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import JSONResponse
 
 from stepwell.errors import StepwellError, TooSlow
-from stepwell.web.opening import Opening
+from stepwell.web.opening import Opening, seen
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -46,7 +46,7 @@ class Health:
         loop = asyncio.get_running_loop()
         if self._asking is None or self._asking.done() or self._asking.get_loop() is not loop:
             self._asking = loop.create_task(self._answer(), name="stepwell-web-health")
-            self._asking.add_done_callback(_seen)
+            self._asking.add_done_callback(seen)
         try:
             async with asyncio.timeout(PATIENCE):
                 await asyncio.shield(self._asking)
@@ -57,12 +57,6 @@ class Health:
     async def _answer(self) -> None:
         await self._ask()
         self._answered = asyncio.get_running_loop().time()
-
-
-def _seen(task: asyncio.Task[None]) -> None:
-    """Nobody may have waited for its end."""
-    if not task.cancelled():
-        task.exception()
 
 
 def health_of(site: Site, opening: Opening) -> Callable[[Request], Awaitable[Response]]:

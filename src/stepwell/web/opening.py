@@ -40,11 +40,11 @@ class Opening:
         loop = asyncio.get_running_loop()
         if self._task is None or self._task.done() or self._task.get_loop() is not loop:
             self._task = loop.create_task(self._app.open(), name="stepwell-web-open")
-            self._task.add_done_callback(_seen)
+            self._task.add_done_callback(seen)
         await asyncio.shield(self._task)
 
 
-def _seen(task: asyncio.Task[None]) -> None:
+def seen(task: asyncio.Task[None]) -> None:
     """All who waited may have gone: nobody else looks at its error then."""
     if not task.cancelled():
         task.exception()

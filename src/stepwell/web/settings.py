@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from zoneinfo import available_timezones
 
 from starlette.responses import Response
@@ -11,8 +11,6 @@ from stepwell.web.site import ROWS, THEMES
 
 if TYPE_CHECKING:
     from stepwell.web.site import Visit
-
-_YEAR: Final = 31_536_000
 
 
 async def change(visit: Visit) -> Response:
@@ -27,5 +25,5 @@ async def change(visit: Visit) -> Response:
     }
     for name, value in wanted.items():
         if value is not None:
-            visit.remember(answer, name, value, _YEAR)
+            visit.remember(answer, name, value)
     return answer

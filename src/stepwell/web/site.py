@@ -44,6 +44,9 @@ _SAID: Final = "stepwell_said"
 THEMES: Final = ("auto", "light", "dark")
 ROWS: Final = ("roomy", "compact")
 
+_YEAR: Final = 31_536_000
+"""Seconds."""
+
 _PASSING: Final = re.compile(r'(data-(?:ago|since)="[^"]*">)[^<]*|data-now="[^"]*"')
 """What is another text with each second that passes. Browsers tell it on by themselves, so a page is still the same."""
 
@@ -177,7 +180,7 @@ class Visit:
         leads_up = ".." in unquote(to.partition("?")[0]).replace("\\", "/").split("/")
         return to if is_ours and not leads_up else self.url("tasks")
 
-    def remember(self, answer: Response, name: str, value: str, seconds: int) -> None:
+    def remember(self, answer: Response, name: str, value: str, seconds: int = _YEAR) -> None:
         """Let the browser keep this for so long, for this application alone. No script needs to read it."""
         is_private = self.request.url.scheme == "https"
         answer.set_cookie(name, value, seconds, path=self.prefix or "/", secure=is_private, httponly=True, samesite="strict")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from stepwell.core.records import RunSummary, StepChip
+    from stepwell.core.records import StepChip
     from stepwell.web.choosing import Choice
     from stepwell.web.site import Visit
 

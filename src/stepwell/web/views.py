@@ -31,8 +31,6 @@ _MAX_QUERY: Final = 500
 _MAX_COOKIE: Final = 3_500
 """Characters. Browsers keep 4,096 bytes of a cookie, its name included, or nothing of it."""
 
-_YEAR: Final = 31_536_000
-
 
 class View(NamedTuple):
     """A choice of runs."""
@@ -116,7 +114,7 @@ def _kept(visit: Visit, views: Iterable[View], answer: Response) -> Response:
     text = _written([*views])
     if len(text) > _MAX_COOKIE:
         raise BadValue("a browser does not keep so much; forget a view first")
-    visit.remember(answer, COOKIE, text, _YEAR)
+    visit.remember(answer, COOKIE, text)
     return answer
 
 
