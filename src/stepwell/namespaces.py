@@ -22,7 +22,7 @@ from stepwell.core.filters import (
     run_filter,
 )
 from stepwell.core.naming import checked_name, checked_signal
-from stepwell.core.policy import RetryPolicy, policy_of, policy_text
+from stepwell.core.policy import RetryPolicy, policy_of
 from stepwell.core.records import (
     Definition,
     Event,
@@ -37,10 +37,9 @@ from stepwell.core.records import (
     version_label,
 )
 from stepwell.core.registry import Registry, natural_order
-from stepwell.core.retry import DEFAULT_RETRY
 from stepwell.core.starting import checked_actor, checked_run_id, checked_target, published_definition
 from stepwell.core.status import Action, RunStatus
-from stepwell.engine.publishing import definition_of
+from stepwell.engine.publishing import definition_of, retry_text
 from stepwell.engine.runloop import refuse_in_body
 from stepwell.errors import BadValue, WorkerNotFound, WorkflowNotFound
 from stepwell.handle import ACTS, LOOKS, Handle, get_events, get_logs, worse_than
@@ -499,10 +498,8 @@ class Workflows:
 
     def policy(self, name: str, version: str | None, published: str | None) -> RetryPolicy | None:
         """How steps of this workflow are tried again: as this app says, else as was published; None: nobody has said."""
-        here = next(
-            (workflow.retry or DEFAULT_RETRY for workflow in self._registry if (workflow.name, workflow.version) == (name, version)), None
-        )
-        said = published if here is None else policy_text(here)
+        here = (retry_text(workflow) for workflow in self._registry if (workflow.name, workflow.version) == (name, version))
+        said = next(here, published)
         return None if said is None else policy_of(said)
 
     def is_here(self, name: str, version: str | None = None) -> bool:
@@ -585,7 +582,7 @@ async def _halted(home: Home, kind: str) -> set[str]:
 
 
 def _declared(registry: Registry) -> list[tuple[str, str | None, str]]:
-    return [(workflow.name, workflow.version, policy_text(workflow.retry or DEFAULT_RETRY)) for workflow in registry]
+    return [(workflow.name, workflow.version, retry_text(workflow)) for workflow in registry]
 
 
 def _workflow_state(name: str, retries: Mapping[str | None, str], paused: bool) -> WorkflowState:

@@ -145,13 +145,8 @@ class Retry:
 
     def delay(self, attempt: int, jitter: float) -> timedelta:
         """The backoff after attempt number `attempt` (from 1), spread by `jitter`, a number of chance in [0, 1)."""
-        try:
-            growth = self.backoff_coefficient ** min(attempt - 1, _LARGEST_EXPONENT)
-        except OverflowError:
-            growth = math.inf
-        first = self.initial_interval.total_seconds()
         longest = self.max_interval.total_seconds()
-        backoff = min(first * growth, longest) if first else 0.0
+        backoff = backoff_after(attempt, self.initial_interval.total_seconds(), self.backoff_coefficient, longest)
         seconds = backoff * (1 + self.jitter * (2 * jitter - 1))
         return self.max_interval if seconds >= longest else timedelta(seconds=seconds)
 
@@ -175,6 +170,15 @@ class Retry:
         except Exception as problem:  # noqa: BLE001  # should_retry is the user's code
             error.add_note(f"Not tried again, because should_retry raised {type(problem).__name__}: {problem}")
             return False
+
+
+def backoff_after(attempt: int, first: float, coefficient: float, longest: float) -> float:
+    """Seconds after attempt number `attempt` (from 1), without chance."""
+    try:
+        growth = coefficient ** min(attempt - 1, _LARGEST_EXPONENT)
+    except OverflowError:
+        growth = math.inf
+    return min(first * growth, longest) if first else 0.0
 
 
 def _is_ordinary(error: BaseException) -> bool:

@@ -22,6 +22,11 @@ def definitions_of(registry: Registry) -> tuple[Definition, ...]:
     return tuple(definition_of(workflow) for workflow in registry)
 
 
+def retry_text(workflow: Workflow[Any, Any]) -> str:
+    """How its steps are tried again where they do not say it themselves, as it is published."""
+    return policy_text(workflow.retry or DEFAULT_RETRY)
+
+
 def definition_of(workflow: Workflow[Any, Any]) -> Definition:
     """A workflow, as those see it who have not its code."""
     return Definition(
@@ -33,7 +38,7 @@ def definition_of(workflow: Workflow[Any, Any]) -> Definition:
         takes_version=workflow.takes_version,
         input_schema=_schema(lambda: workflow.input_annotation),
         output_schema=_schema(lambda: workflow.output_annotation),
-        retry=policy_text(workflow.retry or DEFAULT_RETRY),
+        retry=retry_text(workflow),
     )
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from stepwell.core.naming import name_of
 from stepwell.core.policy import RetryPolicy
+from stepwell.core.retry import backoff_after
 
 CAP: Final = 1_000
 """More than so many is not counted."""
@@ -88,12 +89,7 @@ def _delays(policy: RetryPolicy) -> str:
 def _delay(policy: RetryPolicy, number: int) -> float:
     """Seconds after so many attempts, as the backoff has it without chance."""
     first, longest = policy.initial_interval.total_seconds(), policy.max_interval.total_seconds()
-    if not first:
-        return 0.0
-    try:
-        return min(first * policy.backoff_coefficient ** (number - 1), longest)
-    except OverflowError:
-        return longest
+    return backoff_after(number, first, policy.backoff_coefficient, longest)
 
 
 def _even(seconds: float) -> str:
